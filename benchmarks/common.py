@@ -1,0 +1,43 @@
+"""What every benchmark needs: the machine in words, and the median time of a function."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+
+def machine() -> str:
+    """Describe the CPU, its cores, and the versions of what does the work."""
+    versions = [f"Python {platform.python_version()}"]
+    for package in ("numpy", "torch", "faiss-cpu"):
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return f"{_cpu_model()}, {os.cpu_count()} cores, {', '.join(versions)}"
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def median_seconds(function: Callable[[], object], *, repeats: int, warmup: int) -> tuple[float, float]:
+    """Time `repeats` runs after `warmup` runs: the median and the spread, slowest - fastest."""
+    for _ in range(warmup):
+        function()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), max(seconds) - min(seconds)

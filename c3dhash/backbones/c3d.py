@@ -1,0 +1,84 @@
+"""C3D: eight 3 x 3 x 3 convolutions, five poolings, two fully connected layers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from c3dhash.records import Preprocessing
+
+
+class C3D(nn.Module):
+    """Map clips to fc7 after ReLU.
+
+    In front of fc6 the last pooling's output is averaged (or repeated) to 1 x 4 x 4 cells. A clip of
+    16 x 112 x 112 has just these, so that its feature does not change; any other clip fits the same fc6.
+    Poolings round up, so that no frame or row is left out and a short clip keeps a frame; where the sides
+    are multiples of 16 this changes nothing.
+
+    Source: Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks, ICCV 2015,
+        section 3.3 and figure 3; dropout 0.5 as in the authors' Caffe model. The last pooling is padded by
+        one row and column, as in the PyTorch ports whose checkpoints are in use (7 x 7 -> 4 x 4). The
+        initialisation is not the paper's: He et al., Delving Deep into Rectifiers, ICCV 2015, equation 10.
+    """
+
+    name = "c3d"
+    feature_dim = 4096
+    clip_size = (16, 112, 112)
+    min_clip_size = (1, 16, 16)
+    preprocessing = Preprocessing()
+    shortcuts = ()
+    shortcut = None
+
+    def __init__(self, *, num_frames: int = 16, size: int = 112) -> None:
+        super().__init__()
+        self.clip_size = (num_frames, size, size)
+        self.conv1a = nn.Conv3d(3, 64, 3, padding=1)
+        self.conv2a = nn.Conv3d(64, 128, 3, padding=1)
+        self.conv3a = nn.Conv3d(128, 256, 3, padding=1)
+        self.conv3b = nn.Conv3d(256, 256, 3, padding=1)
+        self.conv4a = nn.Conv3d(256, 512, 3, padding=1)
+        self.conv4b = nn.Conv3d(512, 512, 3, padding=1)
+        self.conv5a = nn.Conv3d(512, 512, 3, padding=1)
+        self.conv5b = nn.Conv3d(512, 512, 3, padding=1)
+        self.fc6 = nn.Linear(512 * 1 * 4 * 4, 4096)
+        self.fc7 = nn.Linear(4096, 4096)
+        self.dropout = nn.Dropout(0.5)
+        for layer in self.children():
+            if isinstance(layer, nn.Conv3d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        self.to(memory_format=torch.channels_last_3d)  # Note [Channels last] in resnet3d.py
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
+        Returns:
+            [B, 4096], at least 0, in the dtype of the weights (under autocast, too).
+        """
+        x = clips.contiguous(memory_format=torch.channels_last_3d)
+        x = F.relu(self.conv1a(x), inplace=True)
+        x = _max_pool(x, (1, 2, 2))  # [B, 64, T, H/2, W/2]
+        x = F.relu(self.conv2a(x), inplace=True)
+        x = _max_pool(x, (2, 2, 2))  # [B, 128, T/2, H/4, W/4]
+        x = F.relu(self.conv3a(x), inplace=True)
+        x = F.relu(self.conv3b(x), inplace=True)
+        x = _max_pool(x, (2, 2, 2))  # [B, 256, T/4, H/8, W/8]
+        x = F.relu(self.conv4a(x), inplace=True)
+        x = F.relu(self.conv4b(x), inplace=True)
+        x = _max_pool(x, (2, 2, 2))  # [B, 512, T/8, H/16, W/16]
+        x = F.relu(self.conv5a(x), inplace=True)
+        x = F.relu(self.conv5b(x), inplace=True)
+        x = _max_pool(x, (2, 2, 2), padding=(0, 1, 1))  # [B, 512, T/16, H/32 + 1/2, W/32 + 1/2]
+        x = F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)  # [B, 512, 1, 4, 4] -> [B, 8192]
+        x = self.dropout(F.relu(self.fc6(x), inplace=True))
+        x = self.dropout(F.relu(self.fc7(x), inplace=True))
+        return x.to(self.fc7.weight.dtype)
+
+
+def _max_pool(x: torch.Tensor, size: tuple[int, ...], padding: tuple[int, ...] = (0, 0, 0)) -> torch.Tensor:
+    """Pool without overlap. Note [Pooling under autocast] in resnet3d.py says why with indices."""
+    return F.max_pool3d_with_indices(x, size, padding=padding, ceil_mode=True)[0]

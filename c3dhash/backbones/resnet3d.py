@@ -1,0 +1,128 @@
+"""3D ResNets: residual networks with every convolution extended over time.
+
+# Note [Channels last]
+Weights and clips are kept in the memory format channels_last_3d: on CPU convolutions are faster in it, and
+poolings some ten times. It is a matter of strides only: shapes, values and the names in a state dict are
+the same. Whoever writes weights with safetensors makes them contiguous first.
+
+# Note [Pooling under autocast]
+On CPU, autocast casts the input of `max_pool3d` to float32 and the next convolution casts it back, which
+takes longer than the pooling; a maximum of bf16 values is exact anyway. `max_pool3d_with_indices`, which
+`max_pool3d` calls, is not cast.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from c3dhash.records import Preprocessing
+
+
+def shortcut_a(x: torch.Tensor, *, out_channels: int, stride: int) -> torch.Tensor:
+    """Bring a block's input to the size of its output: subsample, then append zero channels.
+
+    Args:
+        x: float [B, C, T, H, W].
+        out_channels: at least C.
+        stride: along T, H and W.
+    Returns:
+        [B, out_channels, ceil(T / stride), ceil(H / stride), ceil(W / stride)]; the gradient flows to `x`.
+    Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016, section 3.3, option A.
+        Public code for 3D ResNets cuts the gradient here (`.data`); this does not.
+    """
+    x = x[:, :, ::stride, ::stride, ::stride]
+    return F.pad(x, (0, 0, 0, 0, 0, 0, 0, out_channels - x.shape[1]))
+
+
+class BasicBlock(nn.Module):
+    """Add the result of two 3 x 3 x 3 convolutions to the input.
+
+    Source: He et al., CVPR 2016, figure 5 left; shortcut B is the projection of section 3.3.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, shortcut: str) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.stride = stride
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm3d(out_channels)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm3d(out_channels)
+        self.is_same_size = stride == 1 and in_channels == out_channels
+        self.downsample = None
+        if shortcut == "B" and not self.is_same_size:
+            self.downsample = nn.Sequential(
+                nn.Conv3d(in_channels, out_channels, 1, stride=stride, bias=False),
+                nn.BatchNorm3d(out_channels),
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        if self.downsample is not None:
+            x = self.downsample(x)
+        elif not self.is_same_size:
+            x = shortcut_a(x, out_channels=self.out_channels, stride=self.stride)
+        out += x
+        return F.relu(out, inplace=True)
+
+
+class ResNet3D18(nn.Module):
+    """Map clips to the global average of the last stage.
+
+    Source: Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?, CVPR 2018,
+        section 3.2 and table 2; the 7 x 7 x 7 stem strides over space only, as in the authors' code.
+        Default preprocessing: mean and standard deviation of Kinetics, as used by the authors since 2020.
+        Initialisation: He et al., Delving Deep into Rectifiers, ICCV 2015, fan-out.
+    """
+
+    name = "resnet3d18"
+    num_blocks = (2, 2, 2, 2)
+    feature_dim = 512
+    clip_size = (16, 112, 112)
+    min_clip_size = (1, 16, 16)
+    preprocessing = Preprocessing(mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737))
+    shortcuts = ("A", "B")
+    shortcut = "B"
+
+    def __init__(self, *, num_frames: int = 16, size: int = 112, shortcut: str = "B") -> None:
+        super().__init__()
+        self.clip_size = (num_frames, size, size)
+        self.shortcut = shortcut
+        self.stem_conv = nn.Conv3d(3, 64, 7, stride=(1, 2, 2), padding=3, bias=False)
+        self.stem_bn = nn.BatchNorm3d(64)
+        self.stage1 = _stage(64, 64, self.num_blocks[0], stride=1, shortcut=shortcut)
+        self.stage2 = _stage(64, 128, self.num_blocks[1], stride=2, shortcut=shortcut)
+        self.stage3 = _stage(128, 256, self.num_blocks[2], stride=2, shortcut=shortcut)
+        self.stage4 = _stage(256, 512, self.num_blocks[3], stride=2, shortcut=shortcut)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d):  # batch norms start at weight 1, bias 0
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last_3d)  # Note [Channels last]
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
+        Returns:
+            [B, 512], at least 0, in the dtype of the weights (under autocast, too).
+        """
+        x = clips.contiguous(memory_format=torch.channels_last_3d)
+        x = F.relu(self.stem_bn(self.stem_conv(x)), inplace=True)  # [B, 64, T, H/2, W/2]
+        x = F.max_pool3d_with_indices(x, 3, stride=2, padding=1)[0]  # Note [Pooling under autocast]
+        x = self.stage1(x)  # [B, 64, T/2, H/4, W/4]
+        x = self.stage2(x)  # [B, 128, T/4, H/8, W/8]
+        x = self.stage3(x)  # [B, 256, T/8, H/16, W/16]
+        x = self.stage4(x)  # [B, 512, T/16, H/32, W/32]
+        return x.mean(dim=(2, 3, 4), dtype=self.stem_conv.weight.dtype)
+
+
+def _stage(in_channels: int, out_channels: int, num_blocks: int, *, stride: int, shortcut: str) -> nn.Module:
+    """Stack blocks; the first one changes size and channels."""
+    blocks = [BasicBlock(in_channels, out_channels, stride=stride, shortcut=shortcut)]
+    for _ in range(num_blocks - 1):
+        blocks.append(BasicBlock(out_channels, out_channels, stride=1, shortcut=shortcut))
+    return nn.Sequential(*blocks)

@@ -1,0 +1,83 @@
+"""The `c3dhash` command and how it reports errors. Commands import what is heavy when they run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+import c3dhash
+from c3dhash.cli.data import data
+from c3dhash.cli.demo import demo
+from c3dhash.cli.evaluate import evaluate
+from c3dhash.cli.gallery import index, query
+from c3dhash.cli.train import train
+from c3dhash.errors import C3DHashError, UsageError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(c3dhash.__version__, prog_name="c3dhash")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+def cli(debug: bool) -> None:
+    """Video retrieval by learned binary codes, and action recognition.
+
+    \b
+    Once data/ holds a data set:
+        c3dhash train --hash-length 48 --margin 14
+        c3dhash index db/
+        c3dhash query VIDEO
+        c3dhash evaluate
+
+    Without one, `c3dhash demo` shows the whole road on generated videos.
+    """
+
+
+for command in (demo, data, train, index, query, evaluate):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _log_to_stderr()
+    try:
+        code = cli.main(arguments, prog_name="c3dhash", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        where = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        _fail(f"{error.format_message()}{where}", code=2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted. Type the same command again to go on.", code=130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as `| head` does
+        sys.exit(1)
+    except C3DHashError as error:
+        if "--debug" in arguments:
+            raise
+        _fail(str(error), code=2 if isinstance(error, UsageError) else 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, *, code: int) -> None:
+    click.echo(f"c3dhash: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+class _AroundBars(logging.Handler):
+    """Writes log lines to stderr without tearing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("c3dhash")
+    logger.handlers = [_AroundBars()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,84 @@
+"""c3dhash train."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from c3dhash.cli.common import data_option
+from c3dhash.cli.options import config_options, take
+from c3dhash.config import CacheConfig, TrainConfig
+from c3dhash.errors import CheckpointError, UsageError
+
+
+@click.command()
+@data_option
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory to write; by default a new one under runs/.")
+@click.option("--resume", type=click.Path(path_type=Path), default=None, help="Go on with an interrupted run; its own settings hold.")
+@config_options(TrainConfig)
+@config_options(CacheConfig)
+@click.pass_context
+def train(context: click.Context, data: Path, out: Path | None, resume: Path | None, **options: Any) -> None:
+    """Train a hash head and a class head on a data set.
+
+    Writes runs/NAME/ with model.safetensors, config.json, labels.txt, metrics.jsonl, curves.png and TensorBoard
+    events. Ctrl-C leaves a run that --resume takes up again.
+    """
+    cache_config = take(CacheConfig, options)
+    if resume is not None:
+        config, data, finished = _settings_of(resume, context)
+        if finished:
+            click.echo(f"'{resume}' is finished already.")
+            return
+    else:
+        config = take(TrainConfig, options)
+
+    from c3dhash.cache import FrameCache
+    from c3dhash.datasets import find_dataset
+    from c3dhash.train import train as train_run
+
+    dataset = find_dataset(data, split=config.split)
+    click.echo(f"Data: {dataset.format} in '{dataset.directory}': {dataset.describe()}", err=True)
+    run_dir = resume or out or _new_run_dir(config)
+    if resume is None and (run_dir / "config.json").exists():
+        raise UsageError(f"'{run_dir}' holds a run already: go on with --resume {run_dir}, or choose another --out.")
+    cache = FrameCache(cache_config.cache, max_bytes=int(cache_config.cache_gib * 2**30))
+    try:
+        train_run(dataset, config, run_dir=run_dir, cache=cache, resume=resume is not None)
+    except KeyboardInterrupt:
+        click.echo(f"\nc3dhash: interrupted. Go on with: c3dhash train --resume {run_dir}", err=True)
+        context.exit(130)
+    _print_summary(run_dir)
+
+
+def _settings_of(run_dir: Path, context: click.Context) -> tuple[TrainConfig, Path, bool]:
+    given = [
+        name for name in context.params
+        if name not in ("resume", "cache", "cache_gib")
+        and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]  # fmt: skip
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"--resume takes the settings of the run: leave out {flags}.")
+    try:
+        content = json.loads((run_dir / "config.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"'{run_dir}' is no run that can be resumed: {error}.") from error
+    names = {item.name for item in dataclasses.fields(TrainConfig)}
+    return TrainConfig(**{name: content[name] for name in names}), Path(content["data"]), content["finished"]
+
+
+def _new_run_dir(config: TrainConfig) -> Path:
+    bits = f"-{config.hash_length}bit" if config.has_hash_head else ""
+    return Path("runs") / f"{config.backbone}{bits}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _print_summary(run_dir: Path) -> None:
+    content = json.loads((run_dir / "config.json").read_text())
+    what = "mAP" if content["has_hash_head"] else "accuracy"
+    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, val {what} {content['best_value']:.3f}: {run_dir}")

@@ -1,0 +1,85 @@
+"""Samples -> uint8 clips of one size, through the frame cache."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from c3dhash.cache import FrameCache
+from c3dhash.errors import DatasetError, VideoError
+from c3dhash.loader import prefetch
+from c3dhash.records import Sample
+from c3dhash.transforms import augment_clip, center_clip, decoded_short_side
+from c3dhash.video import content_hash, read_clip
+
+logger = logging.getLogger(__name__)
+
+# A training clip is thinned from twice its frames, so that it may start at one of two phases.
+PHASES = 2
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads the clips of a data set's samples, one a sample: the whole video or its segment, evenly spread.
+
+    num_frames, size: of the clips, px.
+    """
+
+    num_frames: int
+    size: int
+    cache: FrameCache
+    _hashes: dict[Path, str] = field(default_factory=dict)
+
+    def evaluation_clip(self, sample: Sample) -> np.ndarray:
+        """Return the middle of a sample's frames: uint8 [num_frames, size, size, 3]."""
+        return center_clip(self._frames(sample, self.num_frames), size=self.size)
+
+    def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
+        """Return an augmented clip: uint8 [num_frames, size, size, 3]. The same seed gives the same clip."""
+        return augment_clip(
+            self._frames(sample, PHASES * self.num_frames),
+            num_frames=self.num_frames,
+            size=self.size,
+            min_crop_scale=min_crop_scale,
+            flip=flip,
+            rng=np.random.default_rng(seed),
+        )
+
+    def readable(self, samples: list[Sample], *, for_training: bool, workers: int, description: str) -> list[Sample]:
+        """Decode every sample into the cache; return those that decode, and log the others with their reasons.
+
+        Raises:
+            DatasetError: none decodes.
+        """
+        num_frames = self.num_frames * (PHASES if for_training else 1)
+
+        def try_one(sample: Sample) -> VideoError | None:
+            try:
+                self._frames(sample, num_frames)
+            except VideoError as error:
+                return error
+            return None
+
+        errors = list(tqdm(prefetch(try_one, samples, workers=workers), desc=description, total=len(samples), unit="video"))
+        for error in filter(None, errors):
+            logger.warning("left out: %s", error)
+        if num_bad := len(samples) - errors.count(None):
+            logger.warning("%d of %d videos cannot be decoded and are left out.", num_bad, len(samples))
+        kept = [sample for sample, error in zip(samples, errors, strict=True) if error is None]
+        if samples and not kept:
+            raise DatasetError(f"none of {len(samples)} videos can be decoded; the first: {errors[0]}")
+        return kept
+
+    def _frames(self, sample: Sample, num_frames: int) -> np.ndarray:
+        short_side = decoded_short_side(self.size)
+        if sample.video not in self._hashes:
+            self._hashes[sample.video] = content_hash(sample.video)
+        key = f"{self._hashes[sample.video]} {num_frames} frames {short_side} px {sample.segment}"
+        return self.cache.frames(
+            key,
+            lambda: read_clip(sample.video, num_frames=num_frames, short_side=short_side, segment=sample.segment).frames,
+        )

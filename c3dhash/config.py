@@ -1,0 +1,140 @@
+"""Every default of c3dhash, with its help text and what is allowed.
+
+The command line makes its options from these fields (`--hash-length` is `hash_length`), so that a default
+stands in one place. A config cannot exist with a value that is not allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from c3dhash.bits import MAX_HASH_LENGTH
+from c3dhash.errors import UsageError
+
+TASKS = ("joint", "hash", "classify")
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def setting(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+    """Declare a field: its default, its help text, and the values it may have (None is always allowed where
+    it is the default)."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+def check_settings(config: Any) -> None:
+    """Raise a UsageError that names the first field of a config whose value is not allowed."""
+    for item in dataclasses.fields(config):
+        value, rule = getattr(config, item.name), item.metadata
+        if value is None and item.default is None:
+            continue
+        low, high, choices = rule.get("low"), rule.get("high"), rule.get("choices")
+        if choices and value not in choices:
+            raise UsageError(f"{item.name} ({value!r}) must be one of {', '.join(map(str, choices))}.")
+        if low is not None and not value >= low:
+            limits = f"between {low:g} and {high:g}" if high is not None else f"{low:g} or more"
+            raise UsageError(f"{item.name} ({value}) must be {limits}; the default is {item.default}.")
+        if high is not None and not value <= high:
+            raise UsageError(f"{item.name} ({value}) must be between {low:g} and {high:g}; the default is {item.default}.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a network is made of; enough to build it again for its weights."""
+
+    backbone: str = setting("resnet3d18", "Architecture; `c3dhash models` lists them.")
+    shortcut: str | None = setting(None, "Shortcut type of a 3D ResNet; by default B, or what the weights have.", choices=("A", "B"))
+    num_frames: int | None = setting(None, "Frames of a clip; by default the backbone's (16).", low=1, high=1024)
+    size: int | None = setting(None, "Height and width of a clip in pixels; by default the backbone's (112).", low=8, high=1024)
+    hash_length: int = setting(48, "Bits of a code.", low=1, high=MAX_HASH_LENGTH)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class TrainConfig(ModelConfig):
+    """Everything that decides what a training run gives."""
+
+    task: str = setting("joint", "Train both heads, the hash head alone, or the class head alone.", choices=TASKS)
+    weights: str | None = setting(None, "Checkpoint to start from: a file, or the name of one in pretrain/.")
+    margin: float | None = setting(None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0)
+    triplet_reduction: str = setting("all", "Average the hinge over all triplets, or over the active ones.", choices=("all", "active"))
+    class_weight: float = setting(1.0, "Weight of the cross-entropy beside the triplet loss.", low=0)
+    epochs: int = setting(30, "Passes over the training videos.", low=1)
+    classes_per_batch: int = setting(8, "P of the P x K batches.", low=1)
+    clips_per_class: int = setting(4, "K of the P x K batches.", low=1)
+    optimizer: str = setting("adamw", "Optimizer.", choices=("adamw", "sgd"))
+    learning_rate: float | None = setting(None, "Peak learning rate; by default 0.001 with adamw, 0.01 with sgd.", low=0)
+    momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
+    weight_decay: float = setting(0.01, "Weight decay; not applied to biases and normalisation.", low=0)
+    warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)
+    schedule: str = setting("cosine", "Learning rate after the warm-up: cosine to zero, or a tenth at 60 % and at 85 %.", choices=("cosine", "step"))
+    gradient_clip: float = setting(5.0, "Largest norm of the gradient; 0 clips nothing.", low=0)
+    flip: bool = setting(True, "Mirror half of the training clips, each as a whole.")
+    min_crop_scale: float = setting(0.7, "Smallest side of a training crop, as a share of the frame's short side.", low=0.1, high=1)
+    val_share: float = setting(0.15, "Share of the training groups kept for validation where the data set has no val split.", low=0.01, high=0.9)
+    precision: str = setting("auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS)
+    device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
+    workers: int = setting(2, "Threads that decode and augment clips.", low=1, high=256)
+    seed: int = setting(0, "Seed of everything random.", low=0)
+    split: int = setting(1, "Which of a data set's official splits (1-3).", low=1, high=99)
+
+    @property
+    def has_hash_head(self) -> bool:
+        return self.task != "classify"
+
+    @property
+    def has_class_head(self) -> bool:
+        return self.task != "hash"
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """How videos become codes."""
+
+    window_seconds: float | None = setting(
+        10.0, "Videos longer than this are cut into windows of this length; 0 makes one clip of any video.", low=0
+    )
+    stride_seconds: float | None = setting(None, "Seconds from window to window; by default the window's length.", low=0.01)
+    batch_size: int = setting(16, "Clips that go through the network together.", low=1)
+    precision: str = setting("auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS)
+    device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
+    workers: int = setting(2, "Threads that decode videos.", low=1, high=256)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Where decoded frames are kept between epochs, and how many."""
+
+    cache: Path = setting(Path("~/.cache/c3dhash/frames"), "Folder for decoded frames.")
+    cache_gib: float = setting(20.0, "Largest size of that folder in GiB; 0 keeps nothing.", low=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Which metrics are reported."""
+
+    k: int = setting(100, "Depth of mAP@k and precision@k.", low=1)
+    radius: int = setting(2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class QueryConfig:
+    """How many hits a query gives."""
+
+    top: int = setting(10, "Videos to show.", low=1, high=10_000)
+
+    def __post_init__(self) -> None:
+        check_settings(self)

@@ -1,0 +1,153 @@
+"""What the bytes of a file say before a decoder sees it: no video at all, or a video that is cut short.
+
+FFmpeg opens nearly anything: to it a photo is a video of one frame, and so is the cover of a song; a text
+file is an animation, and a playlist is whatever it points to. It plays a file that was cut short up to the
+cut, and repeats or blends frames there. All of that looks like success to the caller; hence this page, which
+costs a few reads of a few bytes. Damage that leaves the length as it was (a flipped bit, a hole of zeros) is
+not seen here, and decoders conceal it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from c3dhash.errors import VideoError
+
+NO_VIDEO_MAGIC = (
+    # offset, bytes, what it is
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (0, b"\x89PNG", "a PNG picture"),
+    (0, b"BM", "a BMP picture"),
+    (0, b"II*\x00", "a TIFF picture"),
+    (0, b"MM\x00*", "a TIFF picture"),
+    (8, b"WEBP", "a WebP picture"),
+    (8, b"WAVE", "a sound file"),
+    (8, b"M4A ", "a sound file"),
+    (0, b"ID3", "a sound file"),
+    (0, b"fLaC", "a sound file"),
+)
+MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
+TEXT_BYTES = frozenset(range(0x20, 0x100)) - {0x7F} | {0x09, 0x0A, 0x0D}
+TS_PACKET_BYTES = 188
+PADDING_BYTES = 8  # some writers forget the pad byte or the chunk header in the length of the last chunk
+
+
+def check_container(path: Path) -> str:
+    """Refuse a file that is no video or does not hold all the bytes its container announces.
+
+    Returns:
+        "avi", "mp4", "matroska", "gif", "ts" or "other" (not checked for completeness).
+    Raises:
+        VideoError: missing, a folder, unreadable, empty, a picture, a sound, a text or cut short.
+    """
+    if not path.exists():
+        raise VideoError(f"video '{path}' does not exist; check the path.")
+    if not path.is_file():
+        raise VideoError(f"video '{path}' is not a file; name a video file.")
+    try:
+        with path.open("rb") as file:
+            return _check_bytes(path, file)
+    except OSError as error:
+        raise VideoError(f"video '{path}' cannot be read ({error.strerror}); may it be read?") from error
+
+
+def _check_bytes(path: Path, file: BinaryIO) -> str:
+    num_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(1024)
+    if not head:
+        raise VideoError(f"video '{path}' is empty (0 bytes); copy or download it again.")
+    for offset, magic, what in NO_VIDEO_MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            raise VideoError(f"video '{path}' is {what}, not a video.")
+    if TEXT_BYTES.issuperset(head) and not head.startswith(b"YUV4MPEG2"):
+        raise VideoError(f"video '{path}' is a text or a playlist, not a video: it begins {head[:20]!r}.")
+    kind = _kind(head)
+    find_end = {"avi": _riff_end, "mp4": _mp4_end, "matroska": _matroska_end}.get(kind)
+    end = find_end(file, num_bytes) if find_end else num_bytes
+    if end > num_bytes + PADDING_BYTES:
+        raise _cut_short(path, f"it holds {num_bytes} of the {end} bytes that its container announces")
+    if kind == "ts" and num_bytes % TS_PACKET_BYTES:
+        raise _cut_short(path, f"its {num_bytes} bytes are no whole number of {TS_PACKET_BYTES}-byte packets")
+    if kind == "gif":
+        file.seek(max(0, num_bytes - 64))
+        if not file.read().rstrip(b"\0").endswith(b";"):
+            raise _cut_short(path, f"the end mark of a GIF is missing after {num_bytes} bytes")
+    return kind
+
+
+def _cut_short(path: Path, reason: str) -> VideoError:
+    return VideoError(
+        f"video '{path}' is cut short: {reason}; copy or download it again, "
+        "or keep what is there with: ffmpeg -i VIDEO -c copy REPAIRED."
+    )
+
+
+def _kind(head: bytes) -> str:
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[4:8] in MP4_FIRST_BOXES:
+        return "mp4"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if head[:4] == b"GIF8":
+        return "gif"
+    if set(head[::TS_PACKET_BYTES]) == {ord("G")}:  # the sync byte of each packet
+        return "ts"
+    return "other"
+
+
+def _riff_end(file: BinaryIO, num_bytes: int) -> int:
+    """Follow the chunks `RIFF <length> <content>`; a length of 0 is a recording that was never closed."""
+    position = 0
+    while position < num_bytes:
+        file.seek(position)
+        header = file.read(8)
+        if header[:4] != b"RIFF" or len(header) < 8:
+            break
+        length = struct.unpack("<I", header[4:])[0]
+        if not length:
+            return 0
+        position += 8 + length + length % 2
+    return position
+
+
+def _mp4_end(file: BinaryIO, num_bytes: int) -> int:
+    """Follow the boxes `<length> <name> <content>`; length 1: it follows in 64 bits, 0: up to the end."""
+    position = 0
+    while position < num_bytes:
+        file.seek(position)
+        header = file.read(16)
+        if not header.rstrip(b"\0") or (len(header) >= 8 and not header[4:8].isalnum()):
+            break  # what a camera or a disk appended is no box
+        if len(header) < 8:
+            return position + 8 + PADDING_BYTES + 1
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:
+            return 0
+        position += length
+    return position
+
+
+def _matroska_end(file: BinaryIO, num_bytes: int) -> int:
+    """Read the lengths of the EBML header and of the segment, which holds everything else.
+
+    A length has as many bytes after its first as that has leading zero bits; all ones: not known (live).
+    """
+    position = 0
+    for _element in ("EBML", "Segment"):
+        file.seek(position)
+        header = file.read(12)
+        if len(header) < 12 or not header[4]:
+            return position + 12 + PADDING_BYTES + 1 if len(header) < 12 else 0
+        length_bytes = 9 - header[4].bit_length()
+        length = int.from_bytes(header[4 : 4 + length_bytes], "big") & ((1 << 7 * length_bytes) - 1)
+        if length == (1 << 7 * length_bytes) - 1:
+            return 0
+        position += 4 + length_bytes + length
+    return position

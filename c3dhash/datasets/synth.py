@@ -1,0 +1,184 @@
+"""A generated data set whose classes differ by motion only.
+
+Textured shapes over a textured background, one motion a class. The set is made so that order in time is
+the only evidence there is:
+
+* Position, scale and angle of a shape have the same distribution in **every single frame** of **every
+  class**. Positions live on a torus (what leaves on one side enters on the other), scales run along a
+  sawtooth or triangle of random phase (both are log-uniform at any moment), angles are uniform. So the
+  best guess from one frame is chance.
+* `move_up` and `move_down`, and `zoom_in` and `zoom_out`, are the same frames in reverse, so a network
+  that ignores the order of the frames confuses them.
+* No class is the mirror image of another (sideways, spin and orbit go both ways), so the horizontal flip
+  of the usual augmentation keeps the label true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from c3dhash.errors import DatasetError, UsageError
+
+WIDTH_PX, HEIGHT_PX = 128, 96
+SPLITS = {"train": 32, "val": 8, "gallery": 16, "query": 8}  # videos a class
+
+
+def _triangle(phase: np.ndarray) -> np.ndarray:
+    """Run from -1 to 1 and back once a unit of phase."""
+    return 1 - 4 * np.abs(phase % 1 - 0.5)
+
+
+def _sawtooth(phase: np.ndarray) -> np.ndarray:
+    """Run from -1 to 1 once a unit of phase, then jump back."""
+    return 2 * (phase % 1) - 1
+
+
+# A motion maps (time [T] in 0..1 of the video, number of cycles, phase, direction +-1) to the offsets
+# (x, y) in units of the frame's height, the log-scale in -1..1 or None, and the angle in turns.
+Motion = Callable[[np.ndarray, float, float, int], tuple]
+
+MOTIONS: dict[str, Motion] = {
+    "move_up": lambda t, cycles, phase, way: (0, -0.8 * cycles * t, None, 0),
+    "move_down": lambda t, cycles, phase, way: (0, 0.8 * cycles * t, None, 0),
+    "move_sideways": lambda t, cycles, phase, way: (0.8 * way * cycles * t, 0, None, 0),
+    "zoom_in": lambda t, cycles, phase, way: (0, 0, _sawtooth(phase + cycles * t), 0),
+    "zoom_out": lambda t, cycles, phase, way: (0, 0, _sawtooth(phase - cycles * t), 0),
+    "spin": lambda t, cycles, phase, way: (0, 0, None, 0.8 * way * cycles * t),
+    "orbit": lambda t, cycles, phase, way: (
+        0.22 * np.cos(2 * np.pi * (phase + way * cycles * t)),
+        0.22 * np.sin(2 * np.pi * (phase + way * cycles * t)),
+        None,
+        0,
+    ),
+    "shake": lambda t, cycles, phase, way: (0.2 * np.sin(2 * np.pi * (phase + 1.5 * cycles * t)), 0, None, 0),
+    "bounce": lambda t, cycles, phase, way: (0, 0.2 * np.sin(2 * np.pi * (phase + 1.5 * cycles * t)), None, 0),
+    "pulse": lambda t, cycles, phase, way: (0, 0, _triangle(phase + 1.5 * cycles * t), 0),
+    "swing": lambda t, cycles, phase, way: (0, 0, None, 0.15 * np.sin(2 * np.pi * (phase + 1.5 * cycles * t))),
+    "still": lambda t, cycles, phase, way: (0, 0, None, 0),
+}
+
+
+def _texture(rng: np.random.Generator, *, height_px: int, width_px: int, grain_px: int) -> np.ndarray:
+    """Draw smooth coloured noise: uint8-ranged float32 [height, width, 3]."""
+    coarse = rng.uniform(0, 255, (max(2, height_px // grain_px), max(2, width_px // grain_px), 3))
+    return cv2.resize(coarse.astype(np.float32), (width_px, height_px), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+
+
+def _shape(rng: np.random.Generator, *, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a textured polygon: colours [size, size, 3] and its mask [size, size, 1] in 0..1."""
+    corners = int(rng.integers(3, 8))
+    angles = np.sort(rng.uniform(0, 2 * np.pi) + (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) / corners * 2 * np.pi)
+    radii = rng.uniform(0.6, 1.0, corners) * size_px * 0.48
+    points = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] + size_px / 2
+    mask = cv2.fillPoly(np.zeros((size_px, size_px), np.float32), [points.round().astype(np.int32)], 1.0, cv2.LINE_AA)
+    colours = _texture(rng, height_px=size_px, width_px=size_px, grain_px=size_px // 4)
+    return colours, mask[..., None]
+
+
+def _paste(frame: np.ndarray, shape: tuple[np.ndarray, np.ndarray], *, x: float, y: float, scale: float, turns: float) -> None:
+    """Draw a shape into a frame, wrapping around its borders."""
+    colours, mask = shape
+    size_px = len(mask)
+    whole_x, whole_y = int(np.floor(x)), int(np.floor(y))
+    affine = cv2.getRotationMatrix2D((size_px / 2, size_px / 2), 360 * turns, scale)
+    affine[:, 2] += (x - whole_x, y - whole_y)
+    mask = cv2.warpAffine(mask, affine, (size_px, size_px))[..., None]
+    colours = cv2.warpAffine(colours, affine, (size_px, size_px), borderMode=cv2.BORDER_REFLECT)
+    around = np.arange(size_px) - size_px // 2
+    window = np.ix_((whole_y + around) % frame.shape[0], (whole_x + around) % frame.shape[1])
+    frame[window] += mask * (colours - frame[window])
+
+
+def render_video(motion: str, *, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Render one video of a motion.
+
+    Args:
+        motion: a key of MOTIONS.
+        rng: draws everything that varies: textures, shapes, speed, length, frame rate.
+    Returns:
+        uint8 [T, HEIGHT_PX, WIDTH_PX, 3] frames, and frames a second.
+    """
+    num_frames = int(rng.integers(24, 41))
+    fps = float(rng.choice([15, 20, 24, 25, 30]))
+    cycles, phase, way = rng.uniform(0.8, 1.4), rng.uniform(), int(rng.choice([-1, 1]))
+    time = np.arange(num_frames) / num_frames
+    offset_x, offset_y, log_scale, turns = MOTIONS[motion](time, cycles, phase, way)
+    background = _texture(rng, height_px=HEIGHT_PX, width_px=WIDTH_PX, grain_px=int(rng.integers(8, 24)))
+    background = 0.2 * background + rng.uniform(0, 200, 3)
+    frames = np.repeat(background[None].astype(np.float32), num_frames, 0)
+    for _ in range(int(rng.integers(2, 5))):
+        shape = _shape(rng, size_px=72)
+        x = rng.uniform(0, WIDTH_PX) + HEIGHT_PX * np.broadcast_to(offset_x, num_frames)
+        y = rng.uniform(0, HEIGHT_PX) + HEIGHT_PX * np.broadcast_to(offset_y, num_frames)
+        still_scale = rng.uniform(-1, 1)
+        scales = 0.6 * 1.6 ** np.broadcast_to(still_scale if log_scale is None else log_scale, num_frames)
+        angles = rng.uniform() + np.broadcast_to(turns, num_frames)
+        for index, frame in enumerate(frames):
+            _paste(frame, shape, x=x[index], y=y[index], scale=scales[index], turns=angles[index])
+    return frames.clip(0, 255).astype(np.uint8), fps
+
+
+def write_video(path: Path, frames: np.ndarray, *, fps: float) -> None:
+    """Encode RGB frames (uint8 [T, H, W, 3]) as MPEG-4 in the container that the suffix names."""
+    height_px, width_px = frames.shape[1:3]
+    partial = path.with_name(f"partial-{path.name}")
+    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width_px, height_px))
+    if not writer.isOpened():
+        raise DatasetError(f"cannot write '{path}': this OpenCV has no MPEG-4 encoder for {path.suffix!r} files.")
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+    partial.rename(path)
+
+
+def scaled_splits(num_train: int | None) -> dict[str, int]:
+    """Return the videos a class of each split: SPLITS, or in proportion to so many training videos."""
+    if num_train is None:
+        return SPLITS
+    if num_train < 1:
+        raise UsageError(f"train_videos ({num_train}) must be 1 or more; the default is {SPLITS['train']}.")
+    return {split: max(2, round(count * num_train / SPLITS["train"])) for split, count in SPLITS.items()} | {
+        "train": num_train
+    }
+
+
+def make_motion_set(
+    directory: Path, *, num_classes: int = 8, videos_per_class: dict[str, int] | None = None, seed: int = 0
+) -> Path:
+    """Write the generated motion set as class folders: directory/split/class/NNN.mp4.
+
+    The same arguments give the same videos. A set that was only half written is completed.
+
+    Args:
+        directory: made where needed.
+        num_classes: 2..12, the first so many of MOTIONS.
+        videos_per_class: split -> number of videos; None takes SPLITS.
+        seed: of everything random.
+    Returns:
+        `directory`.
+    Raises:
+        UsageError: num_classes is out of range.
+    """
+    if not 2 <= num_classes <= len(MOTIONS):
+        raise UsageError(f"num_classes ({num_classes}) must be between 2 and {len(MOTIONS)}.")
+    videos = [
+        (split, class_index, number)
+        for split, count in (videos_per_class or SPLITS).items()
+        for class_index in range(num_classes)
+        for number in range(count)
+    ]
+    names = list(MOTIONS)
+    for split, class_index, number in tqdm(videos, desc="Generating videos", unit="video"):
+        path = Path(directory) / split / names[class_index] / f"{names[class_index]}_{number:03d}.mp4"
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng([seed, list(SPLITS).index(split) if split in SPLITS else 9, class_index, number])
+        frames, fps = render_video(names[class_index], rng=rng)
+        write_video(path, frames, fps=fps)
+    return Path(directory)

@@ -1,0 +1,184 @@
+"""One pass over a video file with OpenCV: the time of every frame, the pictures of some.
+
+Note [Clock]
+    CAP_PROP_POS_MSEC after grab() is the presentation time of the frame, and times here count from the first
+    frame. `Clock` undoes what is wrong with it. It is 0 where the decoder knows no time (the last frames of
+    an AVI with B-frames, every frame of a raw stream): such a frame comes one frame duration after the one
+    before. It jumps back, or hours ahead, where recordings were joined without rewriting their times: the
+    joint becomes one frame duration. Matroska and Flash round to 1 ms: a time within 1 ms of a whole number
+    of frame durations is moved there, so that rounding does not decide which of two frames is chosen.
+
+Note [Lying headers]
+    The frame count of a header is a claim. AVI files drop frames inside, which count but never decode (all of
+    JHMDB: 25 fps stored as 30), so fewer frames than claimed are no error by themselves. They are one where
+    their time is missing too, more than 8 frames and more than 10 % of it: then the end of the video was
+    lost, and frames spread over the rest would be the wrong ones. Matroska claims the duration of its longest
+    stream, which may be the sound; there the check of the bytes in c3dhash.containers must do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when OpenCV opens its first video
+import cv2
+
+from c3dhash.containers import check_container
+from c3dhash.errors import VideoError
+from c3dhash.records import VideoInfo
+
+logger = logging.getLogger(__name__)
+
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+
+MAX_FPS = 1000  # above it the header states the tick of its clock (90000) and not a frame rate
+MAX_CLAIMED_SECONDS = 24 * 3600  # a longer claim is not planned with: it may be garbage
+MAX_GAP_SECONDS = 3600  # a longer pause between two frames is a broken clock (MPEG clocks wrap after 26 h)
+MAX_HELD_FRAMES = 16  # what an H.264 decoder may hold back: H.264 A.3.1, max_dec_frame_buffering
+CLOCK_ROUNDING_SECONDS = 0.001
+STILL_SECONDS = 0.04  # how long a video of one frame without a frame rate lasts
+RECODE = "write it anew with: ffmpeg -i VIDEO -c:v libx264 NEW.mp4"
+
+
+class Clock:
+    """Turn what OpenCV reports into seconds from the first frame, not decreasing. Note [Clock]."""
+
+    def __init__(self, frame_seconds: float) -> None:
+        self.frame_seconds = frame_seconds
+        self.time = 0.0
+        self.num_frames = self.num_guessed = self.num_jumps = 0
+        self._zero = self._reported = 0.0
+
+    def tick(self, reported: float) -> float:
+        """Return the time of the next frame, for which OpenCV reports `reported` seconds."""
+        self.num_frames += 1
+        if self.num_frames == 1:
+            self._zero = self._reported = reported
+            return 0.0
+        is_missing = reported == 0 and self._reported >= 0
+        is_jump = not is_missing and not 0 <= reported - self._reported <= MAX_GAP_SECONDS
+        if not is_missing:
+            time = self._snap(reported - self._zero)
+            self._reported = reported
+        if is_missing or is_jump:
+            if not self.frame_seconds:
+                raise VideoError(f"frame {self.num_frames - 1} has no usable time, the header no frame rate")
+            time = self.time + self.frame_seconds
+            self.num_guessed += 1
+        if is_jump:
+            self._zero = reported - time
+            self.num_jumps += 1
+        self.time = max(self.time, time)
+        return self.time
+
+    def _snap(self, time: float) -> float:
+        if not self.frame_seconds:
+            return time
+        grid = round(time / self.frame_seconds) * self.frame_seconds
+        return grid if abs(time - grid) <= min(CLOCK_ROUNDING_SECONDS, self.frame_seconds / 8) else time
+
+
+class Decoder:
+    """One pass over the frames of a video, in order. Use one object per pass and thread."""
+
+    def __init__(self, path: Path, *, short_side: int | None = None) -> None:
+        self.path, self.short_side = path, short_side
+        self._kind = check_container(path)
+        # An absolute path is never taken for a protocol ("a:b.mp4"). CAP_FFMPEG keeps digits in a name from
+        # being read as the pattern of an image sequence. One thread: callers read several videos at once, and
+        # a frame then costs a third less CPU time than with two.
+        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        if not self._capture.isOpened():
+            raise VideoError(
+                f"video '{path}' has no picture that can be decoded: it is no video, sound only, damaged, or "
+                f"of a codec that OpenCV lacks; {RECODE}."
+            )
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        self.info = self._claims()
+        self.frame_seconds = 1 / self.info.fps if self.info.fps else 0.0
+        self.clock = Clock(self.frame_seconds)
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def _claims(self) -> VideoInfo:
+        """Return what the header says, with 0 for what it does not say or cannot mean."""
+        width_px = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height_px = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        fps = fps if 1 / MAX_GAP_SECONDS <= fps <= MAX_FPS else 0.0
+        num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        num_frames = num_frames if 0 < num_frames <= MAX_CLAIMED_SECONDS * fps else 0
+        return VideoInfo(self.path, width_px, height_px, fps, num_frames)
+
+    def times(self) -> Iterator[float]:
+        """Go through the frames: grab one, yield its time in seconds from the first; never decreasing."""
+        while self._capture.grab():
+            try:
+                yield self.clock.tick(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            except VideoError as error:
+                raise VideoError(f"video '{self.path}': {error}; {RECODE}.") from error
+
+    def picture(self) -> np.ndarray:
+        """Return the frame whose time came last: uint8 [H, W, 3], RGB, upright, resized to `short_side`."""
+        is_decoded, frame = self._capture.retrieve()
+        if not is_decoded:
+            index = self.clock.num_frames - 1
+            raise VideoError(f"video '{self.path}': frame {index} does not decode; {RECODE}.")
+        height, width = frame.shape[:2]
+        if self.short_side and self.short_side != min(height, width):
+            scale = self.short_side / min(height, width)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+    def end_seconds(self, times: list[float]) -> float:
+        """Return the end of the last frame; check first that a pass that gave `times` saw the whole video.
+
+        The last frame lasts as long as the header's frame rate says, or, where half of the frames do
+        not keep to it within 10 %, the median of the frames before it.
+        Raises:
+            VideoError: nothing decodes, the end is missing (Note [Lying headers]), the clock makes no sense.
+        """
+        if not times:
+            raise VideoError(f"video '{self.path}' has no frame that decodes; copy or download it again.")
+        if len(times) == 1 and self._capture.get(cv2.CAP_PROP_FPS) > MAX_FPS:
+            raise VideoError(f"video '{self.path}' is a sound file with a cover picture, not a video.")
+        last_seconds = self.frame_seconds
+        median_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        if median_seconds and not 0.9 < median_seconds / (last_seconds or np.inf) < 1.1:
+            last_seconds = median_seconds
+        end_seconds = times[-1] + (last_seconds or STILL_SECONDS)
+        self._check_claims(len(times), end_seconds)
+        self._check_clock()
+        return end_seconds
+
+    def _check_claims(self, num_frames: int, end_seconds: float) -> None:
+        claimed, claimed_seconds = self.info.num_frames, self.info.duration_seconds
+        missing = min(claimed - num_frames, (claimed_seconds - end_seconds) * self.info.fps)
+        if self._kind != "matroska" and missing > max(8, 0.1 * claimed):
+            raise VideoError(
+                f"video '{self.path}' is damaged: {num_frames} of {claimed} frames decode, "
+                f"{end_seconds:.2f} of {claimed_seconds:.2f} s; copy or download it again, or {RECODE}."
+            )
+
+    def _check_clock(self) -> None:
+        num_frames, num_jumps = self.clock.num_frames, self.clock.num_jumps
+        if num_jumps > 1 + num_frames // 50:
+            raise VideoError(
+                f"video '{self.path}': its times jump {num_jumps} times in {num_frames} frames; {RECODE}."
+            )
+        if num_jumps or self.clock.num_guessed > MAX_HELD_FRAMES:
+            logger.warning(
+                "video '%s': %d of %d frames have no usable time; counted at %g frames per second instead.",
+                self.path, self.clock.num_guessed, num_frames, self.info.fps,
+            )  # fmt: skip

@@ -1,0 +1,225 @@
+"""Clips and videos -> embeddings, class scores and codes. Decoding runs in threads beside the network."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from c3dhash.bits import pack_codes
+from c3dhash.clips import ClipReader
+from c3dhash.config import EncodeConfig
+from c3dhash.errors import VideoError
+from c3dhash.loader import prefetch
+from c3dhash.model import HashNet, Run
+from c3dhash.precision import autocast, pick_device, pick_precision
+from c3dhash.records import CodeBatch, Sample
+from c3dhash.transforms import center_clip, decoded_short_side, normalize
+from c3dhash.video import read_clips
+
+
+class Encoded(NamedTuple):
+    """What a network says about clips, float32 arrays; None where it lacks the head.
+
+    embeddings: [N, hash_length]. scores: class logits [N, num_classes].
+    """
+
+    embeddings: np.ndarray | None
+    scores: np.ndarray | None
+
+
+class VideoResult(NamedTuple):
+    """One video after encoding: its codes and class scores [clips, num_classes], or why there are none."""
+
+    video: Path
+    codes: CodeBatch | None
+    scores: np.ndarray | None
+    error: VideoError | None
+
+
+class Encoder:
+    """A network on its device, ready for clips.
+
+    Args:
+        model: put on the device, in evaluation mode while encoding.
+        device, precision: as in EncodeConfig.
+    """
+
+    def __init__(self, model: HashNet, *, device: str = "auto", precision: str = "auto") -> None:
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.model = model.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, clips: np.ndarray) -> Encoded:
+        """Encode a batch of clips, uint8 [B, T, H, W, 3]."""
+        self.model.eval()
+        batch = torch.from_numpy(clips).to(self.device)
+        with autocast(self.device, self.precision):
+            outputs = self.model(normalize(batch, self.model.preprocessing))
+        return Encoded(*(None if part is None else part.cpu().numpy() for part in outputs[1:]))
+
+
+def encode_samples(
+    encoder: Encoder, samples: list[Sample], *, reader: ClipReader, batch_size: int, workers: int
+) -> Encoded:
+    """Encode the samples of a data set, one clip each, in their order.
+
+    Raises:
+        VideoError: a sample does not decode.
+    """
+    clips = prefetch(reader.evaluation_clip, samples, workers=workers, ahead=2 * batch_size)
+    parts = [encoder(batch) for batch in _batches(clips, batch_size)]
+    return Encoded(*(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def encode_videos(run: Run, videos: Iterable[Path], *, config: EncodeConfig | None = None) -> Iterator[VideoResult]:
+    """Encode video files, each cut into windows, and yield each as soon as its last clip is through.
+
+    Threads decode several videos at once and hand over clip by clip, so that memory holds a few batches
+    of clips however long a video is. Videos may come out in another order than they went in.
+
+    Args:
+        run: with a hash head or a class head, or both.
+        videos: paths.
+        config: windows, batch size, device; EncodeConfig() by default.
+    Yields:
+        A VideoResult a video; one that cannot be decoded carries the error and no codes.
+    """
+    config = config or EncodeConfig()
+    encoder = Encoder(run.model, device=config.device, precision=config.precision)
+    stream = _ClipStream(run, videos, config)
+    collected: dict[int, _Collected] = {}
+    try:
+        for chunk in stream.chunks():
+            clips = [message for message in chunk if message.clip is not None]
+            if clips:
+                encoded = encoder(np.stack([message.clip for message in clips]))
+                for row, message in enumerate(clips):
+                    one = Encoded(*(None if part is None else part[row] for part in encoded))
+                    collected.setdefault(message.number, _Collected([], [])).append(message, one)
+            for message in chunk:
+                if message.clip is None:
+                    yield _result(message, collected.pop(message.number, _Collected([], [])))
+    finally:
+        stream.close()
+
+
+class _Message(NamedTuple):
+    """A clip of a video; or, with clip None, its end, with the error that ended it."""
+
+    number: int
+    video: Path
+    clip: np.ndarray | None
+    span: tuple[float, float] | None
+    error: VideoError | None
+
+
+class _Collected(NamedTuple):
+    """The clips of one video that are through the network."""
+
+    spans: list[tuple[float, float]]
+    encoded: list[Encoded]
+
+    def append(self, message: _Message, encoded: Encoded) -> None:
+        self.spans.append(message.span)
+        self.encoded.append(encoded)
+
+
+def _result(end: _Message, collected: _Collected) -> VideoResult:
+    """Put the clips of a video together. A video that failed half-way has no codes: half a video is none."""
+    if end.error is not None or not collected.spans:
+        error = end.error or VideoError(f"'{end.video}' gave no clip.")
+        return VideoResult(end.video, None, None, error)
+    starts, ends = np.array(collected.spans, np.float64).T
+    codes = scores = None
+    if collected.encoded[0].embeddings is not None:
+        embeddings = np.stack([part.embeddings for part in collected.encoded])
+        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
+    if collected.encoded[0].scores is not None:
+        scores = np.stack([part.scores for part in collected.encoded])
+    return VideoResult(end.video, codes, scores, None)
+
+
+class _ClipStream:
+    """Threads that decode videos into one bounded queue of messages."""
+
+    def __init__(self, run: Run, videos: Iterable[Path], config: EncodeConfig) -> None:
+        self._config = config
+        self._num_frames, self._size = run.model.clip_size[:2]
+        self._videos = enumerate(videos)
+        self._videos_lock = threading.Lock()
+        self._queue: queue.Queue[_Message | None] = queue.Queue(maxsize=2 * config.batch_size)
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(config.workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def chunks(self) -> Iterator[list[_Message]]:
+        """Yield messages in lists with at most one batch of clips each, until all threads are done."""
+        running, chunk, num_clips = len(self._threads), [], 0
+        while running:
+            message = self._queue.get()
+            if message is None:
+                running -= 1
+                continue
+            chunk.append(message)
+            num_clips += message.clip is not None
+            if num_clips == self._config.batch_size:
+                yield chunk
+                chunk, num_clips = [], 0
+        if chunk:
+            yield chunk
+
+    def close(self) -> None:
+        """Stop the threads, also in the middle of a video."""
+        self._closed.set()
+        while any(thread.is_alive() for thread in self._threads):
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            with self._videos_lock:
+                number, video = next(self._videos, (None, None))
+            if number is None:
+                break
+            self._read(number, Path(video))
+        self._queue.put(None)
+
+    def _read(self, number: int, video: Path) -> None:
+        error = None
+        window = self._config.window_seconds or None
+        stride = self._config.stride_seconds if window else None
+        try:
+            for clip in read_clips(
+                video, num_frames=self._num_frames, short_side=decoded_short_side(self._size),
+                window_seconds=window, stride_seconds=stride,
+            ):  # fmt: skip
+                if self._closed.is_set():
+                    return
+                span = (clip.segment.start_seconds, clip.segment.end_seconds)
+                self._queue.put(_Message(number, video, center_clip(clip.frames, size=self._size), span, None))
+        except VideoError as caught:
+            error = caught
+        except Exception as caught:  # a bug in a thread must not leave the consumer waiting for ever
+            error = VideoError(f"'{video}' failed in the decoder: {caught!r}.")
+        self._queue.put(_Message(number, video, None, None, error))
+
+
+def _batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    batch = []
+    for clip in clips:
+        batch.append(clip)
+        if len(batch) == batch_size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)

@@ -1,0 +1,227 @@
+"""Codes and labels -> a report: numbers, a precision-recall plot, an HTML page.
+
+The codes come from a run and a data set, or from a codes file, so that those of any other method are scored
+by the same evaluator.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c3dhash.accuracy import (
+    confusion_matrix,
+    label_average_precision,
+    mean_class_accuracy,
+    top_k_accuracy,
+)
+from c3dhash.bits import hamming_distances, pack_codes
+from c3dhash.codes import Codes, save_codes
+from c3dhash.config import EncodeConfig, EvaluateConfig
+from c3dhash.counts import RankCounts, rank_counts
+from c3dhash.datasets import Dataset
+from c3dhash.errors import DatasetError
+from c3dhash.files import write_text
+from c3dhash.metrics import (
+    average_precision,
+    code_health,
+    embedding_health,
+    mean_defined,
+    precision_recall_curve,
+    ranking_report,
+)
+from c3dhash.pages import film_strip, picture, write_report_page
+from c3dhash.plots import plot_precision_recall
+from c3dhash.records import Sample
+
+if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score codes
+    from c3dhash.clips import ClipReader
+    from c3dhash.model import Run
+
+NUM_EXAMPLES, NUM_EXAMPLE_HITS = 9, 6
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What was measured. numbers: JSON-safe, by the names of DESIGN. The rest is for the page."""
+
+    numbers: dict[str, Any]
+    codes: Codes | None = None
+    counts: RankCounts | None = None
+    dataset: Dataset | None = None
+    title: str = "Evaluation"
+
+    def __repr__(self) -> str:
+        return f"Report({json.dumps(self.numbers)})"
+
+
+def evaluate_codes(codes: Codes, *, config: EvaluateConfig | None = None, title: str = "Evaluation") -> Report:
+    """Score codes: see `ranking_report` and `code_health` for what is in the report."""
+    config = config or EvaluateConfig()
+    counts = rank_counts(
+        codes.query_codes, codes.gallery_codes, codes.query_labels, codes.gallery_labels, hash_length=codes.hash_length
+    )
+    numbers = {
+        **ranking_report(counts, k=config.k, radius=config.radius),
+        **code_health(codes.gallery_codes, hash_length=codes.hash_length),
+        "num_queries": len(codes.query_codes),
+        "num_gallery": len(codes.gallery_codes),
+        "hash_length": codes.hash_length,
+    }
+    return Report(numbers, codes, counts, title=title)
+
+
+def evaluate_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    reader: ClipReader,
+    config: EvaluateConfig | None = None,
+    encode: EncodeConfig | None = None,
+) -> Report:
+    """Encode the gallery and the queries of a data set, one clip a video, and score codes and recognition.
+
+    Args:
+        run: a Run.
+        dataset: its query split is searched for in its gallery split (the training videos where there is none).
+        reader: a ClipReader of the run's clip size.
+        config: depth and radius.
+        encode: an EncodeConfig.
+    Raises:
+        DatasetError: no queries, no gallery, or the data set has other classes than the run.
+    """
+    from c3dhash.encode import Encoder, encode_samples
+
+    encode = encode or EncodeConfig()
+    if run.labels != dataset.classes:
+        unknown = sorted(set(dataset.classes) - set(run.labels))
+        what = f"class {unknown[0]!r} is unknown to it" if unknown else "the order or number of classes differs"
+        raise DatasetError(
+            f"run '{run.path}' was trained on {len(run.labels)} classes, '{dataset.directory}' has "
+            f"{len(dataset.classes)}: {what}. Evaluate on the data it was trained for, or train anew."
+        )
+    encoder = Encoder(run.model, device=encode.device, precision=encode.precision)
+    parts: dict[str, tuple[list[Sample], Any]] = {}
+    for split in ("gallery", "query"):
+        if split == "gallery" and run.model.hash_head is None:
+            continue
+        samples = dataset.split(split)
+        if not samples:
+            raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")
+        samples = reader.readable(samples, for_training=False, workers=encode.workers, description=f"Decoding {split} videos")
+        encoded = encode_samples(encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers)
+        parts[split] = samples, encoded
+    queries, encoded_queries = parts["query"]
+    query_labels = dataset.labels(queries)
+    numbers: dict[str, Any] = {}
+    if encoded_queries.scores is not None:
+        numbers.update(recognition_report(encoded_queries.scores, query_labels))
+    if encoded_queries.embeddings is None:
+        return Report(numbers, dataset=dataset, title=f"{run.path}: recognition")
+    gallery, encoded_gallery = parts["gallery"]
+    codes = Codes(
+        pack_codes(encoded_gallery.embeddings), dataset.labels(gallery),
+        pack_codes(encoded_queries.embeddings), query_labels, run.hash_length,
+    )  # fmt: skip
+    report = evaluate_codes(codes, config=config)
+    numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
+    shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
+    return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
+
+
+def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return accuracy@1, accuracy@5 and the mean over classes; macro mAP for multi-label data.
+
+    Args:
+        scores: float [N, num_classes].
+        labels: int64 [N], or bool [N, num_classes].
+    """
+    if labels.ndim == 2:
+        return {"class_mAP": mean_defined(label_average_precision(scores, labels))}
+    confusion = confusion_matrix(scores.argmax(axis=1), labels, num_classes=scores.shape[1])
+    return {
+        "accuracy@1": top_k_accuracy(scores, labels, k=1),
+        "accuracy@5": top_k_accuracy(scores, labels, k=5),
+        "mean_class_accuracy": mean_class_accuracy(confusion),
+    }
+
+
+def describe(numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    """Turn the numbers into rows for people: (name, value)."""
+    rows = []
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            spread = f" (worst order of ties {_format(value['worst'])}, best {_format(value['best'])})"
+            rows.append((name, _format(value["expected"]) + spread))
+        else:
+            rows.append((name.replace("_", " "), _format(value)))
+    return rows
+
+
+def write_report(report: Report, directory: Path) -> Path:
+    """Write report.json, codes.npz, precision_recall.png and report.html; return the path of the page."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "report.json", json.dumps(report.numbers, indent=2) + "\n")
+    curve = None
+    if report.counts is not None:
+        save_codes(report.codes, directory / "codes.npz")
+        precision, recall = precision_recall_curve(report.counts)
+        plot_precision_recall(recall, precision, directory / "precision_recall.png")
+        curve = picture(directory / "precision_recall.png")
+    protocol = "Recognition of the query videos."
+    if report.codes is not None:
+        protocol = (
+            f"{len(report.codes.query_codes)} queries against a gallery of {len(report.codes.gallery_codes)} "
+            f"videos, {report.codes.hash_length}-bit codes."
+        )
+    page = directory / "report.html"
+    write_report_page(
+        page, title=report.title, protocol=protocol, numbers=describe(report.numbers), curve=curve, examples=_examples(report)
+    )
+    return page
+
+
+def _format(value: float | int | None) -> str:
+    if value is None:
+        return "not defined"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _examples(report: Report) -> list[dict[str, Any]]:
+    """Choose queries from the best to the worst AP, each with its nearest videos and whether they are relevant."""
+    if report.dataset is None or report.codes is None:
+        return []
+    codes = report.codes
+    gallery = report.dataset.split("gallery") or report.dataset.split("train")
+    queries = report.dataset.split("query")
+    values = average_precision(report.counts)
+    ranked = [query for query in np.argsort(-values, kind="stable") if not np.isnan(values[query])]
+    chosen = [ranked[place] for place in np.unique(np.linspace(0, len(ranked) - 1, NUM_EXAMPLES).astype(int))] if ranked else []
+    examples = []
+    for query in chosen:
+        distances = hamming_distances(codes.query_codes[query : query + 1], codes.gallery_codes)[0]
+        nearest = np.argsort(distances, kind="stable")[:NUM_EXAMPLE_HITS]
+        hits = [
+            {
+                "video": gallery[item].video.name,
+                "label": _label(report.dataset, gallery[item]),
+                "distance": int(distances[item]),
+                "relevant": bool(set(gallery[item].labels) & set(queries[query].labels)),
+                "strip": film_strip(gallery[item].video, gallery[item].segment),
+            }
+            for item in nearest
+        ]
+        examples.append({
+            "video": queries[query].video.name, "label": _label(report.dataset, queries[query]), "ap": float(values[query]),
+            "strip": film_strip(queries[query].video, queries[query].segment), "hits": hits,
+        })  # fmt: skip
+    return examples
+
+
+def _label(dataset: Dataset, sample: Sample) -> str:
+    return ", ".join(dataset.classes[label] for label in sample.labels) or "no label"
+

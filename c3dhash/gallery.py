@@ -1,0 +1,279 @@
+"""A gallery: one folder with the codes of many videos, searched by Hamming distance.
+
+gallery/
+  catalog.sqlite   the truth: videos, clips, codes, and the model that made them (catalog.py)
+  index.faiss      a copy of the codes for FAISS (index.py, replica.py); it may be deleted, and is made again
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from c3dhash import schema
+from c3dhash.bits import check_codes, num_code_bytes
+from c3dhash.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
+from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
+from c3dhash.records import CodeBatch
+from c3dhash.replica import SAVE_SHARE, Replica
+
+CATALOG_NAME = "catalog.sqlite"
+INDEX_NAME = "index.faiss"
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+
+class Gallery:
+    """An open gallery: `Gallery.open(path)`, best in a `with`.
+
+    Threads may share one; their calls take turns. Processes open one each: any number of them read while
+    one writes.
+
+    Attributes:
+        path: the folder.
+        hash_length: of its codes, bits.
+        model_fingerprint, model_name: of the model that made the codes; the name is for people.
+        run: what else was noted when the gallery was made.
+    """
+
+    def __init__(self, path: str | Path, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise GalleryError(f"gallery '{path}' does not exist: run `c3dhash index DIR` first.")
+        if not self.path.is_dir():
+            raise GalleryError(
+                f"gallery '{path}' is a file; a gallery is a folder, made by `c3dhash index DIR`."
+            )
+        self._catalog = Catalog(self.path / CATALOG_NAME, timeout_seconds=timeout_seconds)
+        meta = self._catalog.meta
+        self.hash_length = self._catalog.hash_length
+        self.model_fingerprint, self.model_name = meta["model_fingerprint"], meta["model_name"]
+        self.run: dict[str, object] = json.loads(meta["run"])
+        self._lock = threading.RLock()
+        self._replica = Replica(self._catalog, self.path / INDEX_NAME)
+        self._num_written = 0  # clips that this object added to the catalog
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        hash_length: int,
+        model_fingerprint: str,
+        model_name: str = "",
+        run: Mapping[str, object] | None = None,
+    ) -> Gallery:
+        """Make an empty gallery and open it.
+
+        Args:
+            path: the folder; made where it is missing.
+            hash_length: bits of its codes.
+            model_fingerprint: tells the model from every other; `check_model` compares it.
+            model_name: what a person would pass to --model.
+            run: anything of the run that is worth keeping; JSON values.
+        Raises:
+            GalleryError: there is a gallery, or the folder cannot be written.
+            UsageError: hash_length is out of range, or the fingerprint is empty.
+        """
+        if not _make(path, hash_length, model_fingerprint, model_name, run):
+            raise GalleryError(f"gallery '{path}' exists already: open it, or choose another folder.")
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Gallery:
+        """Open a gallery; where its folder cannot be written, it can still be searched.
+
+        Args:
+            path: the folder.
+            timeout_seconds: how long to wait for another process that writes.
+        Raises:
+            GalleryError: there is no gallery, or it is locked, damaged or of a newer c3dhash.
+        """
+        return cls(path, timeout_seconds=timeout_seconds)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        path: str | Path,
+        *,
+        hash_length: int,
+        model_fingerprint: str,
+        model_name: str = "",
+        run: Mapping[str, object] | None = None,
+    ) -> Gallery:
+        """Open the gallery of a model, and make it where there is none; arguments as for `create`.
+
+        Raises:
+            ModelMismatchError: the gallery that is there holds the codes of another model.
+            GalleryError, UsageError: as for `open` and `create`.
+        """
+        _make(path, hash_length, model_fingerprint, model_name, run)
+        gallery = cls.open(path)
+        try:
+            gallery.check_model(model_fingerprint, hash_length=hash_length)
+        except ModelMismatchError:
+            gallery.close()
+            raise
+        return gallery
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        with self._lock:
+            return self._catalog.num_clips()
+
+    def __repr__(self) -> str:
+        return f"Gallery('{self.path}', hash_length={self.hash_length}, model {self.model_fingerprint[:8]})"
+
+    def close(self) -> None:
+        """Close the gallery, after bringing index.faiss up to date if this object added many clips."""
+        with self._lock:
+            try:
+                if self._num_written and self._num_written >= SAVE_SHARE * self._catalog.num_clips():
+                    self._replica.index()
+            finally:
+                self._num_written = 0
+                self._catalog.close()
+
+    def check_model(self, fingerprint: str, *, hash_length: int) -> None:
+        """Raise a ModelMismatchError unless the gallery holds the codes of this model."""
+        if (fingerprint, hash_length) == (self.model_fingerprint, self.hash_length):
+            return
+        own = f"{self.hash_length}-bit codes of model {self.model_fingerprint[:8]}…"
+        way_out = f"--model {self.model_name}" if self.model_name else "the model that it was indexed with"
+        raise ModelMismatchError(
+            f"gallery '{self.path}' holds {own}, got a {hash_length}-bit model {fingerprint[:8]}…: "
+            f"query with {way_out} or index again."
+        )
+
+    def add(
+        self,
+        video: str,
+        codes: CodeBatch,
+        *,
+        content_hash: str,
+        size_bytes: int = 0,
+        mtime_ns: int = 0,
+        label: str | None = None,
+    ) -> np.ndarray:
+        """Add a video, in place of what the gallery has under that name. It is on the disk on return.
+
+        Args:
+            video: its name in the gallery, usually its path.
+            codes: of its clips; there may be none.
+            content_hash, size_bytes, mtime_ns: of its file, to see later whether it changed.
+        Returns:
+            The ids of its clips, int64 [N], rising; never given before.
+        Raises:
+            CodesError: the codes have another length than the gallery's.
+            GalleryError: the name cannot be stored, or the catalog cannot be written.
+        """
+        if codes.hash_length != self.hash_length:
+            raise CodesError(
+                f"gallery '{self.path}' holds {self.hash_length}-bit codes, got {codes.hash_length}-bit ones."
+            )
+        check_codes(codes.codes, hash_length=self.hash_length)
+        try:
+            video.encode()
+        except UnicodeEncodeError as error:
+            raise GalleryError(f"video name {video!r} is not valid UTF-8: rename the file.") from error
+        with self._lock:
+            ids = self._catalog.add_video(
+                video,
+                codes,
+                content_hash=content_hash,
+                size_bytes=size_bytes,
+                mtime_ns=mtime_ns,
+                label=label,
+            )
+            self._num_written += len(ids)
+        return ids
+
+    def remove(self, videos: Iterable[str]) -> None:
+        """Remove videos with their clips: all of them, or none where it fails.
+
+        Raises:
+            GalleryError: one of them is not there, or the catalog cannot be written.
+        """
+        with self._lock:
+            self._catalog.remove_videos(videos)
+
+    def touch(self, video: str, *, size_bytes: int, mtime_ns: int) -> None:
+        """Note a new size and time of a video whose content did not change.
+
+        Raises:
+            GalleryError: the video is not there, or the catalog cannot be written.
+        """
+        with self._lock:
+            self._catalog.touch_video(video, size_bytes=size_bytes, mtime_ns=mtime_ns)
+
+    def search(self, codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest clips of each query, among all that the gallery holds at this moment.
+
+        Args:
+            codes: queries, uint8 [Q, ceil(hash_length / 8)].
+            k: results per query, 1 or more.
+        Returns:
+            distances: int32 [Q, k], bits, 0..hash_length.
+            ids: int64 [Q, k], for `clips`. Each row is ordered by (distance, id). Where the gallery holds
+            fewer than k clips, the rest of a row has id -1 at distance 2**31 - 1.
+        Raises:
+            UsageError: k is below 1.
+            CodesError: the codes have another width.
+        """
+        with self._lock:
+            return self._replica.index().search(codes, k=k)
+
+    def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
+        """Look clips up, in the order of `ids`: ints, or int64 [N].
+
+        Raises:
+            GalleryError: an id is not there; -1 fills the results of a small gallery and is none.
+        """
+        with self._lock:
+            return self._catalog.clips(ids)
+
+    def codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Read all codes from the catalog: ids int64 [N], rising, and uint8 [N, ceil(hash_length / 8)]."""
+        with self._lock:
+            changes = self._catalog.changes(since=EMPTY, last_id=0)
+            return changes.ids, changes.codes
+
+    def videos(self) -> list[GalleryVideo]:
+        """List what the gallery knows about its videos, in the order of their names."""
+        with self._lock:
+            return self._catalog.videos()
+
+
+def _make(
+    path: str | Path,
+    hash_length: int,
+    model_fingerprint: str,
+    model_name: str,
+    run: Mapping[str, object] | None,
+) -> bool:
+    """Make the folder and the catalog of a gallery; False where there is one."""
+    num_code_bytes(hash_length)
+    if not model_fingerprint:
+        raise UsageError(f"model_fingerprint ({model_fingerprint!r}) must not be empty; a run has one.")
+    meta = {
+        "hash_length": str(hash_length),
+        "model_fingerprint": model_fingerprint,
+        "model_name": model_name,
+        "run": json.dumps(dict(run or {})),
+    }
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalleryError(
+            f"gallery '{path}' cannot be made: {error.strerror}; choose another folder."
+        ) from error
+    return schema.create(Path(path) / CATALOG_NAME, meta=meta, timeout_seconds=DEFAULT_TIMEOUT_SECONDS)

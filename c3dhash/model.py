@@ -1,0 +1,194 @@
+"""HashNet: a backbone with a hash head and a class head beside each other; save and load a run.
+
+A run directory holds what it takes to use the network anywhere:
+
+    config.json          how it was made and what it reads; "finished" once training is done
+    model.safetensors    backbone.*, hash_head.*, class_head.*
+    labels.txt           one class a line
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from c3dhash.backbones import build_backbone
+from c3dhash.bits import num_code_bytes
+from c3dhash.config import ModelConfig
+from c3dhash.errors import CheckpointError
+from c3dhash.files import write_text
+from c3dhash.precision import guard_conv3d
+from c3dhash.records import Preprocessing
+
+CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
+
+
+class Outputs(NamedTuple):
+    """What a network says about a batch of clips, all float32; None where it lacks the head.
+
+    feature: [B, feature_dim]. embedding: [B, hash_length] in (-1, 1). logits: [B, num_classes].
+    """
+
+    feature: Tensor
+    embedding: Tensor | None
+    logits: Tensor | None
+
+
+class HashNet(nn.Module):
+    """A backbone whose feature is read by a hash head (linear, tanh) and a class head (linear).
+
+    Args:
+        backbone: carries feature_dim, clip_size and preprocessing.
+        hash_length: bits, or None for a network that only classifies.
+        num_classes: or None for a network that only hashes.
+    """
+
+    def __init__(self, backbone: nn.Module, *, hash_length: int | None, num_classes: int | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.hash_head = self.class_head = None
+        if hash_length is not None:
+            num_code_bytes(hash_length)
+            self.hash_head = nn.Linear(backbone.feature_dim, hash_length)
+        if num_classes is not None:
+            self.class_head = nn.Linear(backbone.feature_dim, num_classes)
+        guard_conv3d(self)
+
+    @property
+    def clip_size(self) -> tuple[int, int, int]:
+        return self.backbone.clip_size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.backbone.preprocessing
+
+    def forward(self, clips: Tensor) -> Outputs:
+        """Read normalised clips, float [B, 3, T, H, W]. The heads compute in float32 also under autocast."""
+        feature = self.backbone(clips).float()
+        with torch.autocast(clips.device.type, enabled=False):
+            embedding = None if self.hash_head is None else torch.tanh(self.hash_head(feature))
+            logits = None if self.class_head is None else self.class_head(feature)
+        return Outputs(feature, embedding, logits)
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A trained network and what it needs around it.
+
+    config: what config.json holds. labels: class names. model: in evaluation mode.
+    fingerprint: of everything that decides its codes; a gallery remembers it.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    labels: tuple[str, ...]
+    model: HashNet
+    fingerprint: str
+
+    @property
+    def hash_length(self) -> int:
+        if self.model.hash_head is None:
+            raise CheckpointError(f"run '{self.path}' was trained with --task classify and makes no codes; train with --task joint.")
+        return self.model.hash_head.out_features
+
+    def __repr__(self) -> str:
+        frames, size = self.model.clip_size[:2]
+        return f"Run('{self.path}', {self.config['backbone']}, clips {frames} x {size} x {size}, {self.fingerprint[:8]})"
+
+
+def build_model(config: ModelConfig, *, num_classes: int | None, has_hash_head: bool = True) -> HashNet:
+    """Build an untrained network."""
+    backbone = build_backbone(config.backbone, num_frames=config.num_frames, size=config.size, shortcut=config.shortcut)
+    return HashNet(backbone, hash_length=config.hash_length if has_hash_head else None, num_classes=num_classes)
+
+
+def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tuple[str, ...]) -> None:
+    """Write a run directory. `config` needs what ModelConfig holds; the clip size, preprocessing and heads are added.
+
+    Each file is written under a temporary name and renamed.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    frames, size = model.clip_size[:2]
+    config = {
+        **config,
+        "num_frames": frames,
+        "size": size,
+        "preprocessing": dataclasses.asdict(model.preprocessing),
+        "has_hash_head": model.hash_head is not None,
+        "has_class_head": model.class_head is not None,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, path / f"{WEIGHTS_FILE}.partial")
+    (path / f"{WEIGHTS_FILE}.partial").replace(path / WEIGHTS_FILE)
+    write_text(path / LABELS_FILE, "".join(f"{label}\n" for label in labels))
+    write_text(path / CONFIG_FILE, json.dumps(config, indent=2, default=str) + "\n")
+
+
+def load_run(path: Path | str) -> Run:
+    """Load a run directory in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: not a run, or one that is damaged.
+    """
+    path = Path(path)
+    try:
+        config = json.loads((path / CONFIG_FILE).read_text())
+        labels = tuple((path / LABELS_FILE).read_text().splitlines())
+        weights = load_file(path / WEIGHTS_FILE)
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"'{path}' is no run directory that can be loaded: {error}. Train one: c3dhash train") from error
+    try:
+        settings = ModelConfig(**{item.name: config[item.name] for item in dataclasses.fields(ModelConfig)})
+        model = build_model(
+            settings, num_classes=len(labels) if config["has_class_head"] else None, has_hash_head=config["has_hash_head"]
+        )
+        model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"run '{path}' is damaged: its weights and its config.json do not fit ({reason}).") from error
+    return Run(path, config, labels, model.eval(), fingerprint(model))
+
+
+def fingerprint(model: HashNet) -> str:
+    """Hash everything that decides the codes of a network: 32 hexadecimal digits. The class head does not count."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((model.clip_size, model.preprocessing)).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith("class_head."):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def find_run(path: Path | str | None = None, *, runs_dir: Path = Path("runs")) -> Path:
+    """Return the run directory that is meant: `path`, or the newest finished run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path is not None:
+        if not (Path(path) / CONFIG_FILE).is_file():
+            raise CheckpointError(f"'{path}' is no run directory: it has no {CONFIG_FILE}. Train one: c3dhash train")
+        return Path(path)
+    runs = [run for run in runs_dir.glob(f"*/{WEIGHTS_FILE}") if _is_finished(run.parent)]
+    if not runs:
+        raise CheckpointError(f"no finished run under '{runs_dir}/'. Train one: c3dhash train")
+    return max(runs, key=lambda run: run.stat().st_mtime).parent
+
+
+def _is_finished(run: Path) -> bool:
+    try:
+        return bool(json.loads((run / CONFIG_FILE).read_text()).get("finished"))
+    except (OSError, json.JSONDecodeError):
+        return False
+

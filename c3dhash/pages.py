@@ -1,0 +1,59 @@
+"""HTML pages that need nothing beside them: pictures are inside, scripts there are none."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from c3dhash.errors import VideoError
+from c3dhash.files import write_text
+from c3dhash.records import Hit, Segment
+from c3dhash.video import read_clip
+
+logger = logging.getLogger(__name__)
+
+STRIP_FRAMES, STRIP_HEIGHT_PX = 4, 90
+
+
+def film_strip(video: Path | str, segment: Segment | None = None) -> str | None:
+    """Return a few frames of a video side by side as a data URI, or None where it can no longer be read."""
+    try:
+        clip = read_clip(video, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX, segment=segment)
+    except VideoError as error:
+        logger.warning("no picture: %s", error)
+        return None
+    strip = np.concatenate(clip.frames, axis=1)
+    _, encoded = cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def picture(path: Path) -> str:
+    """Return a PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def write_query_page(path: Path, *, query: Path, hits: Sequence[Hit], gallery_name: str) -> None:
+    """Write the hits of a query, with film strips, into one HTML file."""
+    rows = [(hit, film_strip(hit.video, Segment(hit.start_seconds, hit.end_seconds))) for hit in hits]
+    page = _environment().get_template("query.html")
+    write_text(path, page.render(query=str(query), strip=film_strip(query), rows=rows, gallery=gallery_name))
+
+
+def write_report_page(path: Path, **content: object) -> None:
+    """Write an evaluation into one HTML file; the names of `content` are those of templates/report.html."""
+    write_text(path, _environment().get_template("report.html").render(**content))
+
+
+@cache
+def _environment():
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("c3dhash"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )

@@ -1,0 +1,86 @@
+"""Where and how finely a network computes: device, bf16 autocast, and a guard for a wrong gradient.
+
+Note [Wrong bf16 weight gradients on CPU]
+    On CPUs, PyTorch runs bf16 convolutions with oneDNN. In the versions tried (PyTorch 2.15 on a CPU with
+    AVX512-BF16), the weight gradient of a 3D convolution is garbage - relative error near 1, infinities, once a
+    corrupted heap - when the input has more than one frame but no more than the kernel is long, as in the
+    deeper stages of a network on short clips. The output and the gradient of the input are right.
+    tests/test_precision.py holds the shapes. Such layers are computed in fp32 while a gradient is wanted
+    (or, for kernels of three frames, on input that is padded first: the same sum by another route).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from c3dhash.errors import UsageError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device ({name!r}) is not there: this PyTorch sees no CUDA; use --device cpu.")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Turn `auto` into `bf16` where the device computes in it at speed, else `fp32`."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+@lru_cache
+def _cpu_has_bf16() -> bool:
+    """Tell whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX); known on Linux only."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """Return the context in which a network of this precision runs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+class GuardedConv3d(nn.Conv3d):
+    """A 3D convolution whose weight gradient is right under bf16 autocast on CPUs too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve [B, C, T, H, W]; see Note [Wrong bf16 weight gradients on CPU]."""
+        length = self.kernel_size[0]
+        if not (
+            1 < input.shape[2] <= length
+            and input.device.type == "cpu"
+            and torch.is_grad_enabled()
+            and torch.is_autocast_enabled("cpu")
+        ):
+            return super().forward(input)
+        if length == 3 and self.padding_mode == "zeros" and self.padding[0] == 1:
+            padded = F.pad(input, (0, 0, 0, 0, 1, 1))
+            return F.conv3d(padded, self.weight, self.bias, self.stride, (0, *self.padding[1:]), self.dilation, self.groups)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float())
+
+
+def guard_conv3d(model: nn.Module) -> None:
+    """Make every 3D convolution of a model a GuardedConv3d, in place; parameters and their names stay."""
+    for module in model.modules():
+        if type(module) is nn.Conv3d:
+            module.__class__ = GuardedConv3d

@@ -1,0 +1,91 @@
+"""A video -> the most similar videos of a gallery, each with the segment that matches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from c3dhash.catalog import GalleryClip
+from c3dhash.config import EncodeConfig
+from c3dhash.errors import GalleryError, UsageError
+from c3dhash.gallery import Gallery
+from c3dhash.records import CodeBatch, Hit
+
+if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
+    from c3dhash.model import Run
+
+
+def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = None) -> CodeBatch:
+    """Return the codes of one video.
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    from c3dhash.encode import encode_videos
+
+    run.hash_length  # noqa: B018 - a run without a hash head says so before anything is decoded
+    (result,) = encode_videos(run, [Path(video)], config=config)
+    if result.error is not None:
+        raise result.error
+    return result.codes
+
+
+def query_video(
+    run: Run, gallery: Gallery, video: Path | str, *, top: int = 10, config: EncodeConfig | None = None
+) -> list[Hit]:
+    """Find the videos of a gallery that are most similar to a video.
+
+    Raises:
+        VideoError: the video cannot be decoded.
+        ModelMismatchError: the gallery holds the codes of another model.
+    """
+    gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+    return query_codes(gallery, encode_video(run, video, config=config).codes, top=top)
+
+
+def query_codes(gallery: Gallery, codes: np.ndarray, *, top: int = 10) -> list[Hit]:
+    """Find the videos that hold the clips nearest to any of the given codes.
+
+    Args:
+        gallery: is searched.
+        codes: of the clips of one query video, uint8 [N, ceil(hash_length / 8)].
+        top: how many videos.
+    Returns:
+        At most `top` hits, one a video, by rising distance (then by clip id). The segment is that of the
+        nearest clip.
+    Raises:
+        UsageError: top is below 1.
+        GalleryError: the gallery is empty.
+    """
+    if top < 1:
+        raise UsageError(f"top ({top}) must be 1 or more.")
+    num_clips = len(gallery)
+    if not num_clips:
+        raise GalleryError(f"gallery '{gallery.path}' is empty: run `c3dhash index DIR` first.")
+    k = min(num_clips, 8 * top)
+    while True:
+        nearest = _nearest_clips(gallery, codes, k=k)
+        if len(nearest) >= top or k == num_clips:
+            break
+        k = min(num_clips, 4 * k)  # a few long videos fill the first ranks: look further down
+    return [
+        Hit(rank, distance, clip.video, clip.start_seconds, clip.end_seconds, clip.label)
+        for rank, (distance, clip) in enumerate(nearest[:top], 1)
+    ]
+
+
+def _nearest_clips(gallery: Gallery, codes: np.ndarray, *, k: int) -> list[tuple[int, GalleryClip]]:
+    """Return (distance, nearest clip) of every video among the k nearest clips of each code, nearest first."""
+    distances, ids = gallery.search(codes, k=k)
+    found = ids >= 0
+    distances, ids = distances[found], ids[found]
+    order = np.lexsort((ids, distances))
+    ids, first = np.unique(ids[order], return_index=True)  # a clip may be near to several codes: its best
+    distances = distances[order][first]
+    order = np.lexsort((ids, distances))
+    best: dict[str, tuple[int, GalleryClip]] = {}
+    for distance, clip in zip(distances[order], gallery.clips(ids[order]), strict=True):
+        best.setdefault(clip.video, (int(distance), clip))
+    return list(best.values())

@@ -1,0 +1,171 @@
+"""The records that pass between the stages. Frozen, checked when made, NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from c3dhash.errors import CodesError, UsageError, VideoError
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container's header claims about its video stream; what decodes is the truth.
+
+    `num_frames` is 0 and `fps` is 0.0 where the header does not say.
+    """
+
+    path: Path
+    width_px: int
+    height_px: int
+    fps: float
+    num_frames: int
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.num_frames / self.fps if self.fps else 0.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video, in seconds from its first frame."""
+
+    start_seconds: float
+    end_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_seconds < self.end_seconds:
+            raise UsageError(
+                f"a segment must have 0 <= start < end, got {self.start_seconds} to {self.end_seconds} seconds."
+            )
+
+
+@dataclass(frozen=True, repr=False)
+class Clip:
+    """Frames of one video, in time order, and the segment that they stand for.
+
+    frames: uint8 [T, H, W, 3], RGB. pts_seconds: float64 [T], not decreasing.
+    """
+
+    frames: np.ndarray
+    pts_seconds: np.ndarray
+    segment: Segment
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
+            raise VideoError(f"a clip needs uint8 [T, H, W, 3] frames, got {self.frames.dtype} {self.frames.shape}.")
+        if self.pts_seconds.shape != self.frames.shape[:1] or not len(self.frames):
+            raise VideoError(
+                f"a clip needs a time for each of its frames, got {self.pts_seconds.shape} for {self.frames.shape}."
+            )
+        if np.any(np.diff(self.pts_seconds) < 0):
+            raise VideoError(f"the times of a clip must not decrease, got {self.pts_seconds.tolist()}.")
+
+    def __repr__(self) -> str:
+        start, end = self.segment.start_seconds, self.segment.end_seconds
+        return f"Clip(frames uint8 {list(self.frames.shape)}, {start:.2f}-{end:.2f} s)"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a backbone wants its pixels: value = (pixel * scale - mean) / std, pixel in 0..255.
+
+    channels: "RGB" or "BGR", the order in which the network reads them; `mean` and `std` are in that order.
+    """
+
+    channels: str = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("RGB", "BGR"):
+            raise UsageError(f"channels ({self.channels!r}) must be 'RGB' or 'BGR'.")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise UsageError(f"mean {self.mean} and std {self.std} need three values each, std above 0.")
+        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
+        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """Says that a sample is a folder of pictures, one a frame, and which of them it is.
+
+    offset: place of the first frame among the folder's pictures in the order of their numbers, from 0.
+    num_frames: how many; None for all that follow.
+    """
+
+    offset: int = 0
+    num_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.offset < 0 or (self.num_frames is not None and self.num_frames < 1):
+            raise UsageError(
+                f"a frame folder must have offset >= 0 and num_frames >= 1, got {self.offset} and {self.num_frames}."
+            )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled video of a data set.
+
+    video: a video file; or a folder of pictures, and then `frames` is set. labels: indices into the data
+    set's classes; one, or several for multi-label data, or none where the label is not known (or, in
+    multi-label data, where no class applies). split: "train", "val", "gallery" or "query". group: what must
+    not be separated by a split (the source video), or None.
+    """
+
+    video: Path
+    labels: tuple[int, ...]
+    split: str
+    group: str | None = None
+    segment: Segment | None = None
+    frames: FrameFolder | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class CodeBatch:
+    """The codes of the clips of one video.
+
+    codes: uint8 [N, ceil(hash_length / 8)], numpy.packbits order (see c3dhash.bits).
+    start_seconds, end_seconds: float64 [N], the segment that each clip stands for.
+    """
+
+    codes: np.ndarray
+    hash_length: int
+    start_seconds: np.ndarray
+    end_seconds: np.ndarray
+
+    def __post_init__(self) -> None:
+        expected = (len(self.codes), (self.hash_length + 7) // 8)
+        if self.codes.dtype != np.uint8 or self.codes.shape != expected:
+            raise CodesError(
+                f"{self.hash_length}-bit codes must be uint8 {list(expected)}, "
+                f"got {self.codes.dtype} {list(self.codes.shape)}."
+            )
+        if self.start_seconds.shape != expected[:1] or self.end_seconds.shape != expected[:1]:
+            raise CodesError(
+                f"{len(self.codes)} codes need as many start and end times, "
+                f"got {list(self.start_seconds.shape)} and {list(self.end_seconds.shape)}."
+            )
+
+    def __repr__(self) -> str:
+        return f"CodeBatch(codes uint8 {list(self.codes.shape)}, hash_length={self.hash_length})"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A video of the gallery that is similar to the query.
+
+    distance: Hamming distance of the nearest pair of clips, in bits. The segment is where in the
+    video the match lies.
+    """
+
+    rank: int
+    distance: int
+    video: str
+    start_seconds: float
+    end_seconds: float
+    label: str | None

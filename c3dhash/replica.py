@@ -1,0 +1,88 @@
+"""The search index of a gallery as a replica of its catalog, and the file that keeps it.
+
+Note [Index as a replica]
+The index knows the revision of the catalog that it equals. Before each search the two are compared; where
+they differ, whoever wrote, the index takes in what changed since: the clips above its highest id and the
+removals after its revision. An index made from nothing is the same step from revision 0. Adding a video
+therefore costs nothing that grows with the gallery, and a reader follows a writer in another process.
+The file is a cache: missing, damaged or foreign, it is made again. It is written once a share of the clips
+has changed since the last time, so that the cost of writing stays a share of the cost of adding.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from c3dhash.catalog import EMPTY, Catalog, Revision
+from c3dhash.errors import GalleryError
+from c3dhash.index import HammingIndex
+
+logger = logging.getLogger(__name__)
+
+SAVE_SHARE = 0.05  # of the clips: with fewer changes than that, the file is left as it is
+LEFTOVER_SECONDS = 3600
+
+
+class Replica:
+    """A HammingIndex that follows a catalog, loaded when it is first asked for.
+
+    Args:
+        catalog: what it follows.
+        path: the file of the index, where there is one or not.
+    """
+
+    def __init__(self, catalog: Catalog, path: Path) -> None:
+        self.path = path
+        self._catalog = catalog
+        self._index: HammingIndex | None = None
+        self._revision = EMPTY
+        self._num_unsaved = 0  # changes taken in since the file was read or written
+
+    def index(self) -> HammingIndex:
+        """Return the index as the catalog is now.
+
+        Raises:
+            GalleryError: the catalog cannot be read.
+        """
+        if self._index is None:
+            self._load()
+        if self._catalog.revision() == self._revision:
+            return self._index
+        last_id = int(self._index.ids[-1]) if len(self._index) else 0
+        changes = self._catalog.changes(since=self._revision, last_id=last_id)
+        if changes is None:
+            logger.info("'%s' is no copy of any state of the catalog: it is built again.", self.path)
+            self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
+            return self.index()
+        logger.debug("'%s' takes in %r", self.path, changes)
+        self._index.remove(changes.removed_ids)
+        self._index.add(changes.codes, ids=changes.ids)
+        self._revision = changes.revision
+        self._num_unsaved += len(changes)
+        if self._num_unsaved and self._num_unsaved >= SAVE_SHARE * len(self._index):
+            self._save()
+        return self._index
+
+    def _load(self) -> None:
+        try:
+            self._index, stamp = HammingIndex.load(self.path, hash_length=self._catalog.hash_length)
+            self._revision = Revision(*stamp)
+        except GalleryError as error:
+            logger.info("%s It is built from the catalog.", error)
+            self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
+
+    def _save(self) -> None:
+        """Write the file under a temporary name and rename it; where that fails, do without it."""
+        temporary_path = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            for leftover_path in self.path.parent.glob(f"{self.path.name}.*.tmp"):  # of a killed process
+                if time.time() - leftover_path.stat().st_mtime > LEFTOVER_SECONDS:
+                    leftover_path.unlink()
+            self._index.save(temporary_path, stamp=(self._revision.number, self._revision.token))
+            temporary_path.replace(self.path)
+            self._num_unsaved = 0
+        except OSError as error:
+            logger.info("'%s' was not saved (%s): it is built again next time.", self.path, error)

@@ -1,0 +1,357 @@
+"""Train a HashNet: from a data set to a run directory.
+
+    samples ──> P x K batches ──> augmented clips ──> network ──> triplet loss + cross-entropy ──> step
+                                                          └─ each epoch: val mAP, accuracy, health of the codes
+
+After every epoch `last.pt` holds all that the next one depends on, and everything random is drawn from
+(seed, epoch, place in the epoch): a resumed run gives the very numbers of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+import c3dhash
+from c3dhash.accuracy import label_average_precision, top_k_accuracy
+from c3dhash.batches import balanced_batches
+from c3dhash.bits import pack_codes
+from c3dhash.cache import FrameCache
+from c3dhash.clips import ClipReader
+from c3dhash.config import TrainConfig
+from c3dhash.datasets import Dataset, carve_val
+from c3dhash.encode import Encoder, encode_samples
+from c3dhash.errors import TrainingError
+from c3dhash.files import write_text
+from c3dhash.loader import prefetch
+from c3dhash.losses import batch_all_triplet_sums, classification_loss, default_margin, reduce_triplets
+from c3dhash.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
+from c3dhash.model import HashNet, build_model, fingerprint, save_run
+from c3dhash.plots import plot_curves
+from c3dhash.precision import autocast
+from c3dhash.records import Sample
+from c3dhash.transforms import normalize
+from c3dhash.weights import find_weights, load_into
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
+STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
+LAST_FILE = "last.pt"
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Fill in the settings whose default depends on others."""
+    return dataclasses.replace(
+        config,
+        margin=default_margin(config.hash_length) if config.margin is None else config.margin,
+        learning_rate=config.learning_rate or DEFAULT_LEARNING_RATES[config.optimizer],
+    )
+
+
+def train(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameCache, resume: bool = False) -> Path:
+    """Train a network on a data set and write a run directory.
+
+    Args:
+        dataset: its train split is trained on; its val split, or a part of train kept aside by group, decides
+            which epoch is kept. Gallery and queries are not looked at.
+        config: the settings.
+        run_dir: where to write; must not hold a run unless `resume`.
+        cache: for decoded frames.
+        resume: go on from `last.pt` of run_dir, which must have been made with the same settings and videos.
+    Returns:
+        run_dir, with the best epoch's weights.
+    Raises:
+        TrainingError: nothing to train or validate on, a loss that is not finite, or nothing to resume.
+    """
+    config = resolve(config)
+    dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
+    torch.manual_seed(config.seed)
+    model = build_model(
+        config, num_classes=len(dataset.classes) if config.has_class_head else None, has_hash_head=config.has_hash_head
+    )
+    if config.weights and not resume:
+        logger.info("%s", load_into(model.backbone, find_weights(config.weights, backbone=config.backbone)))
+    session = _Session(dataset, config, model, run_dir=run_dir, cache=cache)
+    if resume:
+        session.restore()
+    session.describe()
+    while session.epoch < config.epochs:
+        session.train_epoch()
+        session.finish_epoch()
+    session.finish()
+    return run_dir
+
+
+class _Session:
+    """One training in progress: the network, its optimizer and its history, and what is written of them."""
+
+    def __init__(self, dataset: Dataset, config: TrainConfig, model: HashNet, *, run_dir: Path, cache: FrameCache) -> None:
+        self.dataset, self.config, self.run_dir = dataset, config, run_dir
+        self.reader = ClipReader(*model.clip_size[:2], cache)
+        self.train_samples, self.val_samples = self._readable_samples()
+        self.train_labels = dataset.labels(self.train_samples)
+        self.val_labels = dataset.labels(self.val_samples)
+        self.encoder = Encoder(model, device=config.device, precision=config.precision)
+        self.model, self.device, self.precision = model, self.encoder.device, self.encoder.precision
+        self.optimizer = make_optimizer(model, config)
+        self.epoch = 0
+        self.best_value = -1.0
+        self.history: list[dict[str, Any]] = []
+        self.writer: SummaryWriter | None = None
+
+    def _readable_samples(self) -> tuple[list[Sample], list[Sample]]:
+        config, kept = self.config, []
+        for split, for_training in (("train", True), ("val", False)):
+            samples = self.dataset.split(split)
+            if not samples:
+                raise TrainingError(f"'{self.dataset.directory}' has no {split} videos ({self.dataset.describe()}).")
+            if config.has_class_head and any(not sample.labels for sample in samples):
+                raise TrainingError(f"'{self.dataset.directory}' has {split} videos without a label.")
+            if self.reader.cache.max_bytes:
+                samples = self.reader.readable(
+                    samples, for_training=for_training, workers=config.workers, description=f"Decoding {split} videos"
+                )
+            kept.append(samples)
+        return kept[0], kept[1]
+
+    def describe(self) -> None:
+        """Log what is trained on what, and write config.json so that even an early stop can be resumed."""
+        frames, size = self.model.clip_size[:2]
+        logger.info(
+            "training %s, clips of %d x %d x %d, on %d videos of %d classes (%d to validate), %s on %s, into '%s'",
+            self.config.backbone, frames, size, size, len(self.train_samples), len(self.dataset.classes),
+            len(self.val_samples), self.precision, self.device, self.run_dir,
+        )  # fmt: skip
+        if not self.epoch:
+            self._save_model()
+            self._save_last()
+        self.writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.epoch)
+
+    def train_epoch(self) -> None:
+        """Go through the training videos once, and append the means of the losses to the history."""
+        config, started = self.config, time.perf_counter()
+        torch.manual_seed(hash_seed(config.seed, self.epoch))  # dropout
+        batches = balanced_batches(
+            self.train_labels,
+            classes_per_batch=config.classes_per_batch,
+            clips_per_class=config.clips_per_class,
+            seed=(config.seed, self.epoch),
+        )
+        sums: dict[str, float] = {}
+        self.model.train()
+        progress = tqdm(self._load(batches), total=len(batches), desc=f"Epoch {self.epoch + 1}/{config.epochs}", unit="batch")
+        for place, (clips, labels) in enumerate(progress):
+            rate = learning_rate(config, self.epoch + place / len(batches))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses = self._step(torch.from_numpy(clips), torch.from_numpy(labels))
+            if not np.isfinite(losses["loss"]):
+                raise TrainingError(
+                    f"the loss is {losses['loss']} in epoch {self.epoch + 1}: try a learning_rate below {config.learning_rate}, "
+                    f"or --precision fp32. '{self.run_dir}' holds the epochs before."
+                )
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            progress.set_postfix(loss=f"{losses['loss']:.3f}")
+        seconds = time.perf_counter() - started
+        means = {name: value / len(batches) for name, value in sums.items()}
+        num_clips = sum(len(batch) for batch in batches)
+        self.history.append({"epoch": self.epoch + 1, "learning_rate": rate, **means,
+                             "seconds": round(seconds, 2), "clips_per_second": round(num_clips / seconds, 2)})  # fmt: skip
+
+    def _load(self, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (uint8 [B, T, H, W, 3], labels) of each batch, read ahead by threads."""
+        config, epoch = self.config, self.epoch
+
+        def load(place: int) -> tuple[np.ndarray, np.ndarray]:
+            clips = [
+                self.reader.training_clip(
+                    self.train_samples[index], seed=(config.seed, epoch, place, row),
+                    min_crop_scale=config.min_crop_scale, flip=config.flip,
+                )
+                for row, index in enumerate(batches[place])
+            ]  # fmt: skip
+            return np.stack(clips), self.train_labels[batches[place]]
+
+        return prefetch(load, range(len(batches)), workers=config.workers)
+
+    def _step(self, clips: Tensor, labels: Tensor) -> dict[str, float]:
+        """Take one optimizer step; return the losses of the batch."""
+        config = self.config
+        clips, labels = clips.to(self.device), labels.to(self.device)
+        with autocast(self.device, self.precision):
+            outputs = self.model(normalize(clips, self.model.preprocessing))
+        losses: dict[str, Tensor] = {}
+        if outputs.embedding is not None:
+            sums = batch_all_triplet_sums(outputs.embedding, labels, margin=config.margin)
+            losses["triplet_loss"] = reduce_triplets(sums, reduction=config.triplet_reduction)
+            losses["active_share"] = sums.num_active / sums.num_triplets.clamp_min(1)
+        if outputs.logits is not None:
+            losses["class_loss"] = classification_loss(outputs.logits, labels)
+        loss = losses.get("triplet_loss", 0.0) + config.class_weight * losses.get("class_loss", 0.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip or float("inf"))
+        self.optimizer.step()
+        return {"loss": loss.item(), **{name: value.item() for name, value in losses.items()}, "gradient_norm": norm.item()}
+
+    def finish_epoch(self) -> None:
+        """Validate, keep the best weights, and write everything that the next epoch needs."""
+        val = validate(self.encoder, self.val_samples, self.val_labels, reader=self.reader, config=self.config)
+        value = val["val_mAP"] if self.config.has_hash_head else val["val_accuracy"]
+        self.history[-1].update(val)
+        self.epoch += 1
+        is_best = value > self.best_value
+        if is_best:
+            self.best_value = value
+            self._save_model()
+        self._report(is_best)
+        self._save_last()
+
+    def _report(self, is_best: bool) -> None:
+        row = self.history[-1]
+        shown = ", ".join(f"{name[4:].replace('_', ' ')} {row[name]:.3f}" for name in ("val_mAP", "val_accuracy") if name in row)
+        logger.info("epoch %d: loss %.3f, val %s%s", row["epoch"], row["loss"], shown, " (best)" if is_best else "")
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name.replace("val_", "val/", 1), value, row["epoch"])
+        write_text(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        plot_curves(self.history, self.run_dir / "curves.png")
+
+    def finish(self) -> None:
+        """Mark the run as finished; model.safetensors already holds the best epoch."""
+        config_path = self.run_dir / "config.json"
+        config = json.loads(config_path.read_text())
+        write_text(config_path, json.dumps({**config, "finished": True}, indent=2) + "\n")
+        if self.writer is not None:
+            self.writer.close()
+
+    def _save_model(self) -> None:
+        config = {
+            **dataclasses.asdict(self.config),
+            "data": str(self.dataset.directory.resolve()),
+            "format": self.dataset.format,
+            "best_epoch": self.epoch,
+            "best_value": self.best_value,
+            "fingerprint": fingerprint(self.model),
+            "finished": False,
+            "versions": versions(),
+        }
+        save_run(self.run_dir, self.model, config=config, labels=self.dataset.classes)
+
+    def _save_last(self) -> None:
+        state = {
+            "epoch": self.epoch,
+            "best_value": self.best_value,
+            "history": self.history,
+            "videos": self._video_names(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, self.run_dir / f"{LAST_FILE}.partial")
+        (self.run_dir / f"{LAST_FILE}.partial").replace(self.run_dir / LAST_FILE)
+
+    def restore(self) -> None:
+        """Take up the state after the last whole epoch."""
+        try:
+            state = torch.load(self.run_dir / LAST_FILE, weights_only=True, map_location=self.device)
+        except (OSError, RuntimeError) as error:
+            raise TrainingError(f"'{self.run_dir}' has no {LAST_FILE} to resume from ({error}); train anew.") from error
+        if state["videos"] != self._video_names():
+            raise TrainingError(
+                f"'{self.dataset.directory}' no longer holds the {len(state['videos'])} training videos that "
+                f"'{self.run_dir}' began with; restore them or train anew."
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.best_value, self.history = state["epoch"], state["best_value"], state["history"]
+
+    def _video_names(self) -> list[str]:
+        return [str(sample.video.relative_to(self.dataset.directory)) for sample in self.train_samples]
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Build the optimizer; biases and normalisation weights (one-dimensional) are not decayed."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def learning_rate(config: TrainConfig, epoch: float) -> float:
+    """Return the learning rate at a moment of training, in epochs from the start (with a fraction)."""
+    if epoch < config.warmup_epochs:
+        return config.learning_rate * (0.01 + 0.99 * epoch / config.warmup_epochs)
+    if config.schedule == "step":
+        return config.learning_rate * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN)
+    span = max(config.epochs - config.warmup_epochs, 1e-9)
+    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * min(1.0, (epoch - config.warmup_epochs) / span))))
+
+
+def validate(
+    encoder: Encoder, samples: list[Sample], labels: np.ndarray, *, reader: ClipReader, config: TrainConfig
+) -> dict[str, float]:
+    """Measure on the val split: each video queries all others; accuracy; health of the codes.
+
+    Returns:
+        val_mAP (0 where no video has another of its class), val_accuracy (macro mAP where multi-label), and what
+        code_health and embedding_health say.
+    """
+    batch_size = config.classes_per_batch * config.clips_per_class
+    encoded = encode_samples(encoder, samples, reader=reader, batch_size=batch_size, workers=config.workers)
+    result: dict[str, float] = {}
+    if encoded.embeddings is not None:
+        codes = pack_codes(encoded.embeddings)
+        counts = rank_counts(codes, codes, labels, labels, hash_length=config.hash_length).without_self()
+        result["val_mAP"] = mean_defined(average_precision(counts)) or 0.0
+        health = {**code_health(codes, hash_length=config.hash_length), **embedding_health(encoded.embeddings)}
+        result.update({f"val_{name}": value for name, value in health.items() if value is not None})
+        warn_on_collapse(health, hash_length=config.hash_length, num_codes=len(codes))
+    if encoded.scores is not None:
+        if labels.ndim == 2:
+            result["val_accuracy"] = mean_defined(label_average_precision(encoded.scores, labels)) or 0.0
+        else:
+            result["val_accuracy"] = top_k_accuracy(encoded.scores, labels, k=1)
+    return result
+
+
+def warn_on_collapse(health: dict[str, Any], *, hash_length: int, num_codes: int) -> None:
+    """Log a warning where the codes have stopped to tell videos apart."""
+    if num_codes > 4 and (health["distinct_codes"] < 3 or health["dead_bits"] > hash_length / 2):
+        logger.warning(
+            "the codes collapse: %d of %d bits are dead, %d distinct codes for %d videos. A lower learning rate, "
+            "--triplet-reduction active or more classes a batch may help.",
+            health["dead_bits"], hash_length, health["distinct_codes"], num_codes,
+        )  # fmt: skip
+
+
+def hash_seed(*parts: int) -> int:
+    """Mix integers into one seed."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on, with the git commit where there is one."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {"c3dhash": c3dhash.__version__, "torch": torch.__version__, "python": platform.python_version(),
+            **({"git_commit": commit} if commit else {})}  # fmt: skip

@@ -1,0 +1,103 @@
+"""Crop, resize and mirror clips; turn them into what the network reads.
+
+Everything random is drawn once a clip, never once a frame. Clips stay uint8 [T, H, W, 3] until they are a
+batch on the device; `normalize` makes the float tensor there.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from c3dhash.errors import UsageError
+from c3dhash.records import Preprocessing
+
+# Frames are decoded, and cached, with a short side of 8/7 of the crop: 128 for 112, as C3D and the
+# torchvision video models do, so that a crop has room to move.
+CROP_MARGIN = 8 / 7
+
+
+def decoded_short_side(size: int) -> int:
+    """Return the short side in px at which frames are decoded for clips of `size` px."""
+    return round(size * CROP_MARGIN)
+
+
+def resize_crop(frames: np.ndarray, *, top: int, left: int, side: int, size: int) -> np.ndarray:
+    """Cut the same square out of every frame and resize it.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        top, left, side: the square, px.
+        size: px of the result.
+    Returns:
+        uint8 [T, size, size, 3].
+    """
+    square = frames[:, top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(square)
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(frame, (size, size), interpolation=interpolation) for frame in square])
+
+
+def center_clip(frames: np.ndarray, *, size: int) -> np.ndarray:
+    """Cut the middle out of a clip, at the scale that CROP_MARGIN leaves: what every evaluation sees.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        size: px.
+    Returns:
+        uint8 [T, size, size, 3].
+    """
+    height_px, width_px = frames.shape[1:3]
+    side = max(1, min(round(min(height_px, width_px) / CROP_MARGIN), height_px, width_px))
+    return resize_crop(frames, top=(height_px - side) // 2, left=(width_px - side) // 2, side=side, size=size)
+
+
+def augment_clip(
+    frames: np.ndarray, *, num_frames: int, size: int, min_crop_scale: float, flip: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw a training clip: a phase in time, a square of random scale and place, and a mirror image or not.
+
+    Args:
+        frames: uint8 [M, H, W, 3], M a multiple of num_frames.
+        num_frames: frames of the result; with M = 2 * num_frames the phase is one of two:
+
+            phase 0   x.x.x.x.
+            phase 1   .x.x.x.x
+        size: px of the result.
+        min_crop_scale: smallest side of the square, as a share of the short side.
+        flip: whether half of the clips are mirrored.
+        rng: where the draws come from; four draws a clip whatever the arguments.
+    Returns:
+        uint8 [num_frames, size, size, 3].
+    Raises:
+        UsageError: M is no multiple of num_frames.
+    """
+    step, rest = divmod(len(frames), num_frames)
+    if rest:
+        raise UsageError(f"a clip of {len(frames)} frames cannot be thinned to {num_frames} evenly.")
+    phase, scale, place, mirror = rng.integers(step), rng.uniform(min_crop_scale, 1), rng.uniform(size=2), rng.uniform()
+    height_px, width_px = frames.shape[1:3]
+    side = max(1, round(scale * min(height_px, width_px)))
+    top, left = (place * (height_px - side + 1, width_px - side + 1)).astype(int)
+    clip = resize_crop(frames[phase::step], top=int(top), left=int(left), side=side, size=size)
+    return clip[:, :, ::-1] if flip and mirror < 0.5 else clip
+
+
+def normalize(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Turn a batch of pixels into what a backbone reads.
+
+    Args:
+        clips: uint8 [B, T, H, W, 3], RGB.
+        preprocessing: of the backbone.
+    Returns:
+        float32 [B, 3, T, H, W], a view of channels-last memory.
+    """
+    if preprocessing.channels == "BGR":
+        clips = clips.flip(-1)
+    mean = torch.tensor(preprocessing.mean, device=clips.device)
+    std = torch.tensor(preprocessing.std, device=clips.device)
+    # [B, T, H, W, C] -> [B, C, T, H, W]
+    return (clips.float().mul_(preprocessing.scale / std).sub_(mean / std)).permute(0, 4, 1, 2, 3)

@@ -1,0 +1,304 @@
+"""Load published weights into a backbone: recognise a checkpoint by its keys, bring its preprocessing.
+
+    file -> tensors (checkpoints.py) -> layout (backbones/layouts.py) -> own names -> backbone + LoadReport
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from c3dhash.backbones import backbone_class, build_backbone
+from c3dhash.backbones.layouts import LAYOUTS, Entries, Layout, unwrap
+from c3dhash.checkpoints import RUN_WEIGHTS_NAME, load_checkpoint, read_checkpoint
+from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.records import Preprocessing
+
+__all__ = [
+    "KNOWN_WEIGHTS",
+    "LAYOUTS",
+    "LoadReport",
+    "find_weights",
+    "load_backbone",
+    "load_checkpoint",
+    "load_into",
+    "weights_metadata",
+]
+
+logger = logging.getLogger(__name__)
+
+MIN_MATCHED = 0.9
+METADATA_KEY = "c3dhash"
+BATCH_COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without effect on what is computed
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """A published file: the short name to type, and where it comes from. pretrain/README.md tells more."""
+
+    name: str
+    file_name: str
+    backbone: str
+    source: str
+
+
+_HARA = "github.com/kenshohara/3D-ResNets-PyTorch"
+KNOWN_WEIGHTS = (
+    KnownWeights("kinetics400", "resnet-18-kinetics.pth", "resnet3d18", _HARA),
+    KnownWeights("kinetics700", "r3d18_K_200ep.pth", "resnet3d18", _HARA),
+    KnownWeights("kinetics700-mit", "r3d18_KM_200ep.pth", "resnet3d18", _HARA),
+    KnownWeights("sports1m", "c3d-pretrained.pth", "c3d", "github.com/jfzhang95/pytorch-video-recognition"),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of each entry when a checkpoint was loaded into a backbone.
+
+    matched, missing, misshaped: the backbone's own names (batch counters are not counted).
+    unexpected, not_used: the checkpoint's names; not_used are heads, which a feature does not need.
+    """
+
+    path: Path
+    layout: str
+    backbone: str
+    preprocessing: Preprocessing
+    matched: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    misshaped: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    not_used: tuple[str, ...] = ()
+
+    @property
+    def num_expected(self) -> int:
+        """How many entries the backbone has."""
+        return len(self.matched) + len(self.missing) + len(self.misshaped)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.matched) == self.num_expected
+
+    @property
+    def fits(self) -> bool:
+        """Whether enough entries matched, and not so many are left over that it is another network."""
+        strangers = len(self.unexpected) + len(self.misshaped)
+        needed = MIN_MATCHED * self.num_expected
+        return len(self.matched) >= needed and strangers <= self.num_expected - needed
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path} ({self.layout}) -> {self.backbone}: "
+            f"{len(self.matched)} of {self.num_expected} entries matched; input {self.preprocessing}"
+        ]
+        for kind in ("missing", "misshaped", "unexpected", "not_used"):
+            if names := getattr(self, kind):
+                lines.append(f"  {kind.replace('_', ' ')} ({len(names)}): {_first(names, 8)}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A recognised file: its entries, its layout, and the backbone in it as far as the entries tell."""
+
+    path: Path
+    entries: Entries
+    layout: Layout
+    backbone: str | None
+    shortcut: str | None
+    preprocessing: Preprocessing
+    clip_size: tuple[int, int, int] | None
+
+
+def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str | None = None) -> nn.Module:
+    """Build the backbone that a checkpoint holds, with its weights and the preprocessing they expect.
+
+    Args:
+        path: a checkpoint, or a run directory.
+        backbone: the name it must have (a key of BACKBONES), or None to take what is recognised.
+        layout: a key of LAYOUTS to read it as, or None to recognise it (c3dhash.backbones.layouts).
+    Returns:
+        The backbone in evaluation mode, on the CPU. A run's has the run's clip size.
+    Raises:
+        CheckpointError: not a checkpoint, not recognised, another architecture, fits badly, NaN or infinite.
+        UsageError: `backbone` or `layout` is not a known name.
+    """
+    if backbone is not None:
+        backbone_class(backbone)
+    checkpoint = _open(Path(path), layout=layout)
+    name = checkpoint.backbone or backbone
+    if name is None:
+        raise CheckpointError(
+            f"checkpoint '{checkpoint.path}' has the layout {checkpoint.layout.name}, but the blocks of no "
+            "known backbone: name the nearest one (backbone=...) to see what differs."
+        )
+    if backbone not in (None, name):
+        raise CheckpointError(
+            f"checkpoint '{checkpoint.path}' holds weights of {name} ({checkpoint.layout.name}), not of "
+            f"{backbone}: name {name}, or take a file for {backbone}."
+        )
+    num_frames, size = (None, None) if checkpoint.clip_size is None else checkpoint.clip_size[:2]
+    shortcut = checkpoint.shortcut if backbone_class(name).shortcuts else None
+    network = build_backbone(name, num_frames=num_frames, size=size, shortcut=shortcut)
+    _fill(network, checkpoint)
+    return network.eval()
+
+
+def load_into(backbone: nn.Module, path: Path | str, *, layout: str | None = None) -> LoadReport:
+    """Load a checkpoint into a backbone; its preprocessing becomes the one that the weights expect.
+
+    Args:
+        backbone: from build_backbone; its mode and device stay.
+        path: a checkpoint, or a run directory.
+        layout: as for load_backbone.
+    Raises:
+        CheckpointError: as for load_backbone; the backbone is then as it was.
+    """
+    checkpoint = _open(Path(path), layout=layout)
+    held = checkpoint.backbone, checkpoint.shortcut
+    if held[0] is not None and held != (backbone.name, backbone.shortcut):
+        raise CheckpointError(
+            f"checkpoint '{checkpoint.path}' holds weights of {_describe(*held)} ({checkpoint.layout.name}), "
+            f"not of {_describe(backbone.name, backbone.shortcut)}: build that one, or take another file."
+        )
+    return _fill(backbone, checkpoint)
+
+
+def weights_metadata(backbone: nn.Module) -> dict[str, str]:
+    """Return metadata for a safetensors file of ours: what load_backbone cannot tell from the tensors."""
+    facts = {"clip_size": backbone.clip_size, "preprocessing": asdict(backbone.preprocessing)}
+    return {METADATA_KEY: json.dumps(facts)}
+
+
+def find_weights(
+    name_or_path: Path | str, *, backbone: str, search_dirs: tuple[Path, ...] = (Path("pretrain"),)
+) -> Path:
+    """Find a weights file by its path, its file name, or a short name such as "kinetics400".
+
+    Args:
+        name_or_path: a file or run directory; a file name in `search_dirs`; or a name of KNOWN_WEIGHTS.
+        backbone: what the weights are for; a short name can stand for different files.
+    Raises:
+        CheckpointError: not found; the text says what to download and where to put it.
+        UsageError: `backbone` is not a known name.
+    """
+    backbone_class(backbone)
+    path = Path(name_or_path)
+    if path.is_file() or (path / RUN_WEIGHTS_NAME).is_file():
+        return path
+    known = [weights for weights in KNOWN_WEIGHTS if weights.backbone == backbone]
+    wanted = [weights for weights in known if str(name_or_path) in (weights.name, weights.file_name)]
+    file_name = wanted[0].file_name if wanted else path
+    for folder in search_dirs:
+        if (folder / file_name).is_file():
+            return folder / file_name
+    places = ", ".join(f"'{folder}/'" for folder in search_dirs)
+    downloads = [f"{each.file_name} ({each.name}, from {each.source})" for each in wanted or known]
+    raise CheckpointError(
+        f"weights '{name_or_path}' for {backbone} are neither a file nor in {places}: download "
+        f"{' or '.join(downloads)} and put it there (pretrain/README.md tells how), or give a path."
+    )
+
+
+def _open(path: Path, *, layout: str | None) -> Checkpoint:
+    """Read a file and recognise its layout."""
+    if layout is not None and layout not in LAYOUTS:
+        names = ", ".join(LAYOUTS)
+        raise UsageError(f"layout ({layout!r}) must be one of {names}; leave it out to recognise it.")
+    tensors, metadata = read_checkpoint(path)
+    entries = unwrap(tensors)
+    candidates = [LAYOUTS[layout]] if layout else LAYOUTS.values()
+    found = next((each for each in candidates if each.recognise(entries) or layout), None)
+    if found is None:
+        raise CheckpointError(
+            f"checkpoint '{path}' has no known layout: {len(tensors)} entries, {_first(list(tensors), 3)}; "
+            f"known are {', '.join(LAYOUTS)}: take one of the files in pretrain/README.md."
+        )
+    backbone, shortcut = found.identify(entries)
+    preprocessing, clip_size = found.preprocessing, None
+    if METADATA_KEY in metadata:
+        try:
+            facts = json.loads(metadata[METADATA_KEY])
+            preprocessing, clip_size = Preprocessing(**facts["preprocessing"]), tuple(facts["clip_size"])
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            reason = f"checkpoint '{path}' has damaged metadata, {error!r}: save it again."
+            raise CheckpointError(reason) from error
+    return Checkpoint(path, entries, found, backbone, shortcut, preprocessing, clip_size)
+
+
+def _fill(backbone: nn.Module, checkpoint: Checkpoint) -> LoadReport:
+    """Copy the entries that match; check everything before the first one is touched."""
+    report, pairs = _match(backbone, checkpoint)
+    if not report.fits:
+        raise CheckpointError(
+            f"checkpoint '{report.path}' ({report.layout}) does not fit {report.backbone}: "
+            f"{len(report.matched)} of {report.num_expected} entries matched, "
+            f"{len(report.missing)} missing [{_first(report.missing, 3)}], "
+            f"{len(report.misshaped)} mis-shaped [{_first(report.misshaped, 3)}], "
+            f"{len(report.unexpected)} unexpected [{_first(report.unexpected, 3)}]; "
+            f"{MIN_MATCHED:.0%} must match: take a file for this backbone, or the backbone of this file."
+        )
+    for key, tensor in checkpoint.entries.tensors.items():
+        if not _is_finite(tensor):
+            raise CheckpointError(
+                f"checkpoint '{report.path}' holds NaN or infinite values in '{key}': its training diverged "
+                "or the file is damaged; take an earlier checkpoint or download it again."
+            )
+    with torch.no_grad():
+        for target, tensor in pairs:
+            target.copy_(tensor)
+    backbone.preprocessing = checkpoint.preprocessing
+    logger.log(logging.INFO if report.is_complete else logging.WARNING, "%s", report)
+    return report
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Look at the least and the greatest value only: no copy of a large tensor is made, and NaN is both."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())
+
+
+def _match(backbone: nn.Module, checkpoint: Checkpoint) -> tuple[LoadReport, list[tuple]]:
+    """Pair the backbone's entries with the checkpoint's: report, and (target, source) tensors."""
+    expected = dict(backbone.state_dict(keep_vars=True))
+    matched, misshaped, unexpected, not_used, pairs = [], [], [], list(checkpoint.entries.heads), []
+    for key, tensor in checkpoint.entries.tensors.items():
+        target = expected.pop(own_name := checkpoint.layout.own_name(key), None)
+        if own_name.endswith(BATCH_COUNTER):
+            if target is not None and tensor.numel() == 1:
+                pairs.append((target, tensor.reshape(())))
+        elif target is None:
+            (not_used if key.startswith(checkpoint.layout.heads) else unexpected).append(key)
+        elif tensor.shape != target.shape or tensor.is_floating_point() < target.is_floating_point():
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            misshaped.append(f"{own_name} {dtype} {list(tensor.shape)}, expected {list(target.shape)}")
+        else:
+            pairs.append((target, tensor))
+            matched.append(own_name)
+    report = LoadReport(
+        path=checkpoint.path,
+        layout=checkpoint.layout.name,
+        backbone=backbone.name,
+        preprocessing=checkpoint.preprocessing,
+        matched=tuple(matched),
+        missing=tuple(name for name in expected if not name.endswith(BATCH_COUNTER)),
+        misshaped=tuple(misshaped),
+        unexpected=tuple(unexpected),
+        not_used=tuple(not_used),
+    )
+    return report, pairs
+
+
+def _describe(name: str, shortcut: str | None) -> str:
+    return name if shortcut is None else f"{name} with shortcut {shortcut}"
+
+
+def _first(names: Sequence[str], count: int) -> str:
+    """Join the first few names."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,188 @@
+"""The catalog gives back what was written, and says what a copy of an earlier state lacks."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c3dhash import schema
+from c3dhash.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo, Revision
+from c3dhash.errors import GalleryError
+from c3dhash.records import CodeBatch
+
+NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}
+
+
+def batch(*codes: bytes) -> CodeBatch:
+    """Make clips of 16-bit codes, one second each."""
+    array = np.array([list(code) for code in codes], np.uint8).reshape(len(codes), 2)
+    starts = np.arange(len(codes), dtype=np.float64)
+    return CodeBatch(array, 16, starts, starts + 1)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    path = tmp_path / "catalog.sqlite"
+    schema.create(path, meta={"hash_length": "16"}, timeout_seconds=0.05)
+    with closing(Catalog(path, timeout_seconds=0.05)) as catalog:
+        yield catalog
+
+
+def test_video_and_clips_come_back(catalog: Catalog) -> None:
+    ids = catalog.add_video(
+        "b ü.mp4", batch(b"\1\0", b"\0\0"), content_hash="x", size_bytes=2**40, mtime_ns=2**60, label="wave"
+    )
+    assert ids.tolist() == [1, 2]
+    assert ids.dtype == np.int64
+    catalog.add_video("a.mp4", batch(b"\xff\xff"), **NO_FILE)
+    assert catalog.videos() == [
+        GalleryVideo("a.mp4", "h", 1, 2, None, 1),
+        GalleryVideo("b ü.mp4", "x", 2**40, 2**60, "wave", 2),
+    ]
+    assert catalog.clips(np.array([3, 1, 2, 3])) == [
+        GalleryClip(3, "a.mp4", 0.0, 1.0, None),
+        GalleryClip(1, "b ü.mp4", 0.0, 1.0, "wave"),
+        GalleryClip(2, "b ü.mp4", 1.0, 2.0, "wave"),
+        GalleryClip(3, "a.mp4", 0.0, 1.0, None),
+    ]
+    assert catalog.num_clips() == 3
+    changes = catalog.changes(since=EMPTY, last_id=0)
+    assert changes.ids.tolist() == [1, 2, 3]
+    assert changes.codes.tolist() == [[1, 0], [0, 0], [255, 255]]  # trailing zero bytes are kept
+    assert (changes.ids.dtype, changes.codes.dtype, changes.removed_ids.dtype) == (
+        np.int64,
+        np.uint8,
+        np.int64,
+    )
+
+
+def test_ids_are_never_used_again(catalog: Catalog) -> None:
+    assert catalog.add_video("a", batch(b"aa", b"bb"), **NO_FILE).tolist() == [1, 2]
+    assert catalog.add_video("a", batch(b"cc"), **NO_FILE).tolist() == [3]
+    catalog.remove_videos(["a"])
+    assert catalog.add_video("a", batch(), **NO_FILE).tolist() == []
+    assert catalog.add_video("b", batch(b"dd"), **NO_FILE).tolist() == [4]
+    assert [video.num_clips for video in catalog.videos()] == [0, 1]
+
+
+def test_changes_are_what_a_copy_lacks(catalog: Catalog) -> None:
+    assert len(catalog.changes(since=EMPTY, last_id=0)) == 0
+    catalog.add_video("a", batch(b"aa", b"bb"), **NO_FILE)
+    catalog.add_video("b", batch(b"cc", b"dd"), **NO_FILE)
+    copied = catalog.revision()
+    assert len(catalog.changes(since=copied, last_id=4)) == 0
+    catalog.add_video("a", batch(b"ee"), **NO_FILE)  # clip 5 for 1 and 2
+    catalog.add_video("c", batch(b"ff", b"gg"), **NO_FILE)  # 6 and 7, gone again
+    catalog.remove_videos(["c"])
+    catalog.add_video("d", batch(), **NO_FILE)
+    catalog.remove_videos(["d"])
+    changes = catalog.changes(since=copied, last_id=4)
+    assert (changes.removed_ids.tolist(), changes.ids.tolist()) == ([1, 2], [5])
+    assert changes.codes.tobytes() == b"ee"
+    assert changes.revision == catalog.revision() == Revision(7, changes.revision.token)
+    assert repr(changes) == "Changes(to revision 7: -2 +1 clips)"
+    catalog.remove_videos(["a"])  # the highest ids go: those above the copy's are none
+    assert len(catalog.changes(since=changes.revision, last_id=5)) == 1
+    assert len(catalog.changes(since=catalog.revision(), last_id=5)) == 0
+
+
+def test_changes_are_of_one_state_while_another_process_writes(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.add_video("a", batch(b"aa"), **NO_FILE)
+    before, read_codes = catalog.revision(), catalog._codes
+
+    def write_then_read(**after: int) -> tuple[np.ndarray, np.ndarray]:
+        with closing(Catalog(catalog.path, timeout_seconds=0.05)) as other:
+            other.add_video("b", batch(b"bb"), **NO_FILE)
+        return read_codes(**after)
+
+    monkeypatch.setattr(catalog, "_codes", write_then_read)
+    changes = catalog.changes(since=EMPTY, last_id=0)
+    assert (changes.revision, changes.ids.tolist()) == (before, [1])
+    assert catalog.revision().number == before.number + 1
+
+
+def test_every_write_is_a_revision_and_a_failed_one_is_not(catalog: Catalog) -> None:
+    states = [catalog.revision()]
+    assert states == [EMPTY]
+    for write in (
+        lambda: catalog.add_video("a", batch(b"aa"), **NO_FILE),
+        lambda: catalog.touch_video("a", size_bytes=9, mtime_ns=8),
+        lambda: catalog.remove_videos(["a"]),
+    ):
+        write()
+        states.append(catalog.revision())
+    assert [state.number for state in states] == [0, 1, 2, 3]
+    assert len({state.token for state in states}) == 4
+    with pytest.raises(GalleryError, match="no video 'a'"):
+        catalog.remove_videos(["a"])
+    assert catalog.revision() == states[-1]
+
+
+def test_states_of_another_time_line_are_unknown(catalog: Catalog) -> None:
+    catalog.add_video("a", batch(b"aa"), **NO_FILE)
+    backup = catalog.path.with_name("backup")
+    with closing(sqlite3.connect(backup)) as target, closing(sqlite3.connect(catalog.path)) as source:
+        source.backup(target)
+    catalog.add_video("b", batch(b"bb"), **NO_FILE)
+    lost = catalog.revision()
+    catalog.close()
+    shutil.copy(backup, catalog.path)
+    with closing(Catalog(catalog.path, timeout_seconds=0.05)) as restored:
+        assert restored.changes(since=lost, last_id=2) is None
+        restored.add_video("c", batch(b"cc"), **NO_FILE)
+        assert restored.revision().number == lost.number
+        assert restored.changes(since=lost, last_id=2) is None
+
+
+def test_touch_changes_the_file_and_nothing_else(catalog: Catalog) -> None:
+    catalog.add_video("a", batch(b"aa"), content_hash="x", size_bytes=1, mtime_ns=2, label="l")
+    catalog.touch_video("a", size_bytes=5, mtime_ns=6)
+    assert catalog.videos() == [GalleryVideo("a", "x", 5, 6, "l", 1)]
+    with pytest.raises(GalleryError, match=f"gallery '{catalog.path.parent}' has no video 'b'"):
+        catalog.touch_video("b", size_bytes=5, mtime_ns=6)
+
+
+def test_failed_write_leaves_everything_as_it_was(catalog: Catalog) -> None:
+    catalog.add_video("a", batch(b"aa"), **NO_FILE)
+    catalog.add_video("b", batch(b"bb"), **NO_FILE)
+    before = (catalog.revision(), catalog.videos(), catalog.clips([1, 2]))
+    nan = CodeBatch(np.zeros((2, 2), np.uint8), 16, np.array([0.0, np.nan]), np.array([1.0, 2.0]))
+    with pytest.raises(GalleryError, match=r"NOT NULL constraint failed: clip\.start_seconds"):
+        catalog.add_video("a", nan, **NO_FILE)
+    with pytest.raises(GalleryError, match="no video 'nowhere'"):
+        catalog.remove_videos(["a", "nowhere", "b"])
+    assert (catalog.revision(), catalog.videos(), catalog.clips([1, 2])) == before
+    assert catalog.add_video("c", batch(b"cc"), **NO_FILE).tolist() == [3]
+
+
+def test_unknown_clip(catalog: Catalog) -> None:
+    catalog.add_video("a", batch(b"aa"), **NO_FILE)
+    for unknown in (-1, 2):
+        with pytest.raises(GalleryError, match=f"has no clip {unknown}: take ids from search"):
+            catalog.clips([1, unknown])
+
+
+def test_code_of_another_width_is_damage(catalog: Catalog) -> None:
+    catalog.add_video("a", batch(b"aa", b"bb"), **NO_FILE)
+    with closing(sqlite3.connect(catalog.path)) as connection, connection:
+        connection.execute("UPDATE clip SET code = x'616161' WHERE id = 2")
+    with pytest.raises(GalleryError, match="damaged: not all codes of clips 1 to 2 have 2 bytes"):
+        catalog.changes(since=EMPTY, last_id=0)
+
+
+def test_many_clips_take_several_fetches(catalog: Catalog) -> None:
+    rng = np.random.default_rng(0)
+    codes, starts = rng.integers(0, 256, (2500, 2), dtype=np.uint8), np.arange(2500.0)
+    catalog.add_video("first", batch(b"aa"), **NO_FILE)
+    catalog.add_video("a", CodeBatch(codes, 16, starts, starts + 1), **NO_FILE)
+    changes = catalog.changes(since=catalog.revision(), last_id=1)
+    np.testing.assert_array_equal(changes.codes, codes)
+    np.testing.assert_array_equal(changes.ids, np.arange(2, 2502))

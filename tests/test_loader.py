@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from c3dhash.loader import prefetch
+
+
+def test_results_come_in_order():
+    def slow_first(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return number * number
+
+    assert list(prefetch(slow_first, range(20), workers=4)) == [number * number for number in range(20)]
+
+
+def test_no_more_than_asked_for_is_ahead():
+    started = []
+    results = prefetch(started.append, range(100), workers=2, ahead=3)
+    next(results)
+    time.sleep(0.05)
+    assert len(started) <= 5
+    results.close()
+
+
+def test_an_error_is_raised_in_its_place():
+    def fail_at_two(number: int) -> int:
+        if number == 2:
+            raise ValueError("two")
+        return number
+
+    results = prefetch(fail_at_two, range(5), workers=2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+
+
+def test_an_abandoned_iterator_leaves_no_threads():
+    results = prefetch(lambda number: number, range(1000), workers=3)
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("c3dhash-loader")]

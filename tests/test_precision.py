@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from c3dhash.config import ModelConfig
+from c3dhash.errors import UsageError
+from c3dhash.model import build_model
+from c3dhash.precision import GuardedConv3d, autocast, guard_conv3d, pick_device, pick_precision
+
+CPU = torch.device("cpu")
+
+
+def weight_gradient(conv: nn.Conv3d, clips: torch.Tensor, *, precision: str) -> torch.Tensor:
+    conv.zero_grad()
+    with autocast(CPU, precision):
+        output = conv(clips)
+    output.float().square().mean().backward()
+    return conv.weight.grad.clone()
+
+
+# Shapes on which the plain bf16 gradient was garbage (Note [Wrong bf16 weight gradients on CPU]), and one on
+# which it was right.
+@pytest.mark.parametrize("frames", [1, 2, 3, 8])
+@pytest.mark.parametrize("side", [3, 8, 14])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_bf16_weight_gradient_is_right_on_short_clips(frames, side, stride, kernel):
+    conv = GuardedConv3d(16, 32, kernel, stride=(1, stride, stride), padding=kernel // 2, bias=False)
+    clips = torch.randn(4, 16, frames, side, side)
+    exact, bf16 = (weight_gradient(conv, clips, precision=precision) for precision in ("fp32", "bf16"))
+    assert ((bf16 - exact).norm() / exact.norm()).item() < 0.03
+
+
+def test_the_guard_changes_neither_names_nor_outputs():
+    plain = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1, stride=2), nn.Conv3d(4, 4, 3, padding=1))
+    clips = torch.randn(2, 3, 4, 8, 8)
+    expected, names = plain(clips), list(plain.state_dict())
+    guard_conv3d(plain)
+    assert all(type(conv) is GuardedConv3d for conv in plain)
+    assert list(plain.state_dict()) == names
+    assert torch.equal(plain(clips), expected)
+
+
+def test_networks_are_guarded():
+    model = build_model(ModelConfig(num_frames=4, size=16), num_classes=2)
+    assert not [name for name, module in model.named_modules() if type(module) is nn.Conv3d]
+
+
+def test_pick_device():
+    assert pick_device("cpu") == CPU
+    with pytest.raises(UsageError, match="'tpu9'"):
+        pick_device("tpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match=r"'cuda:1'.*--device cpu"):
+            pick_device("cuda:1")
+
+
+def test_pick_precision(monkeypatch):
+    assert pick_precision("fp32", CPU) == "fp32"
+    assert pick_precision("bf16", CPU) == "bf16"
+    for has_bf16, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("c3dhash.precision._cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
+        assert pick_precision("auto", CPU) == expected

@@ -1,0 +1,160 @@
+"""The index follows its catalog, from whatever file it finds."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c3dhash import schema
+from c3dhash.catalog import EMPTY, Catalog
+from c3dhash.index import HammingIndex
+from c3dhash.records import CodeBatch
+from c3dhash.replica import LEFTOVER_SECONDS, Replica
+
+NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}
+
+
+def add(catalog: Catalog, video: str, num_clips: int) -> None:
+    rng = np.random.default_rng(num_clips)
+    codes, starts = rng.integers(0, 256, (num_clips, 2), dtype=np.uint8), np.arange(float(num_clips))
+    catalog.add_video(video, CodeBatch(codes, 16, starts, starts + 1), **NO_FILE)
+
+
+def assert_equals_catalog(index: HammingIndex, catalog: Catalog) -> None:
+    truth = catalog.changes(since=EMPTY, last_id=0)
+    np.testing.assert_array_equal(index.ids, truth.ids)
+    distances, ids = index.search(truth.codes, k=1)
+    assert (distances == 0).all()
+    first_of_code = [truth.ids[(truth.codes == code).all(axis=1)][0] for code in truth.codes]
+    np.testing.assert_array_equal(ids[:, 0], first_of_code)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    path = tmp_path / "catalog.sqlite"
+    schema.create(path, meta={"hash_length": "16"}, timeout_seconds=0.05)
+    with closing(Catalog(path, timeout_seconds=0.05)) as catalog:
+        add(catalog, "a", 60)
+        add(catalog, "b", 40)
+        yield catalog
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.faiss"
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="c3dhash")
+    return caplog
+
+
+def test_missing_file_is_made(catalog: Catalog, path: Path, log: pytest.LogCaptureFixture) -> None:
+    assert_equals_catalog(Replica(catalog, path).index(), catalog)
+    assert "No such file or directory. It is built from the catalog." in log.text
+    assert [name.name for name in path.parent.glob("index*")] == ["index.faiss"]
+    log.clear()
+    whole = path.read_bytes()
+    assert_equals_catalog(Replica(catalog, path).index(), catalog)
+    assert log.text == ""
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "directory", "another width"])
+def test_damaged_file_is_made_again(
+    damage: str, catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    Replica(catalog, path).index()
+    whole = path.read_bytes()
+    if damage == "directory":
+        path.unlink()
+        path.mkdir()
+    elif damage == "another width":
+        HammingIndex(48).save(path, stamp=(2, 5))
+    else:
+        content = {"cut": whole[:-9], "flipped": b"\0" + whole[1:], "empty": b""}[damage]
+        path.write_bytes(content)
+    log.clear()
+    assert_equals_catalog(Replica(catalog, path).index(), catalog)
+    assert "It is built from the catalog" in log.text
+    assert ("was not saved" in log.text) == (damage == "directory")
+    if damage != "directory":
+        assert path.read_bytes() == whole
+
+
+def test_older_file_is_brought_up_to_date(
+    catalog: Catalog, path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Replica(catalog, path).index()
+    old = path.read_bytes()
+    add(catalog, "a", 3)
+    catalog.remove_videos(["b"])
+    add(catalog, "c", 5)
+    read = []
+    monkeypatch.setattr(catalog, "changes", lambda **since: read.append(changes(**since)) or read[-1])
+    changes = Catalog.changes.__get__(catalog)
+    log.clear()
+    index = Replica(catalog, path).index()
+    assert len(read) == 1
+    assert (len(read[0].removed_ids), len(read[0].ids)) == (100, 8)  # and not everything
+    assert_equals_catalog(index, catalog)
+    assert log.text == ""
+    assert path.read_bytes() != old
+
+
+def test_file_of_another_history_is_made_again(
+    catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    stranger = HammingIndex(16)
+    stranger.add(np.zeros((7, 2), np.uint8), ids=np.arange(200, 207))
+    for number in (2, 1000):  # a token that was never there; a revision that is still to come
+        stranger.save(path, stamp=(number, 12345))
+        log.clear()
+        assert_equals_catalog(Replica(catalog, path).index(), catalog)
+        assert "is no copy of any state of the catalog: it is built again" in log.text
+    assert_equals_catalog(HammingIndex.load(path, hash_length=16)[0], catalog)
+
+
+def test_open_index_follows_the_catalog(catalog: Catalog, path: Path) -> None:
+    replica = Replica(catalog, path)
+    index = replica.index()
+    with closing(Catalog(catalog.path, timeout_seconds=0.05)) as other:  # as another process has it
+        for step in range(30):
+            writer = (catalog, other)[step % 2]
+            add(writer, f"video {step % 4}", step % 5)
+            if step % 7 == 6:
+                writer.remove_videos([f"video {step % 4}"])
+            assert replica.index() is index
+            assert_equals_catalog(index, catalog)
+    catalog.remove_videos([video.video for video in catalog.videos()])
+    assert len(replica.index()) == 0
+
+
+def test_file_is_written_again_after_enough_changes(catalog: Catalog, path: Path) -> None:
+    replica = Replica(catalog, path)
+    replica.index()
+    written = []
+    for step in range(20):  # one clip each, to 100
+        add(catalog, f"one {step}", 1)
+        before = path.stat().st_ino
+        replica.index()
+        written.append(path.stat().st_ino != before)
+    # 6 of 106 clips are the first to be 5 % (5 of 105 are less), then 6 of 112 and of 118.
+    assert [step + 1 for step in range(20) if written[step]] == [6, 12, 18]
+
+
+def test_leftovers_of_killed_processes_are_swept(catalog: Catalog, path: Path) -> None:
+    old, new = path.with_name("index.faiss.1.tmp"), path.with_name("index.faiss.2.tmp")
+    for leftover in (old, new):
+        leftover.touch()
+    os.utime(old, (0, new.stat().st_mtime - LEFTOVER_SECONDS - 60))
+    Replica(catalog, path).index()
+    assert not old.exists()
+    assert new.exists()

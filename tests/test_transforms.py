@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from c3dhash.errors import UsageError
+from c3dhash.records import Preprocessing
+from c3dhash.transforms import augment_clip, center_clip, decoded_short_side, normalize
+
+
+def ramp(num_frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:
+    """Frames whose red is the column, green the row, blue the frame number."""
+    frames = np.zeros((num_frames, height, width, 3), np.uint8)
+    frames[..., 0] = np.arange(width)
+    frames[..., 1] = np.arange(height)[:, None]
+    frames[..., 2] = np.arange(num_frames)[:, None, None] * 10
+    return frames
+
+
+def test_center_clip_takes_the_middle_at_its_scale():
+    clip = center_clip(ramp(), size=56)  # short side 64 = 56 * 8/7: no resize, 4 rows and 20 columns cut on each side
+    assert clip.shape == (4, 56, 56, 3)
+    assert clip[0, 0, 0].tolist() == [20, 4, 0]
+    assert clip[3, -1, -1].tolist() == [75, 59, 30]
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 90), (7, 5)])
+def test_center_clip_of_tiny_frames(height, width):
+    assert center_clip(ramp(2, height, width), size=8).shape == (2, 8, 8, 3)
+
+
+def test_decoded_short_side():
+    assert [decoded_short_side(size) for size in (112, 56, 224)] == [128, 64, 256]
+
+
+def test_augmentation_is_drawn_once_a_clip():
+    for seed in range(20):
+        clip = augment_clip(
+            ramp(8), num_frames=4, size=48, min_crop_scale=0.5, flip=True, rng=np.random.default_rng(seed)
+        ).astype(int)
+        assert clip.shape == (4, 48, 48, 3)
+        assert (clip[1:, ..., :2] == clip[:1, ..., :2]).all(), "the crop or the mirror differs between frames"
+        assert clip[:, 0, 0, 2].tolist() in ([0, 20, 40, 60], [10, 30, 50, 70]), "frames are not one phase, in order"
+
+
+def test_augmentation_mirrors_half_and_moves_the_crop():
+    clips = [
+        augment_clip(ramp(8), num_frames=4, size=32, min_crop_scale=0.5, flip=True, rng=np.random.default_rng(seed))
+        for seed in range(200)
+    ]
+    mirrored = [clip[0, 0, 0, 0] > clip[0, 0, -1, 0] for clip in clips]
+    assert 70 < sum(mirrored) < 130
+    assert len({clip[0, 0, 0, 1] for clip in clips}) > 15
+    assert {clip[0, 0, 0, 2] for clip in clips} == {0, 10}
+    straight = augment_clip(ramp(8), num_frames=4, size=32, min_crop_scale=0.5, flip=False, rng=np.random.default_rng(0))
+    assert straight[0, 0, 0, 0] < straight[0, 0, -1, 0]
+
+
+def test_augmentation_needs_whole_phases():
+    with pytest.raises(UsageError, match="7 frames .* 4"):
+        augment_clip(ramp(7), num_frames=4, size=8, min_crop_scale=1, flip=False, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_normalize(channels):
+    clips = torch.randint(0, 256, (2, 4, 5, 6, 3), dtype=torch.uint8)
+    preprocessing = Preprocessing(channels=channels, scale=1 / 255, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    result = normalize(clips, preprocessing)
+    assert result.shape == (2, 3, 4, 5, 6)
+    for place in range(3):
+        source = place if channels == "RGB" else 2 - place
+        expected = (clips[..., source].float() / 255 - preprocessing.mean[place]) / preprocessing.std[place]
+        torch.testing.assert_close(result[:, place], expected, rtol=1e-5, atol=1e-5)

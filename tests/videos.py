@@ -1,0 +1,115 @@
+"""Make video files whose pixels carry the frame number, and read the number back from a frame.
+
+A frame is a grid of 4 x 5 light and dark blocks: ten bits of the number, lowest first, then their
+complement, so that a blended, broken or turned frame is noticed and survives lossy codecs. Light blocks are
+orange, so that swapped colour channels are noticed too.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+FPS = 25
+WIDTH_PX, HEIGHT_PX = 160, 96
+NUM_BITS = 10
+ROWS, COLUMNS = 4, 5
+ORANGE = (255, 210, 160)
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg program")
+
+
+@functools.cache
+def numbered_frame(number: int, *, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> np.ndarray:
+    """Draw a frame: uint8 [H, W, 3], RGB."""
+    bits = (number >> np.arange(NUM_BITS)) & 1
+    grid = np.concatenate([bits, 1 - bits]).reshape(ROWS, COLUMNS, 1) * np.array(ORANGE)
+    rows = np.arange(height_px) * ROWS // height_px
+    columns = np.arange(width_px) * COLUMNS // width_px
+    return grid[rows][:, columns].astype(np.uint8)
+
+
+def frame_number(frame: np.ndarray) -> int:
+    """Read the number of an upright RGB frame of any size; an AssertionError where it is not intact."""
+    height_px, width_px = frame.shape[:2]
+    rows = ((np.arange(ROWS) + 0.5) * height_px / ROWS).astype(int)
+    columns = ((np.arange(COLUMNS) + 0.5) * width_px / COLUMNS).astype(int)
+    lights = frame[rows][:, columns].astype(int)
+    bits = (lights.mean(axis=2) > sum(ORANGE) / 6).astype(int).ravel()
+    assert np.array_equal(bits[:NUM_BITS], 1 - bits[NUM_BITS:]), "the frame is blended, broken or turned"
+    assert lights[..., 0].sum() > lights[..., 2].sum(), "red and blue are swapped"
+    return int(bits[:NUM_BITS] @ (1 << np.arange(NUM_BITS)))
+
+
+def frame_numbers(frames: np.ndarray) -> list[int]:
+    return [frame_number(frame) for frame in frames]
+
+
+def write_video(
+    path: Path,
+    num_frames: int,
+    *,
+    fourcc: str | None = None,
+    fps: float = FPS,
+    width_px: int = WIDTH_PX,
+    height_px: int = HEIGHT_PX,
+) -> Path:
+    """Write frames 0 .. num_frames - 1 with OpenCV: mp4v in .mp4, MJPG elsewhere, or the codec named."""
+    fourcc = fourcc or ("mp4v" if path.suffix == ".mp4" else "MJPG")
+    code = cv2.VideoWriter.fourcc(*fourcc)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, (width_px, height_px))
+    assert writer.isOpened(), f"OpenCV does not write {fourcc} to {path.name}"
+    for number in range(num_frames):
+        frame = numbered_frame(number, width_px=width_px, height_px=height_px)
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+def write_ffmpeg(
+    path: Path,
+    num_frames: int,
+    *options: str,
+    fps: float | str = FPS,
+    width_px: int = WIDTH_PX,
+    height_px: int = HEIGHT_PX,
+) -> Path:
+    """Write frames 0 .. num_frames - 1 with the ffmpeg program and its output `options`."""
+    frames = [numbered_frame(number, width_px=width_px, height_px=height_px) for number in range(num_frames)]
+    source = f"-f rawvideo -pix_fmt rgb24 -s {width_px}x{height_px} -r {fps} -i -"
+    run_ffmpeg(*source.split(), *options, str(path), stdin=b"".join(frame.tobytes() for frame in frames))
+    return path
+
+
+def run_ffmpeg(*arguments: str, stdin: bytes = b"") -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], input=stdin, check=True)
+
+
+def turn_mp4(path: Path) -> Path:
+    """Set the rotation flag of an MP4: a player turns its frames by 90 degrees clockwise.
+
+    Source: ISO/IEC 14496-12, 8.3.2: the matrix (a b u; c d v; x y w) of the track header, 16.16 and 2.30
+    fixed point, here (0 1 0; -1 0 0; 0 0 1); it begins 44 bytes after the name of a version 0 box.
+    """
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 44
+    matrix = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4")
+    content[start : start + 36] = matrix.tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def claim_avi_frames(path: Path, num_frames: int) -> Path:
+    """Overwrite the number of frames in the headers of an AVI (dwTotalFrames, and dwLength of stream 0)."""
+    content = bytearray(path.read_bytes())
+    for name, offset in ((b"avih", 24), (b"strh", 40)):
+        start = content.index(name) + offset
+        content[start : start + 4] = num_frames.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
