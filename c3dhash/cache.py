@@ -72,7 +72,8 @@ class FrameCache:
                 if not self._full_reported:
                     logger.warning(
                         "the frame cache '%s' is full (%.1f GiB); further clips are decoded every time.",
-                        self.directory, self.max_bytes / 2**30,
+                        self.directory,
+                        self.max_bytes / 2**30,
                     )
                     self._full_reported = True
                 return False
@@ -84,7 +85,9 @@ class FrameCache:
         for leftover in self.directory.glob(".*.partial"):
             if not _is_running(int(leftover.name.split(".")[2])):
                 leftover.unlink(missing_ok=True)
-        files = sorted((stat.st_mtime, stat.st_size, path) for path in self.directory.glob("*.npy") for stat in [path.stat()])
+        files = sorted(
+            (stat.st_mtime, stat.st_size, path) for path in self.directory.glob("*.npy") for stat in [path.stat()]
+        )
         num_bytes = sum(size for _, size, _ in files)
         for _, size, path in files:
             if num_bytes <= self.max_bytes:
@@ -94,13 +97,23 @@ class FrameCache:
         return num_bytes
 
 
+def cache_usage(directory: Path) -> tuple[int, int]:
+    """Return how many cached clips there are, and their size in bytes."""
+    sizes = [path.stat().st_size for path in _cached_files(directory)]
+    return len(sizes), sum(sizes)
+
+
 def clear_cache(directory: Path) -> tuple[int, int]:
     """Delete every cached clip; return how many files and bytes that freed."""
-    files = [*Path(directory).expanduser().glob("*.npy"), *Path(directory).expanduser().glob(".*.partial")]
-    num_bytes = sum(path.stat().st_size for path in files)
-    for path in files:
+    freed = cache_usage(directory)
+    for path in _cached_files(directory):
         path.unlink(missing_ok=True)
-    return len(files), num_bytes
+    return freed
+
+
+def _cached_files(directory: Path) -> list[Path]:
+    directory = Path(directory).expanduser()
+    return [*directory.glob("*.npy"), *directory.glob(".*.partial")]
 
 
 def _is_running(process_id: int) -> bool:

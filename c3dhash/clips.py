@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from c3dhash.cache import FrameCache
 from c3dhash.errors import DatasetError, VideoError
+from c3dhash.frame_folder import read_sample, sample_hash
 from c3dhash.loader import prefetch
-from c3dhash.records import Sample
+from c3dhash.records import FrameFolder, Sample
 from c3dhash.transforms import augment_clip, center_clip, decoded_short_side
-from c3dhash.video import content_hash, read_clip
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class ClipReader:
     num_frames: int
     size: int
     cache: FrameCache
-    _hashes: dict[Path, str] = field(default_factory=dict)
+    _hashes: dict[tuple[Path, FrameFolder | None], str] = field(default_factory=dict)
 
     def evaluation_clip(self, sample: Sample) -> np.ndarray:
         """Return the middle of a sample's frames: uint8 [num_frames, size, size, 3]."""
@@ -64,7 +64,9 @@ class ClipReader:
                 return error
             return None
 
-        errors = list(tqdm(prefetch(try_one, samples, workers=workers), desc=description, total=len(samples), unit="video"))
+        errors = list(
+            tqdm(prefetch(try_one, samples, workers=workers), desc=description, total=len(samples), unit="video")
+        )
         for error in filter(None, errors):
             logger.warning("left out: %s", error)
         if num_bad := len(samples) - errors.count(None):
@@ -76,10 +78,8 @@ class ClipReader:
 
     def _frames(self, sample: Sample, num_frames: int) -> np.ndarray:
         short_side = decoded_short_side(self.size)
-        if sample.video not in self._hashes:
-            self._hashes[sample.video] = content_hash(sample.video)
-        key = f"{self._hashes[sample.video]} {num_frames} frames {short_side} px {sample.segment}"
-        return self.cache.frames(
-            key,
-            lambda: read_clip(sample.video, num_frames=num_frames, short_side=short_side, segment=sample.segment).frames,
-        )
+        source = sample.video, sample.frames
+        if source not in self._hashes:
+            self._hashes[source] = sample_hash(sample)
+        key = f"{self._hashes[source]} {num_frames} frames {short_side} px {sample.segment} {sample.frames}"
+        return self.cache.frames(key, lambda: read_sample(sample, num_frames=num_frames, short_side=short_side).frames)

@@ -36,7 +36,9 @@ class Codes:
                 raise CodesError(f"{side}_labels ({len(labels)}) must be as many as {side}_codes ({len(codes)}).")
 
     def __repr__(self) -> str:
-        return f"Codes({len(self.query_codes)} queries, {len(self.gallery_codes)} in the gallery, {self.hash_length} bits)"
+        return (
+            f"Codes({len(self.query_codes)} queries, {len(self.gallery_codes)} in the gallery, {self.hash_length} bits)"
+        )
 
 
 def save_codes(codes: Codes, path: Path) -> None:

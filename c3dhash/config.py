@@ -18,7 +18,9 @@ TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
-def setting(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+def setting(
+    default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
+) -> Any:
     """Declare a field: its default, its help text, and the values it may have (None is always allowed where
     it is the default)."""
     return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
@@ -37,7 +39,9 @@ def check_settings(config: Any) -> None:
             limits = f"between {low:g} and {high:g}" if high is not None else f"{low:g} or more"
             raise UsageError(f"{item.name} ({value}) must be {limits}; the default is {item.default}.")
         if high is not None and not value <= high:
-            raise UsageError(f"{item.name} ({value}) must be between {low:g} and {high:g}; the default is {item.default}.")
+            raise UsageError(
+                f"{item.name} ({value}) must be between {low:g} and {high:g}; the default is {item.default}."
+            )
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,13 @@ class ModelConfig:
     """What a network is made of; enough to build it again for its weights."""
 
     backbone: str = setting("resnet3d18", "Architecture; `c3dhash models` lists them.")
-    shortcut: str | None = setting(None, "Shortcut type of a 3D ResNet; by default B, or what the weights have.", choices=("A", "B"))
+    shortcut: str | None = setting(
+        None, "Shortcut type of a 3D ResNet; by default B, or what the weights have.", choices=("A", "B")
+    )
     num_frames: int | None = setting(None, "Frames of a clip; by default the backbone's (16).", low=1, high=1024)
-    size: int | None = setting(None, "Height and width of a clip in pixels; by default the backbone's (112).", low=8, high=1024)
+    size: int | None = setting(
+        None, "Height and width of a clip in pixels; by default the backbone's (112).", low=8, high=1024
+    )
     hash_length: int = setting(48, "Bits of a code.", low=1, high=MAX_HASH_LENGTH)
 
     def __post_init__(self) -> None:
@@ -60,23 +68,50 @@ class TrainConfig(ModelConfig):
 
     task: str = setting("joint", "Train both heads, the hash head alone, or the class head alone.", choices=TASKS)
     weights: str | None = setting(None, "Checkpoint to start from: a file, or the name of one in pretrain/.")
-    margin: float | None = setting(None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0)
-    triplet_reduction: str = setting("all", "Average the hinge over all triplets, or over the active ones.", choices=("all", "active"))
-    class_weight: float = setting(1.0, "Weight of the cross-entropy beside the triplet loss.", low=0)
+    margin: float | None = setting(
+        None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0
+    )
+    triplet_reduction: str = setting(
+        "all", "Average the hinge over all triplets, or over the active ones.", choices=("all", "active")
+    )
+    class_weight: float = setting(
+        0.9,
+        "Share of the cross-entropy in the loss, with the triplet loss as the rest; the hinge, of the size of the "
+        "margin, needs a small share not to drown it.",
+        low=0,
+        high=1,
+    )
     epochs: int = setting(30, "Passes over the training videos.", low=1)
     classes_per_batch: int = setting(8, "P of the P x K batches.", low=1)
     clips_per_class: int = setting(4, "K of the P x K batches.", low=1)
-    optimizer: str = setting("adamw", "Optimizer.", choices=("adamw", "sgd"))
-    learning_rate: float | None = setting(None, "Peak learning rate; by default 0.001 with adamw, 0.01 with sgd.", low=0)
+    optimizer: str = setting("sgd", "Optimizer.", choices=("sgd", "adamw"))
+    learning_rate: float | None = setting(
+        None, "Peak learning rate; by default 0.05 with sgd and 0.001 with adamw, a fifth of it with --weights.", low=0
+    )
     momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
-    weight_decay: float = setting(0.01, "Weight decay; not applied to biases and normalisation.", low=0)
+    weight_decay: float | None = setting(
+        None, "Weight decay, not applied to biases and normalisation; by default 0.0005 (sgd), 0.05 (adamw).", low=0
+    )
     warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)
-    schedule: str = setting("cosine", "Learning rate after the warm-up: cosine to zero, or a tenth at 60 % and at 85 %.", choices=("cosine", "step"))
+    schedule: str = setting(
+        "cosine",
+        "Learning rate after the warm-up: cosine to zero, or a tenth at 60 % and at 85 %.",
+        choices=("cosine", "step"),
+    )
     gradient_clip: float = setting(5.0, "Largest norm of the gradient; 0 clips nothing.", low=0)
     flip: bool = setting(True, "Mirror half of the training clips, each as a whole.")
-    min_crop_scale: float = setting(0.7, "Smallest side of a training crop, as a share of the frame's short side.", low=0.1, high=1)
-    val_share: float = setting(0.15, "Share of the training groups kept for validation where the data set has no val split.", low=0.01, high=0.9)
-    precision: str = setting("auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS)
+    min_crop_scale: float = setting(
+        0.7, "Smallest side of a training crop, as a share of the frame's short side.", low=0.1, high=1
+    )
+    val_share: float = setting(
+        0.15,
+        "Share of the training groups kept for validation where the data set has no val split.",
+        low=0.01,
+        high=0.9,
+    )
+    precision: str = setting(
+        "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
+    )
     device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
     workers: int = setting(2, "Threads that decode and augment clips.", low=1, high=256)
     seed: int = setting(0, "Seed of everything random.", low=0)
@@ -98,9 +133,13 @@ class EncodeConfig:
     window_seconds: float | None = setting(
         10.0, "Videos longer than this are cut into windows of this length; 0 makes one clip of any video.", low=0
     )
-    stride_seconds: float | None = setting(None, "Seconds from window to window; by default the window's length.", low=0.01)
+    stride_seconds: float | None = setting(
+        None, "Seconds from window to window; by default the window's length.", low=0.01
+    )
     batch_size: int = setting(16, "Clips that go through the network together.", low=1)
-    precision: str = setting("auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS)
+    precision: str = setting(
+        "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
+    )
     device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
     workers: int = setting(2, "Threads that decode videos.", low=1, high=256)
 
@@ -124,7 +163,9 @@ class EvaluateConfig:
     """Which metrics are reported."""
 
     k: int = setting(100, "Depth of mAP@k and precision@k.", low=1)
-    radius: int = setting(2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH)
+    radius: int = setting(
+        2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

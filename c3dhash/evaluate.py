@@ -112,7 +112,9 @@ def evaluate_run(
         samples = dataset.split(split)
         if not samples:
             raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")
-        samples = reader.readable(samples, for_training=False, workers=encode.workers, description=f"Decoding {split} videos")
+        samples = reader.readable(
+            samples, for_training=False, workers=encode.workers, description=f"Decoding {split} videos"
+        )
         encoded = encode_samples(encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers)
         parts[split] = samples, encoded
     queries, encoded_queries = parts["query"]
@@ -180,7 +182,12 @@ def write_report(report: Report, directory: Path) -> Path:
         )
     page = directory / "report.html"
     write_report_page(
-        page, title=report.title, protocol=protocol, numbers=describe(report.numbers), curve=curve, examples=_examples(report)
+        page,
+        title=report.title,
+        protocol=protocol,
+        numbers=describe(report.numbers),
+        curve=curve,
+        examples=_examples(report),
     )
     return page
 
@@ -200,7 +207,11 @@ def _examples(report: Report) -> list[dict[str, Any]]:
     queries = report.dataset.split("query")
     values = average_precision(report.counts)
     ranked = [query for query in np.argsort(-values, kind="stable") if not np.isnan(values[query])]
-    chosen = [ranked[place] for place in np.unique(np.linspace(0, len(ranked) - 1, NUM_EXAMPLES).astype(int))] if ranked else []
+    chosen = (
+        [ranked[place] for place in np.unique(np.linspace(0, len(ranked) - 1, NUM_EXAMPLES).astype(int))]
+        if ranked
+        else []
+    )
     examples = []
     for query in chosen:
         distances = hamming_distances(codes.query_codes[query : query + 1], codes.gallery_codes)[0]
@@ -215,13 +226,16 @@ def _examples(report: Report) -> list[dict[str, Any]]:
             }
             for item in nearest
         ]
-        examples.append({
-            "video": queries[query].video.name, "label": _label(report.dataset, queries[query]), "ap": float(values[query]),
-            "strip": film_strip(queries[query].video, queries[query].segment), "hits": hits,
-        })  # fmt: skip
+        example = {
+            "video": queries[query].video.name,
+            "label": _label(report.dataset, queries[query]),
+            "ap": float(values[query]),
+            "strip": film_strip(queries[query].video, queries[query].segment),
+            "hits": hits,
+        }
+        examples.append(example)
     return examples
 
 
 def _label(dataset: Dataset, sample: Sample) -> str:
     return ", ".join(dataset.classes[label] for label in sample.labels) or "no label"
-

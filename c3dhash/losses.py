@@ -106,9 +106,7 @@ def batch_all_triplet_sums(embeddings: Tensor, labels: Tensor, *, margin: float)
     return TripletSums(total, num_active, num_triplets)
 
 
-def _triplet_weights(
-    distances: Tensor, positive: Tensor, negative: Tensor, *, margin: float
-) -> tuple[Tensor, Tensor]:
+def _triplet_weights(distances: Tensor, positive: Tensor, negative: Tensor, *, margin: float) -> tuple[Tensor, Tensor]:
     """Return W of batch_all_triplet_sums, float [B, B], and the number of active triplets."""
     batch_size = len(distances)
     most_positives = int(positive.sum(1).max()) if batch_size else 0

@@ -28,6 +28,7 @@ from c3dhash.errors import CheckpointError
 from c3dhash.files import write_text
 from c3dhash.precision import guard_conv3d
 from c3dhash.records import Preprocessing
+from c3dhash.weights import weights_metadata
 
 CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
 
@@ -97,12 +98,16 @@ class Run:
     @property
     def hash_length(self) -> int:
         if self.model.hash_head is None:
-            raise CheckpointError(f"run '{self.path}' was trained with --task classify and makes no codes; train with --task joint.")
+            raise CheckpointError(
+                f"run '{self.path}' was trained with --task classify and makes no codes; train with --task joint."
+            )
         return self.model.hash_head.out_features
 
     def __repr__(self) -> str:
         frames, size = self.model.clip_size[:2]
-        return f"Run('{self.path}', {self.config['backbone']}, clips {frames} x {size} x {size}, {self.fingerprint[:8]})"
+        return (
+            f"Run('{self.path}', {self.config['backbone']}, clips {frames} x {size} x {size}, {self.fingerprint[:8]})"
+        )
 
 
 def build_model(config: ModelConfig, *, num_classes: int | None, has_hash_head: bool = True) -> HashNet:
@@ -127,7 +132,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "has_class_head": model.class_head is not None,
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, path / f"{WEIGHTS_FILE}.partial")
+    save_file(weights, path / f"{WEIGHTS_FILE}.partial", metadata=weights_metadata(model.backbone))
     (path / f"{WEIGHTS_FILE}.partial").replace(path / WEIGHTS_FILE)
     write_text(path / LABELS_FILE, "".join(f"{label}\n" for label in labels))
     write_text(path / CONFIG_FILE, json.dumps(config, indent=2, default=str) + "\n")
@@ -145,17 +150,25 @@ def load_run(path: Path | str) -> Run:
         labels = tuple((path / LABELS_FILE).read_text().splitlines())
         weights = load_file(path / WEIGHTS_FILE)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"'{path}' is no run directory that can be loaded: {error}. Train one: c3dhash train") from error
+        raise CheckpointError(
+            f"'{path}' is no run directory that can be loaded: {error}. Train one: c3dhash train"
+        ) from error
+    if not labels and config.get("has_class_head"):
+        raise CheckpointError(f"run '{path}' is damaged: its {LABELS_FILE} is empty.")
     try:
         settings = ModelConfig(**{item.name: config[item.name] for item in dataclasses.fields(ModelConfig)})
         model = build_model(
-            settings, num_classes=len(labels) if config["has_class_head"] else None, has_hash_head=config["has_hash_head"]
+            settings,
+            num_classes=len(labels) if config["has_class_head"] else None,
+            has_hash_head=config["has_hash_head"],
         )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"run '{path}' is damaged: its weights and its config.json do not fit ({reason}).") from error
+        raise CheckpointError(
+            f"run '{path}' is damaged: its weights and its config.json do not fit ({reason})."
+        ) from error
     return Run(path, config, labels, model.eval(), fingerprint(model))
 
 
@@ -191,4 +204,3 @@ def _is_finished(run: Path) -> bool:
         return bool(json.loads((run / CONFIG_FILE).read_text()).get("finished"))
     except (OSError, json.JSONDecodeError):
         return False
-

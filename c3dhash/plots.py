@@ -28,7 +28,9 @@ def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
         epochs = [row["epoch"] for row in history]
         for name in names:
             label = name.removeprefix("val_").replace("_", " ")
-            axes.plot(epochs, [row.get(name, np.nan) for row in history], label=label, marker="." if len(epochs) < 30 else "")
+            axes.plot(
+                epochs, [row.get(name, np.nan) for row in history], label=label, marker="." if len(epochs) < 30 else ""
+            )
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

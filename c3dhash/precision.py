@@ -74,7 +74,9 @@ class GuardedConv3d(nn.Conv3d):
             return super().forward(input)
         if length == 3 and self.padding_mode == "zeros" and self.padding[0] == 1:
             padded = F.pad(input, (0, 0, 0, 0, 1, 1))
-            return F.conv3d(padded, self.weight, self.bias, self.stride, (0, *self.padding[1:]), self.dilation, self.groups)
+            return F.conv3d(
+                padded, self.weight, self.bias, self.stride, (0, *self.padding[1:]), self.dilation, self.groups
+            )
         with torch.autocast("cpu", enabled=False):
             return super().forward(input.float())
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import platform
 import subprocess
 import time
@@ -44,25 +45,32 @@ from c3dhash.plots import plot_curves
 from c3dhash.precision import autocast
 from c3dhash.records import Sample
 from c3dhash.transforms import normalize
-from c3dhash.weights import find_weights, load_into
+from c3dhash.weights import find_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
+# Optimizer -> learning rate from random weights, weight decay. From trained weights the rate is divided.
+DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}
+FINE_TUNING_DIVISOR = 5
 STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
 LAST_FILE = "last.pt"
 
 
-def resolve(config: TrainConfig) -> TrainConfig:
-    """Fill in the settings whose default depends on others."""
+def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
+    """Fill in the settings whose default depends on others, or (`shortcut`) on the weights to start from."""
+    rate, decay = DEFAULTS[config.optimizer]
+    if config.weights:
+        rate /= FINE_TUNING_DIVISOR
     return dataclasses.replace(
         config,
+        shortcut=config.shortcut or shortcut,
         margin=default_margin(config.hash_length) if config.margin is None else config.margin,
-        learning_rate=config.learning_rate or DEFAULT_LEARNING_RATES[config.optimizer],
+        learning_rate=rate if config.learning_rate is None else config.learning_rate,
+        weight_decay=decay if config.weight_decay is None else config.weight_decay,
     )
 
 
-def train(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameCache, resume: bool = False) -> Path:
+def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameCache, resume: bool = False) -> Path:
     """Train a network on a data set and write a run directory.
 
     Args:
@@ -77,14 +85,15 @@ def train(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameC
     Raises:
         TrainingError: nothing to train or validate on, a loss that is not finite, or nothing to resume.
     """
-    config = resolve(config)
+    weights = find_weights(config.weights, backbone=config.backbone) if config.weights and not resume else None
+    config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None)
     dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
     torch.manual_seed(config.seed)
     model = build_model(
         config, num_classes=len(dataset.classes) if config.has_class_head else None, has_hash_head=config.has_hash_head
     )
-    if config.weights and not resume:
-        logger.info("%s", load_into(model.backbone, find_weights(config.weights, backbone=config.backbone)))
+    if weights:
+        load_into(model.backbone, weights)
     session = _Session(dataset, config, model, run_dir=run_dir, cache=cache)
     if resume:
         session.restore()
@@ -99,7 +108,9 @@ def train(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameC
 class _Session:
     """One training in progress: the network, its optimizer and its history, and what is written of them."""
 
-    def __init__(self, dataset: Dataset, config: TrainConfig, model: HashNet, *, run_dir: Path, cache: FrameCache) -> None:
+    def __init__(
+        self, dataset: Dataset, config: TrainConfig, model: HashNet, *, run_dir: Path, cache: FrameCache
+    ) -> None:
         self.dataset, self.config, self.run_dir = dataset, config, run_dir
         self.reader = ClipReader(*model.clip_size[:2], cache)
         self.train_samples, self.val_samples = self._readable_samples()
@@ -119,7 +130,8 @@ class _Session:
             samples = self.dataset.split(split)
             if not samples:
                 raise TrainingError(f"'{self.dataset.directory}' has no {split} videos ({self.dataset.describe()}).")
-            if config.has_class_head and any(not sample.labels for sample in samples):
+            is_unlabelled = not self.dataset.is_multi_label and any(not sample.labels for sample in samples)
+            if is_unlabelled:
                 raise TrainingError(f"'{self.dataset.directory}' has {split} videos without a label.")
             if self.reader.cache.max_bytes:
                 samples = self.reader.readable(
@@ -153,7 +165,9 @@ class _Session:
         )
         sums: dict[str, float] = {}
         self.model.train()
-        progress = tqdm(self._load(batches), total=len(batches), desc=f"Epoch {self.epoch + 1}/{config.epochs}", unit="batch")
+        progress = tqdm(
+            self._load(batches), total=len(batches), desc=f"Epoch {self.epoch + 1}/{config.epochs}", unit="batch"
+        )
         for place, (clips, labels) in enumerate(progress):
             rate = learning_rate(config, self.epoch + place / len(batches))
             for group in self.optimizer.param_groups:
@@ -161,8 +175,8 @@ class _Session:
             losses = self._step(torch.from_numpy(clips), torch.from_numpy(labels))
             if not np.isfinite(losses["loss"]):
                 raise TrainingError(
-                    f"the loss is {losses['loss']} in epoch {self.epoch + 1}: try a learning_rate below {config.learning_rate}, "
-                    f"or --precision fp32. '{self.run_dir}' holds the epochs before."
+                    f"the loss is {losses['loss']} in epoch {self.epoch + 1}: try a learning_rate below "
+                    f"{config.learning_rate}, or --precision fp32. '{self.run_dir}' holds the epochs before."
                 )
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -170,8 +184,8 @@ class _Session:
         seconds = time.perf_counter() - started
         means = {name: value / len(batches) for name, value in sums.items()}
         num_clips = sum(len(batch) for batch in batches)
-        self.history.append({"epoch": self.epoch + 1, "learning_rate": rate, **means,
-                             "seconds": round(seconds, 2), "clips_per_second": round(num_clips / seconds, 2)})  # fmt: skip
+        speed = {"seconds": round(seconds, 2), "clips_per_second": round(num_clips / seconds, 2)}
+        self.history.append({"epoch": self.epoch + 1, "learning_rate": rate, **means, **speed})
 
     def _load(self, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (uint8 [B, T, H, W, 3], labels) of each batch, read ahead by threads."""
@@ -202,12 +216,17 @@ class _Session:
             losses["active_share"] = sums.num_active / sums.num_triplets.clamp_min(1)
         if outputs.logits is not None:
             losses["class_loss"] = classification_loss(outputs.logits, labels)
-        loss = losses.get("triplet_loss", 0.0) + config.class_weight * losses.get("class_loss", 0.0)
+        share = {"joint": config.class_weight, "hash": 0.0, "classify": 1.0}[config.task]
+        loss = (1 - share) * losses.get("triplet_loss", 0.0) + share * losses.get("class_loss", 0.0)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip or float("inf"))
         self.optimizer.step()
-        return {"loss": loss.item(), **{name: value.item() for name, value in losses.items()}, "gradient_norm": norm.item()}
+        return {
+            "loss": loss.item(),
+            **{name: value.item() for name, value in losses.items()},
+            "gradient_norm": norm.item(),
+        }
 
     def finish_epoch(self) -> None:
         """Validate, keep the best weights, and write everything that the next epoch needs."""
@@ -224,7 +243,9 @@ class _Session:
 
     def _report(self, is_best: bool) -> None:
         row = self.history[-1]
-        shown = ", ".join(f"{name[4:].replace('_', ' ')} {row[name]:.3f}" for name in ("val_mAP", "val_accuracy") if name in row)
+        shown = ", ".join(
+            f"{name[4:].replace('_', ' ')} {row[name]:.3f}" for name in ("val_mAP", "val_accuracy") if name in row
+        )
         logger.info("epoch %d: loss %.3f, val %s%s", row["epoch"], row["loss"], shown, " (best)" if is_best else "")
         for name, value in row.items():
             if name != "epoch":
@@ -245,6 +266,7 @@ class _Session:
             **dataclasses.asdict(self.config),
             "data": str(self.dataset.directory.resolve()),
             "format": self.dataset.format,
+            "allow_missing": bool(self.dataset.missing),
             "best_epoch": self.epoch,
             "best_value": self.best_value,
             "fingerprint": fingerprint(self.model),
@@ -281,7 +303,7 @@ class _Session:
         self.epoch, self.best_value, self.history = state["epoch"], state["best_value"], state["history"]
 
     def _video_names(self) -> list[str]:
-        return [str(sample.video.relative_to(self.dataset.directory)) for sample in self.train_samples]
+        return [os.path.relpath(sample.video, self.dataset.directory) for sample in self.train_samples]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -25,6 +25,7 @@ __all__ = [
     "LAYOUTS",
     "LoadReport",
     "find_weights",
+    "identify_weights",
     "load_backbone",
     "load_checkpoint",
     "load_into",
@@ -167,6 +168,16 @@ def load_into(backbone: nn.Module, path: Path | str, *, layout: str | None = Non
             f"not of {_describe(backbone.name, backbone.shortcut)}: build that one, or take another file."
         )
     return _fill(backbone, checkpoint)
+
+
+def identify_weights(path: Path | str) -> tuple[str | None, str | None]:
+    """Tell which backbone and which shortcut a checkpoint holds; None for what its entries do not tell.
+
+    Raises:
+        CheckpointError: not a checkpoint, or not recognised.
+    """
+    checkpoint = _open(Path(path), layout=None)
+    return checkpoint.backbone, checkpoint.shortcut
 
 
 def weights_metadata(backbone: nn.Module) -> dict[str, str]:

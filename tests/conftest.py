@@ -18,7 +18,14 @@ from c3dhash.model import Run, build_model, load_run, save_run
 
 # The smallest clips on which everything still happens.
 TINY = TrainConfig(
-    num_frames=4, size=16, hash_length=16, epochs=2, classes_per_batch=3, clips_per_class=2, precision="fp32", device="cpu"
+    num_frames=4,
+    size=16,
+    hash_length=16,
+    epochs=2,
+    classes_per_batch=3,
+    clips_per_class=2,
+    precision="fp32",
+    device="cpu",
 )
 
 
@@ -55,7 +62,12 @@ def untrained_run(tmp_path_factory, motion) -> Run:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("runs") / "untrained"
     model = build_model(ModelConfig(num_frames=4, size=16, hash_length=16), num_classes=len(motion.classes))
-    save_run(path, model, config={"backbone": "resnet3d18", "shortcut": None, "hash_length": 16, "finished": True}, labels=motion.classes)
+    save_run(
+        path,
+        model,
+        config={"backbone": "resnet3d18", "shortcut": None, "hash_length": 16, "finished": True},
+        labels=motion.classes,
+    )
     return load_run(path)
 
 

@@ -23,7 +23,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "triplet.json").read_tex
 
 
 def brute_force(embeddings: torch.Tensor, labels: torch.Tensor, margin: float) -> tuple[torch.Tensor, int, int]:
-    """The definition: list every ordered triplet. Returns the sum of the hinges, how many are active, how many there are."""
+    """The definition: list every ordered triplet. Return the sum of the hinges and how many are active and there."""
     total, num_active, num_triplets = embeddings.sum() * 0, 0, 0
 
     def same(i: int, j: int) -> bool:
@@ -36,7 +36,11 @@ def brute_force(embeddings: torch.Tensor, labels: torch.Tensor, margin: float) -
             for n in range(len(labels)):
                 if a == p or not same(a, p) or same(a, n):
                     continue
-                hinge = margin + (embeddings[a] - embeddings[p]).square().sum() - (embeddings[a] - embeddings[n]).square().sum()
+                hinge = (
+                    margin
+                    + (embeddings[a] - embeddings[p]).square().sum()
+                    - (embeddings[a] - embeddings[n]).square().sum()
+                )
                 num_triplets += 1
                 if hinge > 0:
                     num_active += 1
@@ -68,7 +72,9 @@ def test_equals_the_listing_of_every_triplet_in_value_and_gradient(seed, batch, 
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"B{case['batch']}-C{case['classes']}-m{case['margin']:g}")
+@pytest.mark.parametrize(
+    "case", GOLDEN["cases"], ids=lambda case: f"B{case['batch']}-C{case['classes']}-m{case['margin']:g}"
+)
 @pytest.mark.parametrize("reduction", ["all", "active"])
 def test_golden(case, reduction):
     embeddings = np.tanh(np.random.RandomState(case["seed"]).standard_normal((case["batch"], case["bits"])))

@@ -53,12 +53,14 @@ def test_augmentation_mirrors_half_and_moves_the_crop():
     assert 70 < sum(mirrored) < 130
     assert len({clip[0, 0, 0, 1] for clip in clips}) > 15
     assert {clip[0, 0, 0, 2] for clip in clips} == {0, 10}
-    straight = augment_clip(ramp(8), num_frames=4, size=32, min_crop_scale=0.5, flip=False, rng=np.random.default_rng(0))
+    straight = augment_clip(
+        ramp(8), num_frames=4, size=32, min_crop_scale=0.5, flip=False, rng=np.random.default_rng(0)
+    )
     assert straight[0, 0, 0, 0] < straight[0, 0, -1, 0]
 
 
 def test_augmentation_needs_whole_phases():
-    with pytest.raises(UsageError, match="7 frames .* 4"):
+    with pytest.raises(UsageError, match=r"7 frames .* 4"):
         augment_clip(ramp(7), num_frames=4, size=8, min_crop_scale=1, flip=False, rng=np.random.default_rng(0))
 
 

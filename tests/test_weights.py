@@ -19,6 +19,7 @@ from c3dhash.records import Preprocessing
 from c3dhash.weights import (
     KNOWN_WEIGHTS,
     find_weights,
+    identify_weights,
     load_backbone,
     load_checkpoint,
     load_into,
@@ -150,6 +151,12 @@ def test_2018_or_2020(golden, prefix, num_classes, layout):
     if num_classes:
         tensors[f"{prefix}fc.weight"] = torch.zeros(num_classes, 512)
     assert recognised(tensors) == [layout]
+
+
+def test_identify_weights(save):
+    assert identify_weights(save(hollow_tensors(RESNET_A))) == ("resnet3d18", "A")
+    assert identify_weights(save(hollow_tensors(RESNET_B))) == ("resnet3d18", "B")
+    assert identify_weights(save(hollow_tensors(C3D))) == ("c3d", None)
 
 
 def test_the_caller_may_name_the_layout(save, resnet):

@@ -13,8 +13,16 @@ data_option = click.option(
     "--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
     help="The data set, or the folder it lies in.",
 )  # fmt: skip
+format_option = click.option(
+    "--format", default=None, metavar="NAME", help="Read the data set in this layout instead of recognising it."
+)
+allow_missing_option = click.option("--allow-missing", is_flag=True, help="Leave out listed videos that are not there.")
+workers_option = click.option("--workers", type=int, default=2, show_default=True, metavar="N", help="Threads.")
 model_option = click.option(
-    "--model", type=click.Path(path_type=Path), default=None, help="Run directory; by default the newest finished one under runs/."
+    "--model",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Run directory; by default the newest finished one under runs/.",
 )
 gallery_option = click.option(
     "--gallery", "gallery_path", type=click.Path(path_type=Path), default=Path("gallery"), show_default=True,
@@ -43,3 +51,14 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, right: 
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def open_dataset(data: Path, *, split: int, format: str | None, allow_missing: bool) -> Any:
+    """Read a data set, and say on stderr what was recognised."""
+    from c3dhash.datasets import find_dataset
+
+    dataset = find_dataset(data, split=split, format=format, allow_missing=allow_missing)
+    click.echo(f"Data: {dataset.format} in '{dataset.directory}': {dataset.describe()}", err=True)
+    for note in dataset.notes:
+        click.echo(f"Note: {note}", err=True)
+    return dataset

@@ -25,7 +25,12 @@ def demo(directory: Path, seed: int) -> None:
     print_table(("rank", "distance", "label", "video"), rows, right=(0, 1))
     click.echo("\nHeld-out videos, queries against the gallery:\n")
     rows = [
-        (name, f"{report.numbers['mAP']['expected']:.3f}", f"{report.numbers['precision@1']:.3f}", f"{report.numbers['accuracy@1']:.3f}")
+        (
+            name,
+            f"{report.numbers['mAP']['expected']:.3f}",
+            f"{report.numbers['precision@1']:.3f}",
+            f"{report.numbers['accuracy@1']:.3f}",
+        )
         for name, report in (("trained", result.trained), ("untrained", result.untrained))
     ]
     print_table(("network", "mAP", "precision@1", "accuracy"), rows, right=(1, 2, 3))

@@ -7,26 +7,56 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import data_option, json_option, model_option, print_json, print_table
+from c3dhash.cli.common import (
+    allow_missing_option,
+    data_option,
+    format_option,
+    json_option,
+    model_option,
+    open_dataset,
+    print_json,
+    print_table,
+)
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig
 from c3dhash.errors import UsageError
 
 
 @click.command()
-@click.option("--codes", "codes_path", type=click.Path(path_type=Path), default=None, help="Score the codes of this .npz file; needs no run.")
+@click.option(
+    "--codes",
+    "codes_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Score the codes of this .npz file; needs no run.",
+)
 @model_option
 @data_option
-@click.option("--split", type=int, default=None, metavar="N", help="Official split of the data set; by default the run's.")
+@format_option
+@allow_missing_option
+@click.option(
+    "--split", type=int, default=None, metavar="N", help="Official split of the data set; by default the run's."
+)
 @config_options(EvaluateConfig)
 @config_options(EncodeConfig, only=("batch_size", "precision", "device", "workers"))
 @config_options(CacheConfig)
 @json_option
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder for report.html, report.json, codes.npz and the plot.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder for report.html, report.json, codes.npz and the plot.",
+)
 @click.pass_context
 def evaluate(
-    context: click.Context, codes_path: Path | None, model: Path | None, data: Path, split: int | None, as_json: bool,
-    out: Path | None, **options: Any,
+    context: click.Context,
+    codes_path: Path | None,
+    model: Path | None,
+    data: Path,
+    split: int | None,
+    as_json: bool,
+    out: Path | None,
+    **options: Any,
 ) -> None:
     """Report mAP and the rest, from a run and a data set or from a codes file.
 
@@ -38,9 +68,9 @@ def evaluate(
     from c3dhash.evaluate import describe, evaluate_codes, write_report
 
     if codes_path is not None:
-        for name in ("model", "data", "split"):
+        for name in ("model", "data", "split", "format", "allow_missing"):
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise UsageError(f"--codes holds codes and labels: leave out --{name}.")
+                raise UsageError(f"--codes holds codes and labels: leave out --{name.replace('_', '-')}.")
         from c3dhash.codes import load_codes
 
         report = evaluate_codes(load_codes(codes_path), config=config, title=str(codes_path))
@@ -54,17 +84,22 @@ def evaluate(
         print_table(("metric", "value"), describe(report.numbers))
 
 
-def _evaluate_run(model: Path | None, data: Path, split: int | None, config: EvaluateConfig, options: dict[str, Any]) -> Any:
+def _evaluate_run(
+    model: Path | None, data: Path, split: int | None, config: EvaluateConfig, options: dict[str, Any]
+) -> Any:
     from c3dhash.cache import FrameCache
     from c3dhash.clips import ClipReader
-    from c3dhash.datasets import find_dataset
     from c3dhash.evaluate import evaluate_run
     from c3dhash.model import find_run, load_run
 
     encode_config, cache_config = take(EncodeConfig, options), take(CacheConfig, options)
     run = load_run(find_run(model))
-    dataset = find_dataset(data, split=split or run.config.get("split", 1))
-    click.echo(f"Data: {dataset.format} in '{dataset.directory}': {dataset.describe()}", err=True)
+    dataset = open_dataset(
+        data,
+        split=split or run.config.get("split", 1),
+        format=options["format"],
+        allow_missing=options["allow_missing"],
+    )
     cache = FrameCache(cache_config.cache, max_bytes=int(cache_config.cache_gib * 2**30))
     return evaluate_run(
         run, dataset, reader=ClipReader(*run.model.clip_size[:2], cache), config=config, encode=encode_config

@@ -22,7 +22,12 @@ from c3dhash.errors import C3DHashError
 @json_option
 @click.pass_context
 def index(
-    context: click.Context, places: tuple[Path, ...], gallery_path: Path, model: Path | None, as_json: bool, **options: Any
+    context: click.Context,
+    places: tuple[Path, ...],
+    gallery_path: Path,
+    model: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Encode the videos of folders into a gallery.
 
@@ -60,8 +65,12 @@ def index(
 @config_options(QueryConfig)
 @config_options(EncodeConfig, without=("batch_size", "workers"))
 @json_option
-@click.option("--html", "html_path", type=click.Path(path_type=Path), default=None, help="Also write a page with pictures.")
-def query(video: Path, gallery_path: Path, model: Path | None, as_json: bool, html_path: Path | None, **options: Any) -> None:
+@click.option(
+    "--html", "html_path", type=click.Path(path_type=Path), default=None, help="Also write a page with pictures."
+)
+def query(
+    video: Path, gallery_path: Path, model: Path | None, as_json: bool, html_path: Path | None, **options: Any
+) -> None:
     """Find the videos of a gallery that are similar to VIDEO, each with the segment that matches."""
     config, encode_config = take(QueryConfig, options), take(EncodeConfig, options)
 
@@ -81,7 +90,13 @@ def query(video: Path, gallery_path: Path, model: Path | None, as_json: bool, ht
         print_json([dataclasses.asdict(hit) for hit in hits])
         return
     rows = [
-        (str(hit.rank), str(hit.distance), f"{hit.start_seconds:.1f}-{hit.end_seconds:.1f} s", hit.label or "", shown_path(hit.video))
+        (
+            str(hit.rank),
+            str(hit.distance),
+            f"{hit.start_seconds:.1f}-{hit.end_seconds:.1f} s",
+            hit.label or "",
+            shown_path(hit.video),
+        )
         for hit in hits
     ]
     print_table(("rank", "distance", "segment", "label", "video"), rows, right=(0, 1, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import data_option
+from c3dhash.cli.common import allow_missing_option, data_option, format_option, open_dataset
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, TrainConfig
 from c3dhash.errors import CheckpointError, UsageError
@@ -18,8 +17,20 @@ from c3dhash.errors import CheckpointError, UsageError
 
 @click.command()
 @data_option
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory to write; by default a new one under runs/.")
-@click.option("--resume", type=click.Path(path_type=Path), default=None, help="Go on with an interrupted run; its own settings hold.")
+@format_option
+@allow_missing_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Run directory to write; by default a new one under runs/.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Go on with an interrupted run; its own settings hold.",
+)
 @config_options(TrainConfig)
 @config_options(CacheConfig)
 @click.pass_context
@@ -31,19 +42,17 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
     """
     cache_config = take(CacheConfig, options)
     if resume is not None:
-        config, data, finished = _settings_of(resume, context)
-        if finished:
+        content = _content_of(resume, context)
+        if content["finished"]:
             click.echo(f"'{resume}' is finished already.")
             return
-    else:
-        config = take(TrainConfig, options)
+        options, data = content, Path(content["data"])
+    config = take(TrainConfig, options)
 
     from c3dhash.cache import FrameCache
-    from c3dhash.datasets import find_dataset
-    from c3dhash.train import train as train_run
+    from c3dhash.train import train_run
 
-    dataset = find_dataset(data, split=config.split)
-    click.echo(f"Data: {dataset.format} in '{dataset.directory}': {dataset.describe()}", err=True)
+    dataset = open_dataset(data, split=config.split, format=options["format"], allow_missing=options["allow_missing"])
     run_dir = resume or out or _new_run_dir(config)
     if resume is None and (run_dir / "config.json").exists():
         raise UsageError(f"'{run_dir}' holds a run already: go on with --resume {run_dir}, or choose another --out.")
@@ -56,7 +65,8 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
     _print_summary(run_dir)
 
 
-def _settings_of(run_dir: Path, context: click.Context) -> tuple[TrainConfig, Path, bool]:
+def _content_of(run_dir: Path, context: click.Context) -> dict[str, Any]:
+    """Read the config.json of a run to resume, after seeing that no other settings were given."""
     given = [
         name for name in context.params
         if name not in ("resume", "cache", "cache_gib")
@@ -66,11 +76,9 @@ def _settings_of(run_dir: Path, context: click.Context) -> tuple[TrainConfig, Pa
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"--resume takes the settings of the run: leave out {flags}.")
     try:
-        content = json.loads((run_dir / "config.json").read_text())
+        return json.loads((run_dir / "config.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"'{run_dir}' is no run that can be resumed: {error}.") from error
-    names = {item.name for item in dataclasses.fields(TrainConfig)}
-    return TrainConfig(**{name: content[name] for name in names}), Path(content["data"]), content["finished"]
 
 
 def _new_run_dir(config: TrainConfig) -> Path:
@@ -81,4 +89,6 @@ def _new_run_dir(config: TrainConfig) -> Path:
 def _print_summary(run_dir: Path) -> None:
     content = json.loads((run_dir / "config.json").read_text())
     what = "mAP" if content["has_hash_head"] else "accuracy"
-    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, val {what} {content['best_value']:.3f}: {run_dir}")
+    click.echo(
+        f"Best epoch {content['best_epoch']} of {content['epochs']}, val {what} {content['best_value']:.3f}: {run_dir}"
+    )

@@ -1,21 +1,28 @@
-"""What every reader gives: a data set, its classes and its samples; and what they share."""
+"""What a data set is, and how what a reader found in lists becomes one.
+
+    reader ──> Listing: classes, and an entry a line ──> assemble() ──> Dataset: samples that are on disk
+
+A reader knows one annotation convention and nothing of the disk; `assemble` finds the videos or frame folders,
+counts what is missing, and deals out splits where the lists do not.
+"""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from c3dhash.datasets.groups import infer_group
+from c3dhash.datasets.places import Places
+from c3dhash.datasets.splitting import OWN_SHARES, stratified_split
 from c3dhash.errors import DatasetError
-from c3dhash.records import Sample
+from c3dhash.records import FrameFolder, Sample, Segment
 
 SPLITS = ("train", "val", "gallery", "query")
-
-# UCF101 names a clip v_<Class>_g<source>_c<clip>.
-UCF_GROUP = re.compile(r"_g(\d+)_c\d+$")
+NO_SPLIT = "all"  # of an entry whose split its lists leave open
+NUM_NAMED = 3  # missing videos named in an error
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,13 +30,16 @@ class Dataset:
     """A data set as it lies on disk.
 
     format: the reader's name. classes: in label order. samples: labels index into classes; splits are
-    "train", "val", "gallery" and "query".
+    "train", "val", "gallery" and "query". notes: what a user should know of how it was read. missing: the
+    videos that are listed but not there, as the lists spell them; left out of samples.
     """
 
     directory: Path
     format: str
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Dataset({self.format} in '{self.directory}': {self.describe()})"
@@ -61,81 +71,109 @@ class Dataset:
         return np.array([sample.labels[0] if sample.labels else -1 for sample in samples], np.int64)
 
 
-def infer_group(video: Path, *, class_name: str) -> str | None:
-    """Tell from a file name which source video a clip was cut from, where the name says so.
+@dataclass(frozen=True)
+class Entry:
+    """A line of a list, before its video is looked for.
 
-    UCF101: `v_Archery_g07_c02` -> `g07`. HMDB51 and JHMDB: what stands before `_<class>_`. The class is part
-    of the group, since the numbers of UCF101 start anew in each class.
+    names: the paths it may mean, from the data set's folder or absolute, the likeliest first. labels: indices
+    into the classes. split: of SPLITS, or NO_SPLIT. origin: where it stands, for errors. segment, frames: the part
+    that is meant.
     """
-    if match := UCF_GROUP.search(video.stem):
-        return f"{class_name}/g{match[1]}"
-    source, separator, _ = video.stem.rpartition(f"_{class_name}_")
-    return f"{class_name}/{source}" if separator else None
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    split: str
+    origin: str
+    segment: Segment | None = None
+    frames: FrameFolder | None = None
 
 
-def check_videos(samples: list[Sample], *, list_path: Path) -> None:
-    """Raise a DatasetError that counts the videos that are not there, and names the first few."""
-    missing = [sample.video for sample in samples if not sample.video.exists()]
-    if missing:
-        first = ", ".join(f"'{path}'" for path in missing[:3])
-        raise DatasetError(
-            f"{len(missing)} of {len(samples)} videos of '{list_path}' are missing: {first}"
-            f"{' ...' if len(missing) > 3 else ''}; put them there or mend the list."
-        )
+@dataclass(frozen=True)
+class Listing:
+    """What a reader found: the classes in label order, the entries, and remarks for the user."""
+
+    classes: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the lines of a text file that are not blank, with their numbers from 1; any line ends, any BOM."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"list '{path}' cannot be read: {error}.") from error
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-
-
-def stratified_split(
-    samples: list[Sample], *, shares: dict[str, float], seed: int
-) -> list[Sample]:
-    """Deal the samples of every class into splits, keeping groups together.
-
-    The groups of a class are shuffled and dealt one by one to the split that is furthest below its share, so that
-    every class has about its share in every split, and at least one group of it where there are enough.
+def assemble(directory: Path, format: str, listing: Listing, *, seed: int, allow_missing: bool) -> Dataset:
+    """Find the videos of a listing and settle their splits.
 
     Args:
-        samples: any splits; theirs are replaced. Multi-label samples are dealt by their first label.
-        shares: split -> share, adding up to 1.
-        seed: of the shuffle.
-    Returns:
-        The samples in their order, with new splits.
+        directory: the data set's folder.
+        format: the reader's name.
+        listing: what it read.
+        seed: of own splits.
+        allow_missing: leave out what is not there, with a note.
+    Raises:
+        DatasetError: no entries, a label out of range, videos that are missing, or a part of a video that
+            cannot be cut.
     """
-    rng = np.random.default_rng(seed)
-    groups: dict[int, dict[str, list[int]]] = {}
-    for index, sample in enumerate(samples):
-        label = sample.labels[0] if sample.labels else -1
-        groups.setdefault(label, {}).setdefault(sample.group or str(sample.video), []).append(index)
-    dealt = list(samples)
-    for label in sorted(groups):
-        counts = dict.fromkeys(shares, 0)
-        members = list(groups[label].values())
-        for position in rng.permutation(len(members)):
-            split = min(shares, key=lambda name: (counts[name] + 1) / shares[name])
-            counts[split] += len(members[position])
-            for index in members[position]:
-                dealt[index] = replace(samples[index], split=split)
-    return dealt
+    places = Places(directory)
+    samples, missing = [], []
+    for entry in listing.entries:
+        path = places.find(entry.names, split=entry.split)
+        if path is None:
+            missing.append(entry.names[0])
+        else:
+            samples.append(_sample(entry, path, listing.classes))
+    notes = list(listing.notes)
+    if missing:
+        text = _describe_missing(directory, missing, num_listed=len(listing.entries))
+        if not allow_missing or not samples:
+            raise DatasetError(f"{text}; put them there, or go on without them: --allow-missing.")
+        notes.append(f"{text}; they are left out.")
+    if not samples:
+        raise DatasetError(f"'{directory}', read as {format}, lists no videos.")
+    samples, split_notes = _settle_splits(samples, seed=seed)
+    return Dataset(directory, format, listing.classes, tuple(samples), (*notes, *split_notes), tuple(missing))
 
 
-def carve_val(dataset: Dataset, *, share: float, seed: int) -> Dataset:
-    """Move a share of the training groups to a val split, where the data set has none.
+def _sample(entry: Entry, path: Path, classes: tuple[str, ...]) -> Sample:
+    """Make the sample of an entry that was found at a path."""
+    for label in entry.labels:
+        if not 0 <= label < len(classes):
+            raise DatasetError(
+                f"{entry.origin}: label {label} of {entry.names[0]!r} must be between 0 and {len(classes) - 1}, "
+                f"there are {len(classes)} classes; labels count from 0."
+            )
+    class_name = classes[entry.labels[0]] if entry.labels else ""
+    group = infer_group(path, class_name=class_name)
+    frames = entry.frames
+    if path.is_dir():
+        frames = frames or FrameFolder()
+    elif frames and frames.offset:
+        raise DatasetError(
+            f"{entry.origin}: {frames.offset} frames of '{path}' are to be skipped, but videos are cut by seconds "
+            "only; turn them into frame folders: c3dhash data frames."
+        )
+    else:
+        frames = None
+    return Sample(path, entry.labels, entry.split, group, entry.segment, frames)
 
-    Model selection then looks at neither the gallery nor the queries.
-    """
-    if any(sample.split == "val" for sample in dataset.samples):
-        return dataset
-    train = [sample for sample in dataset.samples if sample.split == "train"]
-    rest = [sample for sample in dataset.samples if sample.split != "train"]
-    train = stratified_split(train, shares={"train": 1 - share, "val": share}, seed=seed)
-    if not any(sample.split == "gallery" for sample in rest):
-        # The training list stays the gallery as a whole: the protocol does not change with our val split.
-        rest += [replace(sample, split="gallery") for sample in train]
-    return replace(dataset, samples=(*train, *rest))
+
+def _describe_missing(directory: Path, missing: list[str], *, num_listed: int) -> str:
+    first = ", ".join(f"'{name}'" for name in missing[:NUM_NAMED])
+    rest = " ..." if len(missing) > NUM_NAMED else ""
+    return f"{len(missing)} of {num_listed} videos that the lists of '{directory}' name are missing: {first}{rest}"
+
+
+def _settle_splits(samples: list[Sample], *, seed: int) -> tuple[list[Sample], list[str]]:
+    """Give every sample a split of SPLITS, and see that there is something to query with; return notes too."""
+    if any(sample.split == NO_SPLIT for sample in samples):
+        shares = ", ".join(f"{share:.0%} {split}" for split, share in OWN_SHARES.items())
+        note = f"no split is given: own split {seed}, {shares}, by class and group."
+        return stratified_split(samples, shares=OWN_SHARES, seed=seed), [note]
+    splits = {sample.split for sample in samples if sample.labels}
+    if "val" not in splits or "query" in splits:
+        return samples, []
+    notes = ["no labelled test list: the val videos are the queries, and training keeps a val part of its own."]
+    if num_unlabelled := sum(sample.split == "query" for sample in samples):
+        notes.append(f"{num_unlabelled} test videos have no label and are left out.")
+    samples = [
+        replace(sample, split="query") if sample.split == "val" else sample
+        for sample in samples
+        if sample.split != "query"
+    ]
+    return samples, notes

@@ -1,65 +1,80 @@
-"""Class folders: root/[train,val,test/]class/video."""
+"""Class folders: root/[train,val,test/]class/video, or root/[train,val,test/]class/video/frame.
+
+Classes are the folder names in sorted order. Without split folders the split is our own, whose seed is the
+number of the split, so that there are several to average over.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from c3dhash.datasets.base import Dataset, infer_group, stratified_split
-from c3dhash.records import Sample
+from c3dhash.datasets.base import NO_SPLIT, Entry, Listing
+from c3dhash.datasets.places import SPLIT_WORDS
+from c3dhash.errors import DatasetError
+from c3dhash.frame_folder import has_frames
 from c3dhash.video import VIDEO_SUFFIXES, find_videos
 
-# What people call the splits. A test split is queried with.
-SPLIT_FOLDERS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "gallery": "gallery", "database": "gallery", "db": "gallery",
-    "test": "query", "testing": "query", "query": "query",
-}  # fmt: skip
-OWN_SHARES = {"train": 0.64, "val": 0.16, "query": 0.20}
+FindMedia = Callable[[Path], list[Path]]
 
 
-def recognise(directory: Path) -> bool:
+def recognise_videos(directory: Path) -> bool:
     """Tell whether a folder holds class folders with videos in them, directly or inside split folders."""
-    return any(_class_folders(root) for _, root in _split_roots(directory))
+    return any(_class_folders(root, _has_videos) for _, root in _split_roots(directory))
 
 
-def read(directory: Path, *, split: int = 1) -> Dataset:
-    """Read class folders. Without split folders, 64 % train, 16 % val and 20 % query, dealt by class and group.
+def recognise_frames(directory: Path) -> bool:
+    """Tell whether a folder holds two or more class folders of frame folders, directly or inside split folders."""
+    return any(len(_class_folders(root, find_frame_folders)) > 1 for _, root in _split_roots(directory))
 
-    Classes are the folder names in sorted order. `split` is the seed of the own split, so that there are
-    several to average over.
-    """
-    roots = _split_roots(directory)
-    classes = sorted({folder.name for _, root in roots for folder in _class_folders(root)})
-    samples = [
-        Sample(
-            video=video,
-            labels=(classes.index(folder.name),),
-            split=split_name,
-            group=infer_group(video, class_name=folder.name),
-        )
-        for split_name, root in roots
-        for folder in _class_folders(root)
-        for video in find_videos(folder)
+
+def read_videos(directory: Path, *, split: int) -> Listing:
+    """Read class folders of videos; a class folder's subfolders belong to it."""
+    return _read(directory, _has_videos, find_videos)
+
+
+def read_frames(directory: Path, *, split: int) -> Listing:
+    """Read class folders of frame folders."""
+    return _read(directory, find_frame_folders, find_frame_folders)
+
+
+def find_frame_folders(class_dir: Path) -> list[Path]:
+    """List the folders of numbered pictures in a folder, sorted."""
+    return sorted(path for path in _subfolders(class_dir) if has_frames(path))
+
+
+def _read(directory: Path, is_class: Callable[[Path], object], find_media: FindMedia) -> Listing:
+    found = [
+        (split, folder.name, path)
+        for split, root in _split_roots(directory)
+        for folder in _class_folders(root, is_class)
+        for path in find_media(folder)
     ]
-    if {split_name for split_name, _ in roots} == {"all"}:
-        samples = stratified_split(samples, shares=OWN_SHARES, seed=split)
-    return Dataset(directory, "folders", tuple(classes), tuple(samples))
+    if not found:
+        raise DatasetError(f"'{directory}' has no class folders with something in them.")
+    classes = tuple(sorted({name for _, name, _ in found}))
+    entries = [
+        Entry((str(path.relative_to(directory)),), (classes.index(name),), split, f"'{path}'")
+        for split, name, path in found
+    ]
+    return Listing(classes, tuple(entries))
 
 
 def _split_roots(directory: Path) -> list[tuple[str, Path]]:
-    """Return (split, folder) for each split folder, or ("all", directory) where there is none."""
-    folders = sorted(path for path in directory.iterdir() if path.is_dir())
-    roots = [(SPLIT_FOLDERS[path.name.lower()], path) for path in folders if path.name.lower() in SPLIT_FOLDERS]
+    """Return (split, folder) for each split folder, or (NO_SPLIT, directory) where there is no training folder."""
+    roots = [(SPLIT_WORDS.get(path.name.lower()), path) for path in _subfolders(directory)]
+    roots = [(split, path) for split, path in roots if split]
     if any(split == "train" for split, _ in roots):
         return roots
-    return [("all", directory)]
+    return [(NO_SPLIT, directory)]
 
 
-def _class_folders(root: Path) -> list[Path]:
-    return sorted(
-        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".") and _has_videos(path)
-    )
+def _class_folders(root: Path, is_class: Callable[[Path], object]) -> list[Path]:
+    return [path for path in _subfolders(root) if is_class(path)]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _has_videos(folder: Path) -> bool:

@@ -23,8 +23,11 @@ import numpy as np
 from tqdm import tqdm
 
 from c3dhash.errors import DatasetError, UsageError
+from c3dhash.loader import prefetch
 
-WIDTH_PX, HEIGHT_PX = 128, 96
+WIDTH_PX, HEIGHT_PX = 96, 72
+SHAPE_PX = 68
+WORKERS = 2
 SPLITS = {"train": 32, "val": 8, "gallery": 16, "query": 8}  # videos a class
 
 
@@ -43,23 +46,23 @@ def _sawtooth(phase: np.ndarray) -> np.ndarray:
 Motion = Callable[[np.ndarray, float, float, int], tuple]
 
 MOTIONS: dict[str, Motion] = {
-    "move_up": lambda t, cycles, phase, way: (0, -0.8 * cycles * t, None, 0),
-    "move_down": lambda t, cycles, phase, way: (0, 0.8 * cycles * t, None, 0),
-    "move_sideways": lambda t, cycles, phase, way: (0.8 * way * cycles * t, 0, None, 0),
+    "move_up": lambda t, cycles, phase, way: (0, -0.45 * cycles * t, None, 0),
+    "move_down": lambda t, cycles, phase, way: (0, 0.45 * cycles * t, None, 0),
+    "move_sideways": lambda t, cycles, phase, way: (0.45 * way * cycles * t, 0, None, 0),
+    "spin": lambda t, cycles, phase, way: (0, 0, None, 0.6 * way * cycles * t),
+    "pulse": lambda t, cycles, phase, way: (0, 0, _triangle(phase + 1.2 * cycles * t), 0),
+    "still": lambda t, cycles, phase, way: (0, 0, None, 0),
     "zoom_in": lambda t, cycles, phase, way: (0, 0, _sawtooth(phase + cycles * t), 0),
     "zoom_out": lambda t, cycles, phase, way: (0, 0, _sawtooth(phase - cycles * t), 0),
-    "spin": lambda t, cycles, phase, way: (0, 0, None, 0.8 * way * cycles * t),
     "orbit": lambda t, cycles, phase, way: (
-        0.22 * np.cos(2 * np.pi * (phase + way * cycles * t)),
-        0.22 * np.sin(2 * np.pi * (phase + way * cycles * t)),
+        0.15 * np.cos(2 * np.pi * (phase + way * cycles * t)),
+        0.15 * np.sin(2 * np.pi * (phase + way * cycles * t)),
         None,
         0,
     ),
-    "shake": lambda t, cycles, phase, way: (0.2 * np.sin(2 * np.pi * (phase + 1.5 * cycles * t)), 0, None, 0),
-    "bounce": lambda t, cycles, phase, way: (0, 0.2 * np.sin(2 * np.pi * (phase + 1.5 * cycles * t)), None, 0),
-    "pulse": lambda t, cycles, phase, way: (0, 0, _triangle(phase + 1.5 * cycles * t), 0),
-    "swing": lambda t, cycles, phase, way: (0, 0, None, 0.15 * np.sin(2 * np.pi * (phase + 1.5 * cycles * t))),
-    "still": lambda t, cycles, phase, way: (0, 0, None, 0),
+    "shake": lambda t, cycles, phase, way: (0.15 * np.sin(2 * np.pi * (phase + 1.2 * cycles * t)), 0, None, 0),
+    "bounce": lambda t, cycles, phase, way: (0, 0.15 * np.sin(2 * np.pi * (phase + 1.2 * cycles * t)), None, 0),
+    "swing": lambda t, cycles, phase, way: (0, 0, None, 0.15 * np.sin(2 * np.pi * (phase + 1.2 * cycles * t))),
 }
 
 
@@ -69,29 +72,27 @@ def _texture(rng: np.random.Generator, *, height_px: int, width_px: int, grain_p
     return cv2.resize(coarse.astype(np.float32), (width_px, height_px), interpolation=cv2.INTER_CUBIC).clip(0, 255)
 
 
-def _shape(rng: np.random.Generator, *, size_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a textured polygon: colours [size, size, 3] and its mask [size, size, 1] in 0..1."""
+def _shape(rng: np.random.Generator) -> np.ndarray:
+    """Draw a textured polygon: float32 [SHAPE_PX, SHAPE_PX, 4], colours times their opacity, and the opacity."""
     corners = int(rng.integers(3, 8))
-    angles = np.sort(rng.uniform(0, 2 * np.pi) + (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) / corners * 2 * np.pi)
-    radii = rng.uniform(0.6, 1.0, corners) * size_px * 0.48
-    points = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] + size_px / 2
-    mask = cv2.fillPoly(np.zeros((size_px, size_px), np.float32), [points.round().astype(np.int32)], 1.0, cv2.LINE_AA)
-    colours = _texture(rng, height_px=size_px, width_px=size_px, grain_px=size_px // 4)
-    return colours, mask[..., None]
+    turns = (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) / corners + rng.uniform()
+    radii = rng.uniform(0.6, 1.0, corners) * SHAPE_PX * 0.48
+    points = np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], 1) * radii[:, None] + SHAPE_PX / 2
+    mask = np.zeros((SHAPE_PX, SHAPE_PX), np.float32)
+    cv2.fillPoly(mask, [points.round().astype(np.int32)], 1.0, cv2.LINE_AA)
+    colours = _texture(rng, height_px=SHAPE_PX, width_px=SHAPE_PX, grain_px=SHAPE_PX // 4)
+    return np.dstack([colours * mask[..., None], mask])
 
 
-def _paste(frame: np.ndarray, shape: tuple[np.ndarray, np.ndarray], *, x: float, y: float, scale: float, turns: float) -> None:
-    """Draw a shape into a frame, wrapping around its borders."""
-    colours, mask = shape
-    size_px = len(mask)
+def _paste(frame: np.ndarray, shape: np.ndarray, *, x: float, y: float, scale: float, turns: float) -> None:
+    """Draw a shape into a float32 frame, wrapping around its borders."""
     whole_x, whole_y = int(np.floor(x)), int(np.floor(y))
-    affine = cv2.getRotationMatrix2D((size_px / 2, size_px / 2), 360 * turns, scale)
+    affine = cv2.getRotationMatrix2D((SHAPE_PX / 2, SHAPE_PX / 2), 360 * turns, scale)
     affine[:, 2] += (x - whole_x, y - whole_y)
-    mask = cv2.warpAffine(mask, affine, (size_px, size_px))[..., None]
-    colours = cv2.warpAffine(colours, affine, (size_px, size_px), borderMode=cv2.BORDER_REFLECT)
-    around = np.arange(size_px) - size_px // 2
+    drawn = cv2.warpAffine(shape, affine, (SHAPE_PX, SHAPE_PX))
+    around = np.arange(SHAPE_PX) - SHAPE_PX // 2
     window = np.ix_((whole_y + around) % frame.shape[0], (whole_x + around) % frame.shape[1])
-    frame[window] += mask * (colours - frame[window])
+    frame[window] = frame[window] * (1 - drawn[..., 3:]) + drawn[..., :3]
 
 
 def render_video(motion: str, *, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -103,7 +104,7 @@ def render_video(motion: str, *, rng: np.random.Generator) -> tuple[np.ndarray, 
     Returns:
         uint8 [T, HEIGHT_PX, WIDTH_PX, 3] frames, and frames a second.
     """
-    num_frames = int(rng.integers(24, 41))
+    num_frames = int(rng.integers(20, 33))
     fps = float(rng.choice([15, 20, 24, 25, 30]))
     cycles, phase, way = rng.uniform(0.8, 1.4), rng.uniform(), int(rng.choice([-1, 1]))
     time = np.arange(num_frames) / num_frames
@@ -111,12 +112,12 @@ def render_video(motion: str, *, rng: np.random.Generator) -> tuple[np.ndarray, 
     background = _texture(rng, height_px=HEIGHT_PX, width_px=WIDTH_PX, grain_px=int(rng.integers(8, 24)))
     background = 0.2 * background + rng.uniform(0, 200, 3)
     frames = np.repeat(background[None].astype(np.float32), num_frames, 0)
-    for _ in range(int(rng.integers(2, 5))):
-        shape = _shape(rng, size_px=72)
+    for _ in range(int(rng.integers(3, 6))):
+        shape = _shape(rng)
         x = rng.uniform(0, WIDTH_PX) + HEIGHT_PX * np.broadcast_to(offset_x, num_frames)
         y = rng.uniform(0, HEIGHT_PX) + HEIGHT_PX * np.broadcast_to(offset_y, num_frames)
         still_scale = rng.uniform(-1, 1)
-        scales = 0.6 * 1.6 ** np.broadcast_to(still_scale if log_scale is None else log_scale, num_frames)
+        scales = 0.8 * 1.6 ** np.broadcast_to(still_scale if log_scale is None else log_scale, num_frames)
         angles = rng.uniform() + np.broadcast_to(turns, num_frames)
         for index, frame in enumerate(frames):
             _paste(frame, shape, x=x[index], y=y[index], scale=scales[index], turns=angles[index])
@@ -148,7 +149,7 @@ def scaled_splits(num_train: int | None) -> dict[str, int]:
 
 
 def make_motion_set(
-    directory: Path, *, num_classes: int = 8, videos_per_class: dict[str, int] | None = None, seed: int = 0
+    directory: Path, *, num_classes: int = 6, videos_per_class: dict[str, int] | None = None, seed: int = 0
 ) -> Path:
     """Write the generated motion set as class folders: directory/split/class/NNN.mp4.
 
@@ -166,19 +167,24 @@ def make_motion_set(
     """
     if not 2 <= num_classes <= len(MOTIONS):
         raise UsageError(f"num_classes ({num_classes}) must be between 2 and {len(MOTIONS)}.")
+    names = list(MOTIONS)[:num_classes]
     videos = [
-        (split, class_index, number)
+        (split, name, number)
         for split, count in (videos_per_class or SPLITS).items()
-        for class_index in range(num_classes)
+        for name in names
         for number in range(count)
     ]
-    names = list(MOTIONS)
-    for split, class_index, number in tqdm(videos, desc="Generating videos", unit="video"):
-        path = Path(directory) / split / names[class_index] / f"{names[class_index]}_{number:03d}.mp4"
+
+    def make(video: tuple[str, str, int]) -> None:
+        split, name, number = video
+        path = Path(directory) / split / name / f"{name}_{number:03d}.mp4"
         if path.exists():
-            continue
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng([seed, list(SPLITS).index(split) if split in SPLITS else 9, class_index, number])
-        frames, fps = render_video(names[class_index], rng=rng)
+        rng = np.random.default_rng([seed, list(SPLITS).index(split), names.index(name), number])
+        frames, fps = render_video(name, rng=rng)
         write_video(path, frames, fps=fps)
+
+    for _ in tqdm(prefetch(make, videos, workers=WORKERS), total=len(videos), desc="Generating videos", unit="video"):
+        pass
     return Path(directory)

@@ -1,0 +1,297 @@
+"""Folders of pictures, one a frame -> clips, as if the folder were the video.
+
+Pictures are taken in the order of the numbers in their names: 2.jpg comes before 10.jpg, with zeros in front or
+without. A gap in the numbers is an error: the frames after it would be shown too early. Beside the pictures a folder
+may hold optical flow, two grey pictures a frame, which `read_flow_folder` reads:
+
+    img_00001.jpg  img_00002.jpg ...            frames ("img_", "image_", "frame", or no letters)
+    flow_x_00001.jpg, flow_y_00001.jpg ...      horizontal and vertical flow (also x_..., y_...)
+
+A folder knows no times. `times.txt` in it (c3dhash data frames writes one) has the time of every picture in
+seconds, a line each, and the end of the last one; without it the pictures count as ASSUMED_FPS a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from c3dhash.errors import UsageError, VideoError
+from c3dhash.records import Clip, FrameFolder, Sample, Segment
+from c3dhash.video import content_hash, read_clip
+
+PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
+ASSUMED_FPS = 25.0  # of UCF101, and of JHMDB's frames
+TIMES_FILE = "times.txt"
+EPSILON_SECONDS = 1e-6
+
+_NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)(?P<suffix>\.[A-Za-z]+)")
+_FLOW_PREFIX = re.compile(r"(?:flow_)?(?P<axis>[xy])_")
+_FRAME_PREFIXES = ("img_", "image_", "frame_", "frame", "img", "image", "")
+# How a whole file ends; a few bytes may follow.
+_END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
+_END_BYTES = 64
+
+
+@dataclass(frozen=True, repr=False)
+class FlowClip:
+    """Optical flow of a clip: flow uint8 [T, H, W, 2], x and y as they are stored (128 is no motion in most sets);
+    pts_seconds float64 [T]; the segment that it stands for."""
+
+    flow: np.ndarray
+    pts_seconds: np.ndarray
+    segment: Segment
+
+    def __repr__(self) -> str:
+        return f"FlowClip(flow uint8 {list(self.flow.shape)}, {self.segment})"
+
+
+def read_sample(sample: Sample, *, num_frames: int, short_side: int | None = None) -> Clip:
+    """Read a sample of a data set as one clip, be it a video or a frame folder. See `video.read_clip`.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    if sample.frames is None:
+        return read_clip(sample.video, num_frames=num_frames, short_side=short_side, segment=sample.segment)
+    return read_frame_folder(
+        sample.video, num_frames=num_frames, short_side=short_side, segment=sample.segment, frames=sample.frames
+    )
+
+
+def sample_hash(sample: Sample) -> str:
+    """Return the hash of a sample's bytes, 32 hexadecimal digits: of the video, or of its pictures and their times.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    if sample.frames is None:
+        return content_hash(sample.video)
+    digest = hashlib.blake2b(digest_size=16)
+    pictures = list_frames(sample.video, sample.frames)
+    digest.update(frame_times(sample.video, sample.frames, len(pictures)).tobytes())
+    for path in pictures:
+        digest.update(content_hash(path).encode())
+    return digest.hexdigest()
+
+
+def has_frames(folder: Path) -> bool:
+    """Tell whether a folder holds a numbered picture that is no optical flow."""
+    try:
+        with os.scandir(folder) as content:
+            return any(
+                (match := _numbered(entry.name)) and not _FLOW_PREFIX.fullmatch(match["prefix"]) for entry in content
+            )
+    except NotADirectoryError:
+        return False
+
+
+def read_frame_folder(
+    folder: Path | str,
+    *,
+    num_frames: int,
+    short_side: int | None = None,
+    segment: Segment | None = None,
+    frames: FrameFolder | None = None,
+) -> Clip:
+    """Read a folder of pictures, or a part of it, as one clip of evenly spread frames.
+
+    Args:
+        folder: of the pictures.
+        num_frames: T; the same frames as of the video that the pictures are of: `video.choose_frames`.
+        short_side: px, the short side after resizing; as it is where None.
+        segment: seconds; one that reaches past the end is cut there.
+        frames: which of the pictures; None for all.
+    Returns:
+        frames uint8 [T, H, W, 3], RGB.
+    Raises:
+        UsageError: num_frames or short_side is below 1.
+        VideoError: no pictures, a gap, two kinds of them, one that does not decode or of another size.
+    """
+    folder, part = Path(folder), frames or FrameFolder()
+    paths = list_frames(folder, part)
+    chosen, times, shown = _choose(folder, frame_times(folder, part, len(paths)), num_frames, segment)
+    pictures = _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_COLOR)
+    return Clip(np.ascontiguousarray(pictures[..., ::-1]), times, shown)
+
+
+def read_flow_folder(
+    folder: Path | str,
+    *,
+    num_frames: int,
+    short_side: int | None = None,
+    segment: Segment | None = None,
+    frames: FrameFolder | None = None,
+) -> FlowClip:
+    """Read the optical flow in a folder, chosen as in `read_frame_folder`.
+
+    Raises:
+        VideoError: no flow, or one of its two parts is missing or damaged.
+    """
+    folder, part = Path(folder), frames or FrameFolder()
+    in_x, in_y = (list_frames(folder, part, axis=axis) for axis in ("x", "y"))
+    if len(in_x) != len(in_y):
+        raise VideoError(f"frame folder '{folder}' has {len(in_x)} pictures of flow in x and {len(in_y)} in y.")
+    # There is one flow less than there are frames: the times of the last frame are not asked for.
+    times = frame_times(folder, FrameFolder(part.offset, len(in_x)), len(in_x))
+    chosen, times, shown = _choose(folder, times, num_frames, segment)
+    planes = [
+        _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_GRAYSCALE)
+        for paths in (in_x, in_y)
+    ]
+    return FlowClip(np.stack(planes, axis=-1), times, shown)
+
+
+def list_frames(folder: Path | str, frames: FrameFolder | None = None, *, axis: str | None = None) -> list[Path]:
+    """List the pictures of a folder in the order of their numbers.
+
+    Args:
+        folder: of the pictures.
+        frames: which of them; None for all.
+        axis: "x" or "y" for those of optical flow; None for frames.
+    Raises:
+        VideoError: there are none, not as many as `frames` says, or not one for each number.
+    """
+    folder, part = Path(folder), frames or FrameFolder()
+    numbers = _numbers(folder, axis)
+    ordered = sorted(numbers)
+    steps = np.diff(ordered)
+    if len(steps) and steps.min() != steps.max():
+        place = int(np.argmax(steps > steps.min()))
+        raise VideoError(
+            f"frame folder '{folder}' has a gap between {numbers[ordered[place]]} and {numbers[ordered[place + 1]]}; "
+            "make the frames again: c3dhash data frames."
+        )
+    end = len(ordered) if part.num_frames is None else part.offset + part.num_frames
+    if end > len(ordered) or part.offset >= end:
+        raise VideoError(
+            f"frame folder '{folder}' has {len(ordered)} pictures; those from {part.offset} to {end} are asked for."
+        )
+    return [folder / numbers[number] for number in ordered[part.offset : end]]
+
+
+def frame_times(folder: Path, frames: FrameFolder, num_frames: int) -> np.ndarray:
+    """Return the time of each of the `num_frames` that `frames` means, in seconds from the first, and the end.
+
+    Returns:
+        float64 [num_frames + 1].
+    Raises:
+        VideoError: the file with the times is wrong.
+    """
+    path = folder / TIMES_FILE
+    if not path.is_file():
+        return np.arange(num_frames + 1) / ASSUMED_FPS
+    try:
+        times = np.array([float(line) for line in path.read_text().split()])
+    except ValueError as error:
+        raise VideoError(f"'{path}' must hold a time in seconds a line: {error}.") from error
+    end = frames.offset + num_frames
+    if len(times) <= end or (frames.num_frames is None and len(times) > end + 1):
+        raise VideoError(f"'{path}' has {len(times)} times, {end} pictures need {end + 1}.")
+    times = times[frames.offset : end + 1]
+    if not np.all(np.diff(times) >= 0):
+        raise VideoError(f"'{path}' must hold times that do not fall, got {times.min():g} after {times.max():g}.")
+    return times - times[0]
+
+
+def _choose(
+    folder: Path, times: np.ndarray, num_frames: int, segment: Segment | None
+) -> tuple[np.ndarray, np.ndarray, Segment]:
+    """Return the places of the chosen frames, their times, and the segment they stand for.
+
+    Frame i is the one on display at start + (i + 0.5) * duration / num_frames, as in c3dhash.video.
+
+    Args:
+        times: of every frame, and the end of the last.
+    """
+    if num_frames < 1:
+        raise UsageError(f"num_frames ({num_frames}) must be at least 1; 16 is a good start.")
+    start, end = (segment.start_seconds, segment.end_seconds) if segment else (0.0, times[-1])
+    if start >= times[-1]:
+        raise VideoError(f"frame folder '{folder}' lasts {times[-1]:.2f} s, but a segment begins at {start:.2f} s.")
+    end = min(end, float(times[-1]))
+    targets = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
+    chosen = np.searchsorted(times[:-1], targets + EPSILON_SECONDS, side="right") - 1
+    return chosen, times[chosen], Segment(start, end)
+
+
+def _numbers(folder: Path, axis: str | None) -> dict[int, str]:
+    """Return number -> name of the pictures of a folder: its frames, or its flow along an axis."""
+    try:
+        matches = [match for path in folder.iterdir() if (match := _numbered(path.name))]
+    except OSError as error:
+        raise VideoError(f"frame folder '{folder}' cannot be read ({error.strerror}); check the path.") from error
+    prefixes = Counter(match["prefix"] for match in matches)
+    wanted = [prefix for prefix in prefixes if _axis(prefix) == axis]
+    if not wanted:
+        what = "numbered pictures" if axis is None else f"optical flow in {axis}"
+        other = ", ".join(f"{count} {prefix}*" for prefix, count in sorted(prefixes.items())) or "nothing of the kind"
+        raise VideoError(f"frame folder '{folder}' has no {what}, it holds {other}.")
+    known = [prefix for prefix in _FRAME_PREFIXES if prefix in wanted]
+    if len(wanted) > 1 and not known:
+        kinds = ", ".join(f"{count} {prefix}*" for prefix, count in sorted(prefixes.items()) if prefix in wanted)
+        raise VideoError(f"frame folder '{folder}' has several kinds of pictures: {kinds}; keep one.")
+    prefix = (known or wanted)[0]
+    numbers: dict[int, str] = {}
+    for match in matches:
+        if match["prefix"] == prefix and (twin := numbers.setdefault(int(match["number"]), match[0])) != match[0]:
+            raise VideoError(f"frame folder '{folder}' has number {int(match['number'])} twice: {twin} and {match[0]}.")
+    return numbers
+
+
+def _numbered(name: str) -> re.Match | None:
+    match = _NUMBERED.fullmatch(name)
+    return match if match and match["suffix"].lower() in PICTURE_SUFFIXES and not name.startswith(".") else None
+
+
+def _axis(prefix: str) -> str | None:
+    match = _FLOW_PREFIX.fullmatch(prefix)
+    return match["axis"] if match else None
+
+
+def _read_pictures(paths: list[Path], *, short_side: int | None, flags: int) -> np.ndarray:
+    """Decode pictures of one size, each once: uint8 [T, H, W, 3] in BGR, or [T, H, W]."""
+    pictures: dict[Path, np.ndarray] = {}
+    for path in paths:
+        if path not in pictures:
+            pictures[path] = read_picture(path, short_side=short_side, flags=flags)
+        if pictures[path].shape != pictures[paths[0]].shape:
+            sizes = [f"{picture.shape[1]} x {picture.shape[0]}" for picture in (pictures[paths[0]], pictures[path])]
+            raise VideoError(f"picture '{path}' is {sizes[1]}, the ones before are {sizes[0]} px.")
+    return np.stack([pictures[path] for path in paths])
+
+
+def read_picture(path: Path, *, short_side: int | None = None, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Decode a picture file: uint8 [H, W, 3] in BGR, or [H, W] with IMREAD_GRAYSCALE.
+
+    Raises:
+        VideoError: missing, cut short or no picture.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise VideoError(f"picture '{path}' cannot be read ({error.strerror}).") from error
+    end_mark = _END_MARKS.get(content[:2], b"")
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    if picture is None or end_mark not in content[-_END_BYTES:]:
+        raise VideoError(f"picture '{path}' is damaged or no picture ({len(content)} bytes); make the frames again.")
+    return resize_picture(picture, short_side=short_side)
+
+
+def resize_picture(picture: np.ndarray, *, short_side: int | None) -> np.ndarray:
+    """Resize a picture, uint8 [H, W] or [H, W, 3], to a short side in px; None leaves it as it is."""
+    height_px, width_px = picture.shape[:2]
+    if short_side is None or short_side == min(height_px, width_px):
+        return picture
+    if short_side < 1:
+        raise UsageError(f"short_side ({short_side}) must be at least 1 px; None keeps the size.")
+    scale = short_side / min(height_px, width_px)
+    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

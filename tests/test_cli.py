@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c3dhash.cli import main
+from c3dhash.cli.main import cli
+from c3dhash.codes import Codes, save_codes
+from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig, QueryConfig, TrainConfig
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "--num-frames",
+    "4",
+    "--size",
+    "16",
+    "--hash-length",
+    "16",
+    "--epochs",
+    "2",
+    "--classes-per-batch",
+    "3",
+    "--clips-per-class",
+    "2",
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder: run("index", "db") -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return caught.value.code, captured.out, captured.err
+
+    return call
+
+
+def error_line(stderr: str) -> str:
+    """The one line that an error is."""
+    assert "Traceback" not in stderr
+    return stderr.strip().splitlines()[-1]
+
+
+def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
+    (tmp_path / "data").mkdir()
+    shutil.copytree(motion_dir, tmp_path / "data" / "motion")
+    shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    code, out, err = run("train", "--hash-length", "48", "--margin", "14", *TINY[:4], *TINY[6:])
+    assert code == 0, err
+    assert re.search(r"Best epoch \d of 2, val mAP 0\.\d+: runs/resnet3d18-48bit-", out)
+    assert "3 classes, 12 train, 6 val, 9 gallery, 6 query" in err
+
+    code, out, err = run("index", "db/")
+    assert (code, out) == (
+        0,
+        "9 added, 0 updated, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
+    )
+
+    query = motion_dir / "query" / "move_up" / "move_up_000.mp4"
+    code, out, err = run("query", query)
+    assert code == 0, err
+    assert out.splitlines()[0].split() == ["rank", "distance", "segment", "label", "video"]
+    assert len(out.splitlines()) == 10
+    code, out, err = run("query", query, "--json", "--top", "3", "--html", "page.html")
+    hits = json.loads(out)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert set(hits[0]) == {"rank", "distance", "video", "start_seconds", "end_seconds", "label"}
+    assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 4
+
+    code, out, err = run("evaluate", "--json", "--k", "5", "--radius", "1")
+    numbers = json.loads(out)
+    assert code == 0
+    assert {"mAP", "mAP@5/hits", "mAP@5/min", "mAP@5/k", "precision@5", "precision@radius<=1"} <= set(numbers)
+    code, out, err = run("evaluate", "--out", "report")
+    assert (code, "mAP" in out) == (0, True)
+    assert (tmp_path / "report" / "report.html").exists()
+
+
+def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    (tmp_path / "db" / "broken.mp4").write_bytes(b"no video at all")
+    code, out, err = run("index", "db", "--model", untrained_run.path, "--json")
+    report = json.loads(out)
+    assert code == 1
+    assert {key: report[key] for key in ("added", "updated", "removed", "unchanged", "clips")} == {
+        "added": 2, "updated": 0, "removed": 0, "unchanged": 0, "clips": 2,
+    }  # fmt: skip
+    assert report["failed"][0]["video"].endswith("broken.mp4")
+    assert report["failed"][0]["reason"]
+    assert "broken.mp4" in err
+    (tmp_path / "db" / "broken.mp4").unlink()
+    code, out, _ = run("index", "db", "--model", untrained_run.path, "--json")
+    assert (code, json.loads(out)["unchanged"]) == (0, 2)
+    # the gallery knows its model: no --model, and no runs/ here
+    code, out, _ = run("query", "db/move_up_000.mp4", "--json")
+    assert (code, json.loads(out)[0]["distance"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["train"], 1, "folder 'data' does not exist.*c3dhash data synth"),
+        (["train", "--hash-length", "0"], 2, r"hash_length \(0\)"),
+        (["train", "--margin", "-1"], 2, r"margin \(-1\.0\)"),
+        (["train", "--epochs", "many"], 2, "'many' is not a valid integer"),
+        (["train", "--bits", "48"], 2, "--bits"),
+        (["train", "--resume", "runs/none"], 1, "runs/none"),
+        (["train", "--resume", "x", "--margin", "3"], 2, "leave out --margin"),
+        (["index", "db"], 1, "no finished run under 'runs/'. Train one: c3dhash train"),
+        (["index"], 2, "DIR"),
+        (["query", "a.mp4"], 1, "gallery 'gallery' does not exist: run `c3dhash index DIR` first"),
+        (["evaluate", "--codes", "gone.npz"], 1, "gone.npz"),
+        (["evaluate", "--codes", "a.npz", "--model", "b"], 2, "leave out --model"),
+        (["evaluate"], 1, "no finished run"),
+        (["data", "synth", "x", "--classes", "1"], 2, r"num_classes \(1\)"),
+        (["data", "check", "gone"], 1, "folder 'gone' does not exist"),
+        (["data", "split", "x", "--shares", "1,2"], 2, r"--shares \(1,2\)"),
+        (["data", "frames", "gone", "x"], 2, "gone"),
+        (["train", "--format", "tape"], 2, "'tape'"),
+        (["fly"], 2, "No such command 'fly'"),
+        ([], 2, "Usage"),
+    ],
+)
+def test_wrong_usage_is_one_line(run, arguments, code, message):
+    found, out, err = run(*arguments)
+    assert found == code
+    assert out == ""
+    if arguments:
+        assert re.search(message, error_line(err))
+        assert error_line(err).startswith("c3dhash: ")
+
+
+def test_errors_of_the_gallery_and_the_video(run, untrained_run, motion_dir, tmp_path):
+    video = motion_dir / "query" / "move_up" / "move_up_000.mp4"
+    code, *_ = run("index", motion_dir / "query", "--model", untrained_run.path)
+    assert code == 0
+    other = tmp_path / "other"
+    shutil.copytree(untrained_run.path, other)
+    code, _, err = run("query", tmp_path / "gone.mp4")
+    assert (code, "gone.mp4" in error_line(err)) == (1, True)
+    import safetensors.torch as st
+
+    weights = st.load_file(other / "model.safetensors")
+    weights["hash_head.bias"] += 1
+    st.save_file(weights, other / "model.safetensors")
+    code, _, err = run("query", video, "--model", other)
+    assert code == 1
+    assert re.search(r"gallery 'gallery' holds 16-bit codes of model .*--model", error_line(err))
+    # A damaged index is a cache: made again.
+    (tmp_path / "gallery" / "index.faiss").write_bytes(b"garbage")
+    code, out, _ = run("query", video, "--json")
+    assert (code, json.loads(out)[0]["distance"]) == (0, 0)
+
+
+def test_two_data_sets_and_an_unknown_class(run, motion_dir, untrained_run, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(motion_dir, tmp_path / "data" / name)
+    code, _, err = run("train", *TINY)
+    assert (code, bool(re.search("2 data sets in 'data'.*--data", error_line(err)))) == (1, True)
+    (tmp_path / "data" / "b" / "train" / "move_up").rename(tmp_path / "data" / "b" / "train" / "fly")
+    code, _, err = run("evaluate", "--data", "data/b", "--model", untrained_run.path)
+    assert (code, "'fly' is unknown" in error_line(err)) == (1, True)
+
+
+def test_evaluate_a_codes_file(run, tmp_path):
+    codes = Codes(np.array([[1], [2]], np.uint8), np.array([0, 1]), np.array([[1]], np.uint8), np.array([0]), 8)
+    save_codes(codes, tmp_path / "codes.npz")
+    code, out, _ = run("evaluate", "--codes", "codes.npz", "--json", "--k", "100", "--radius", "2")
+    assert (code, json.loads(out)["mAP"]["expected"]) == (0, 1.0)
+
+
+def test_data_commands(run, motion_dir, tmp_path):
+    code, out, _ = run("data", "synth", "set", "--classes", "2", "--train-videos", "3")
+    assert (code, out) == (0, "set: 2 classes, 6 train, 4 val, 4 gallery, 4 query\n")
+    code, out, _ = run("data", "check", "set", "--json")
+    assert (code, json.loads(out)["format"]) == (0, "folders")
+    (tmp_path / "set" / "train" / "move_up" / "empty.mp4").touch()
+    code, out, _ = run("data", "check", "set")
+    assert (code, "empty.mp4" in out) == (1, True)
+    (tmp_path / "set" / "train" / "move_up" / "empty.mp4").unlink()
+    code, out, _ = run("data", "split", "set", "--output", "lists", "--shares", "0.5,0.2,0.3")
+    assert code == 0
+    assert (tmp_path / "lists" / "train.txt").exists()
+    code, out, _ = run("data", "frames", "set", "pictures", "--size", "32")
+    assert code == 0
+    assert len(list((tmp_path / "pictures").rglob("img_00001.jpg"))) == 18
+    code, out, _ = run("data", "list", "--json")
+    assert {"UCF101", "HMDB51", "JHMDB"} <= {known["name"] for known in json.loads(out)}
+    code, out, _ = run("data", "cache")
+    assert (code, "0 clips" in out) == (0, True)
+
+
+def test_an_existing_run_is_not_overwritten(run, untrained_run, motion_dir):
+    code, _, err = run("train", "--data", motion_dir, "--out", untrained_run.path)
+    assert (code, "--resume" in error_line(err)) == (2, True)
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, motion_dir):
+    command = [
+        sys.executable,
+        "-m",
+        "c3dhash",
+        "train",
+        "--data",
+        str(motion_dir),
+        "--out",
+        "run",
+        *TINY,
+        "--epochs",
+        "500",
+    ]
+    environment = {**os.environ, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Go on with: c3dhash train --resume run" in err
+    assert "Traceback" not in err
+    done = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "epochs": done + 1}))
+    command = [sys.executable, "-m", "c3dhash", "train", "--resume", "run"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == done + 1
+
+
+def commands(group, prefix: str = ""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+@pytest.mark.parametrize(
+    "name, configs",
+    [
+        ("train", (TrainConfig, CacheConfig)),
+        ("index", (EncodeConfig,)),
+        ("query", (QueryConfig,)),
+        ("evaluate", (EvaluateConfig, CacheConfig)),
+    ],
+)
+def test_every_setting_is_an_option_with_its_default(name, configs):
+    options = {parameter.name: parameter for parameter in cli.commands[name].params}
+    for config in configs:
+        for item in dataclasses.fields(config):
+            assert options[item.name].default == item.default
+            assert f"--{item.name.replace('_', '-')}" in options[item.name].opts
+            assert options[item.name].help == item.metadata["help"]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands(cli)])
+def test_every_command_is_documented(name, run):
+    code, out, _ = run(*name.split(), "--help")
+    assert code == 0
+    assert out.startswith("Usage: c3dhash")
+    text = (ROOT / "README.md").read_text() + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    assert f"c3dhash {name}" in text
+
+
+def test_help_does_not_import_what_is_heavy():
+    script = "import sys; from c3dhash.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n" \
+             "print([name for name in ('torch', 'faiss', 'cv2', 'matplotlib') if name in sys.modules])"  # fmt: skip
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from videos import write_video
+
+from c3dhash.bits import pack_codes
+from c3dhash.clips import ClipReader
+from c3dhash.config import EncodeConfig
+from c3dhash.encode import Encoder, encode_samples, encode_videos
+from c3dhash.errors import VideoError
+from c3dhash.query import encode_video
+from c3dhash.transforms import center_clip, normalize
+from c3dhash.video import read_clips
+
+FP32 = EncodeConfig(precision="fp32", device="cpu", batch_size=3)
+
+
+def expected_codes(run, video, **windows) -> np.ndarray:
+    """The definition: each clip alone through the network."""
+    codes = []
+    for clip in read_clips(video, num_frames=4, short_side=18, **windows):
+        frames = torch.from_numpy(center_clip(clip.frames, size=16))[None]
+        with torch.no_grad():
+            codes.append(pack_codes(run.model(normalize(frames, run.model.preprocessing)).embedding.numpy())[0])
+    return np.stack(codes)
+
+
+def test_a_video_becomes_the_codes_of_its_windows(untrained_run, tmp_path):
+    video = write_video(tmp_path / "long.mp4", 250)  # 10 s at 25 fps
+    config = EncodeConfig(precision="fp32", device="cpu", batch_size=3, window_seconds=3, stride_seconds=2)
+    codes = encode_video(untrained_run, video, config=config)
+    assert codes.start_seconds.tolist() == pytest.approx([0, 2, 4, 6, 7])
+    assert codes.end_seconds.tolist() == pytest.approx([3, 5, 7, 9, 10])
+    assert np.array_equal(codes.codes, expected_codes(untrained_run, video, window_seconds=3, stride_seconds=2))
+
+
+def test_window_zero_is_the_whole_video(untrained_run, tmp_path):
+    video = write_video(tmp_path / "long.mp4", 60)
+    config = EncodeConfig(precision="fp32", device="cpu", window_seconds=0)
+    codes = encode_video(untrained_run, video, config=config)
+    assert np.array_equal(codes.codes, expected_codes(untrained_run, video))
+    assert codes.end_seconds.tolist() == pytest.approx([2.4])
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_many_videos_good_and_bad(untrained_run, motion_dir, tmp_path, workers):
+    good = sorted((motion_dir / "gallery").glob("*/*.mp4"))
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    videos = [*good[:3], bad, *good[3:], tmp_path / "missing.mp4"]
+    config = EncodeConfig(precision="fp32", device="cpu", batch_size=4, workers=workers)
+    results = {result.video: result for result in encode_videos(untrained_run, videos, config=config)}
+    assert set(results) == set(videos)
+    for video in good:
+        assert np.array_equal(results[video].codes.codes, expected_codes(untrained_run, video))
+        assert results[video].scores.shape == (1, 3)
+    for video in (bad, tmp_path / "missing.mp4"):
+        assert results[video].codes is None
+        assert str(video) in str(results[video].error)
+
+
+def test_stopping_early_stops_the_threads(untrained_run, motion_dir):
+    before = threading.active_count()
+    results = encode_videos(untrained_run, sorted((motion_dir / "train").glob("*/*.mp4")) * 20, config=FP32)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_no_videos(untrained_run):
+    assert list(encode_videos(untrained_run, [], config=FP32)) == []
+
+
+def test_encode_video_raises_what_is_wrong(untrained_run, tmp_path):
+    with pytest.raises(VideoError, match=r"nothing\.mp4"):
+        encode_video(untrained_run, tmp_path / "nothing.mp4", config=FP32)
+
+
+def test_samples_and_videos_give_the_same_codes(untrained_run, motion, no_cache):
+    samples = motion.split("query")
+    encoder = Encoder(untrained_run.model, device="cpu", precision="fp32")
+    reader = ClipReader(4, 16, no_cache)
+    encoded = encode_samples(encoder, samples, reader=reader, batch_size=4, workers=2)
+    assert encoded.embeddings.shape == (6, 16)
+    assert encoded.scores.shape == (6, 3)
+    for sample, code in zip(samples, pack_codes(encoded.embeddings), strict=True):
+        assert np.array_equal(encode_video(untrained_run, sample.video, config=FP32).codes, code[None])

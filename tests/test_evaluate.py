@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from c3dhash.bits import pack_codes
+from c3dhash.clips import ClipReader
+from c3dhash.codes import Codes, load_codes
+from c3dhash.config import EncodeConfig, EvaluateConfig
+from c3dhash.datasets import Dataset
+from c3dhash.errors import DatasetError
+from c3dhash.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
+
+FP32 = EncodeConfig(precision="fp32", device="cpu")
+
+# The keys that scripts outside this project read (DESIGN, section 8).
+KEYS = {
+    "mAP", "mAP@100/hits", "mAP@100/min", "mAP@100/k", "precision@100", "precision@1", "precision@radius<=2",
+    "empty@radius<=2", "recall@radius<=2", "dead_bits", "distinct_codes", "queries_without_relevant",
+}  # fmt: skip
+
+
+def test_by_hand():
+    # Distances of the one query: 0, 1, 2; relevant: yes, no, yes. AP = (1/1 + 2/3) / 2 = 5/6.
+    codes = Codes(
+        np.array([[0], [1], [3]], np.uint8) << 4,
+        np.array([5, 6, 5]),
+        np.array([[0]], np.uint8),
+        np.array([5]),
+        hash_length=4,
+    )
+    report = evaluate_codes(codes, config=EvaluateConfig(k=2, radius=1))
+    assert report.numbers["mAP"] == {key: pytest.approx(5 / 6) for key in ("expected", "best", "worst")}
+    assert report.numbers["mAP@2/min"] == pytest.approx(1 / 2)
+    assert report.numbers["precision@2"] == pytest.approx(1 / 2)
+    assert report.numbers["precision@radius<=1"] == pytest.approx(1 / 2)
+    assert (report.numbers["num_queries"], report.numbers["num_gallery"], report.numbers["hash_length"]) == (1, 3, 4)
+
+
+def test_a_run_on_its_data_has_the_promised_keys(untrained_run, motion, no_cache, tmp_path):
+    reader = ClipReader(4, 16, no_cache)
+    report = evaluate_run(untrained_run, motion, reader=reader, encode=FP32)
+    assert set(report.numbers) >= KEYS | {"accuracy@1", "accuracy@5", "mean_class_accuracy", "share_near_zero"}
+    assert json.loads(json.dumps(report.numbers)) == report.numbers
+    assert report.numbers["num_gallery"] == 9
+    assert report.numbers["accuracy@5"] == 1.0, "there are three classes"
+
+    page = write_report(report, tmp_path / "report")
+    assert {path.name for path in page.parent.iterdir()} == {
+        "report.html", "report.json", "codes.npz", "precision_recall.png",
+    }  # fmt: skip
+    assert evaluate_codes(load_codes(page.parent / "codes.npz")).numbers["mAP"] == report.numbers["mAP"]
+    assert cv2.imread(str(page.parent / "precision_recall.png")).shape[2] == 3
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") >= 6 * 7, "film strips of queries and hits"
+    assert "move_up" in text
+    assert f"{report.numbers['mAP']['expected']:.4f}" in text
+
+
+def test_the_training_videos_are_the_gallery_where_there_is_none(untrained_run, motion, no_cache):
+    samples = tuple(sample for sample in motion.samples if sample.split in ("train", "query"))
+    dataset = Dataset(motion.directory, motion.format, motion.classes, samples)
+    report = evaluate_run(untrained_run, dataset, reader=ClipReader(4, 16, no_cache), encode=FP32)
+    assert report.numbers["num_gallery"] == 12
+
+
+def test_another_data_set_is_refused(untrained_run, motion, no_cache):
+    reader = ClipReader(4, 16, no_cache)
+    other = Dataset(motion.directory, motion.format, ("move_up", "move_down", "fly"), motion.samples)
+    with pytest.raises(DatasetError, match="'fly' is unknown"):
+        evaluate_run(untrained_run, other, reader=reader)
+    empty = Dataset(motion.directory, motion.format, motion.classes, tuple(motion.split("train")))
+    with pytest.raises(DatasetError, match="no query videos"):
+        evaluate_run(untrained_run, empty, reader=reader, encode=FP32)
+
+
+def test_recognition_by_hand():
+    scores = np.array([[3.0, 2, 1], [1, 3, 2], [3, 1, 2], [3, 2, 1]])
+    # right at rank 1: first and second. Class 0: 1 of 1; class 1: 1 of 2; class 2: 0 of 1.
+    numbers = recognition_report(scores, np.array([0, 1, 2, 1]))
+    assert numbers == {"accuracy@1": 0.5, "accuracy@5": 1.0, "mean_class_accuracy": pytest.approx(0.5)}
+    labels = np.array([[True, False, False]] * 4)
+    assert set(recognition_report(scores, labels)) == {"class_mAP"}
+
+
+def test_rows_for_people():
+    rows = dict(describe({"mAP": {"expected": 0.5, "best": 0.6, "worst": 0.4}, "dead_bits": 3, "precision@1": None}))
+    assert rows == {
+        "mAP": "0.5000 (worst order of ties 0.4000, best 0.6000)", "dead bits": "3", "precision@1": "not defined",
+    }  # fmt: skip
+
+
+@pytest.mark.realdata
+def test_published_codes_of_ucf101(real_data):
+    with np.load(real_data / "csq_codes" / "ucf101_64bit.npz") as file:
+        codes = Codes(
+            pack_codes(file["gallery_bits"]), file["gallery_labels"],
+            pack_codes(file["query_bits"]), file["query_labels"], hash_length=64,
+        )  # fmt: skip
+    numbers = evaluate_codes(codes).numbers
+    assert numbers["mAP"]["expected"] == pytest.approx(0.845858, abs=4 * 8e-6)
+    assert set(numbers) >= KEYS

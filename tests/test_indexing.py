@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from c3dhash.config import EncodeConfig
+from c3dhash.errors import ModelMismatchError, UsageError
+from c3dhash.gallery import Gallery
+from c3dhash.indexing import folder_label, index_videos, open_gallery
+
+FP32 = EncodeConfig(precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def videos(motion_dir, tmp_path) -> Path:
+    """A folder of six videos in class folders, free to change."""
+    shutil.copytree(motion_dir / "query", tmp_path / "db")
+    return tmp_path / "db"
+
+
+@pytest.fixture
+def gallery(untrained_run, tmp_path):
+    with open_gallery(tmp_path / "gallery", untrained_run) as gallery:
+        yield gallery
+
+
+def names(gallery: Gallery) -> set[str]:
+    return {Path(video.video).name for video in gallery.videos()}
+
+
+def test_a_gallery_follows_its_folder(untrained_run, gallery, videos):
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert (report.added, report.clips, report.failed) == (6, 6, [])
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert (report.added, report.unchanged, report.clips) == (0, 6, 0)
+
+    files = sorted(videos.glob("*/*.mp4"))
+    files[0].unlink()
+    shutil.copy(files[2], files[1])  # changed content
+    os.utime(files[3], (1, 1))  # touched, the same content
+    shutil.copy(files[4], videos / "new.mp4")
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert (report.added, report.updated, report.removed, report.unchanged, report.clips) == (1, 1, 1, 4, 2)
+    assert names(gallery) == {path.name for path in videos.rglob("*.mp4")}
+    assert len(gallery) == 6
+
+
+def test_unreadable_files_are_reported_and_do_not_stop_the_rest(untrained_run, gallery, videos):
+    (videos / "broken.mp4").write_bytes(b"\0" * 1000)
+    (videos / "empty.avi").write_bytes(b"")
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert report.added == 6
+    assert {Path(failure["video"]).name for failure in report.failed} == {"broken.mp4", "empty.avi"}
+    assert all(failure["reason"] for failure in report.failed)
+
+
+def test_a_video_that_breaks_keeps_its_earlier_codes(untrained_run, gallery, videos):
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    broken = sorted(videos.glob("*/*.mp4"))[0]
+    broken.write_bytes(broken.read_bytes()[:500])
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert [failure["video"] for failure in report.failed] == [str(broken)]
+    assert broken.name in names(gallery)
+
+
+def test_folders_beside_are_left_alone(untrained_run, gallery, videos, motion_dir):
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    other = motion_dir / "val"
+    report = index_videos(untrained_run, gallery, [other], config=FP32)
+    assert (report.added, report.removed) == (6, 0)
+    assert len(gallery) == 12
+    single = sorted((motion_dir / "train").glob("*/*.mp4"))[0]
+    assert index_videos(untrained_run, gallery, [single], config=FP32).added == 1
+
+
+def test_an_emptied_folder_empties_its_part(untrained_run, gallery, videos):
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    shutil.rmtree(videos)
+    videos.mkdir()
+    assert index_videos(untrained_run, gallery, [videos], config=FP32).removed == 6
+    with pytest.raises(UsageError, match="no videos in"):
+        index_videos(untrained_run, gallery, [videos], config=FP32)
+
+
+def test_labels_are_what_the_folder_says(untrained_run, gallery, videos):
+    shutil.copy(sorted(videos.glob("*/*.mp4"))[0], videos / "loose.mp4")
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    labels = {Path(video.video).name: video.label for video in gallery.videos()}
+    assert labels["loose.mp4"] is None
+    assert labels["move_up_000.mp4"] == "move_up"
+    assert folder_label(Path("x/spin/a.mp4"), ("move_up",)) is None
+
+
+def test_the_gallery_of_another_model_is_refused(untrained_run, tmp_path, videos):
+    with (
+        Gallery.create(tmp_path / "other", hash_length=16, model_fingerprint="f" * 32) as other,
+        pytest.raises(ModelMismatchError, match="ffffffff"),
+    ):
+        index_videos(untrained_run, other, [videos], config=FP32)
+
+
+def test_a_missing_folder_is_refused(untrained_run, gallery, tmp_path):
+    with pytest.raises(UsageError, match="nowhere"):
+        index_videos(untrained_run, gallery, [tmp_path / "nowhere"], config=FP32)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from c3dhash.config import ModelConfig
+from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.model import HashNet, build_model, find_run, fingerprint, load_run, save_run
+from c3dhash.records import Preprocessing
+from c3dhash.weights import load_backbone
+
+SMALL = ModelConfig(num_frames=4, size=16, hash_length=16)
+
+
+def test_the_heads_stand_beside_each_other():
+    model = build_model(SMALL, num_classes=5).eval()
+    clips = torch.randn(2, 3, 4, 16, 16)
+    feature, embedding, logits = model(clips)
+    assert feature.shape == (2, 512)
+    torch.testing.assert_close(embedding, torch.tanh(feature @ model.hash_head.weight.T + model.hash_head.bias))
+    torch.testing.assert_close(logits, feature @ model.class_head.weight.T + model.class_head.bias)
+    assert model(clips[:1]).embedding.shape == (1, 16), "a batch of one keeps its axis"
+
+
+def test_heads_compute_in_float32_under_autocast():
+    model = build_model(SMALL, num_classes=2).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(torch.randn(1, 3, 4, 16, 16))
+    assert {part.dtype for part in outputs} == {torch.float32}
+
+
+@pytest.mark.parametrize("num_classes, has_hash_head", [(3, True), (3, False), (None, True)])
+def test_a_run_comes_back_as_it_was(tmp_path, num_classes, has_hash_head):
+    torch.manual_seed(1)
+    model = build_model(SMALL, num_classes=num_classes, has_hash_head=has_hash_head).eval()
+    model.backbone.preprocessing = Preprocessing("BGR", 1.0, (90, 98, 102), (1, 1, 1))
+    config = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}
+    save_run(tmp_path / "run", model, config=config, labels=("a b", "c", "d"))
+    run = load_run(tmp_path / "run")
+    assert run.labels == ("a b", "c", "d")
+    assert run.fingerprint == fingerprint(model)
+    assert run.model.preprocessing == model.preprocessing
+    assert run.model.clip_size == (4, 16, 16)
+    clips = torch.randn(2, 3, 4, 16, 16)
+    for ours, theirs in zip(run.model(clips), model(clips), strict=True):
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+    assert not [path for path in (tmp_path / "run").iterdir() if "partial" in path.name]
+
+
+def test_the_backbone_of_a_run_brings_its_preprocessing(tmp_path, untrained_run):
+    backbone = load_backbone(untrained_run.path)
+    assert backbone.preprocessing == untrained_run.model.preprocessing
+    assert backbone.clip_size == untrained_run.model.clip_size
+    clips = torch.randn(1, 3, 4, 16, 16)
+    assert torch.equal(backbone(clips), untrained_run.model(clips).feature)
+
+
+def test_the_fingerprint_is_of_the_codes():
+    torch.manual_seed(0)
+    model = build_model(SMALL, num_classes=3)
+    before = fingerprint(model)
+    with torch.no_grad():
+        model.class_head.weight += 1
+    assert fingerprint(model) == before, "the class head does not change codes"
+    with torch.no_grad():
+        model.hash_head.bias[0] += 1e-3
+    assert fingerprint(model) != before
+    with torch.no_grad():
+        model.hash_head.bias[0] -= 1e-3
+    model.backbone.preprocessing = Preprocessing("BGR")
+    assert fingerprint(model) != before
+
+
+def test_hash_length_is_checked():
+    with pytest.raises(UsageError, match=r"hash_length \(0\)"):
+        HashNet(build_model(SMALL, num_classes=2).backbone, hash_length=0, num_classes=2)
+    with pytest.raises(UsageError, match=r"hash_length \(0\)"):
+        ModelConfig(hash_length=0)
+
+
+def test_a_classifier_makes_no_codes(tmp_path):
+    model = build_model(SMALL, num_classes=2, has_hash_head=False)
+    save_run(tmp_path, model, config={"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}, labels=("a", "b"))
+    with pytest.raises(CheckpointError, match="makes no codes"):
+        _ = load_run(tmp_path).hash_length
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "labels.txt"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_a_damaged_run_is_refused(tmp_path, untrained_run, file, damage):
+    run = tmp_path / "run"
+    shutil.copytree(untrained_run.path, run)
+    content = (run / file).read_bytes()
+    (run / file).unlink()
+    if damage != "missing":
+        (run / file).write_bytes(b"" if damage == "empty" else content[: len(content) // 2])
+    if (file, damage) == ("labels.txt", "cut"):
+        (run / file).write_bytes(content.split(b"\n")[0])
+    with pytest.raises(CheckpointError, match=str(run)):
+        load_run(run)
+
+
+def test_a_config_that_is_not_of_the_weights_is_refused(tmp_path, untrained_run):
+    run = tmp_path / "run"
+    shutil.copytree(untrained_run.path, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "hash_length": 24}))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_run(run)
+
+
+def test_find_run_takes_the_newest_finished(tmp_path, untrained_run):
+    with pytest.raises(CheckpointError, match="no finished run"):
+        find_run(runs_dir=tmp_path)
+    for age, (name, finished) in enumerate([("running", False), ("new", True), ("old", True)]):
+        shutil.copytree(untrained_run.path, tmp_path / name)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        (tmp_path / name / "config.json").write_text(json.dumps({**config, "finished": finished}))
+        stamp = 1_700_000_000 - age
+        import os
+
+        os.utime(tmp_path / name / "model.safetensors", (stamp, stamp))
+    assert find_run(runs_dir=tmp_path) == tmp_path / "new"
+    assert find_run(tmp_path / "running") == tmp_path / "running"
+    with pytest.raises(CheckpointError, match="nowhere"):
+        find_run(tmp_path / "nowhere")
+
+
+def test_preprocessing_is_part_of_the_run(untrained_run):
+    config = json.loads((untrained_run.path / "config.json").read_text())
+    assert np.allclose(config["preprocessing"]["mean"], untrained_run.model.preprocessing.mean)

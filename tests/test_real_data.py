@@ -1,0 +1,60 @@
+"""The whole road on a few real clips: JHMDB, whose containers hold empty packets and overstate their frames."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from c3dhash.cli import main
+
+pytestmark = pytest.mark.realdata
+
+CLASSES = ("golf", "pour", "walk")
+PER_CLASS = {"train.txt": 8, "test.txt": 3}
+
+
+@pytest.fixture
+def jhmdb(real_data, tmp_path):
+    """Three classes of JHMDB: 8 training and 3 test clips of each, in the list files they came with."""
+    source, target = real_data / "jhmdb", tmp_path / "data" / "jhmdb"
+    for list_name, count in PER_CLASS.items():
+        lines = (source / list_name).read_text().splitlines()
+        chosen = [
+            line.replace(f" {label}", f" {CLASSES.index(name)}")
+            for name in CLASSES
+            for line, label in [(line, line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}/")][:count]
+        ]
+        assert len(chosen) == count * len(CLASSES)
+        for line in chosen:
+            video = line.rsplit(" ", 1)[0]
+            (target / video).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / video, target / video)
+        (target / list_name).write_text("\n".join(chosen) + "\n")
+    return target
+
+
+def test_train_index_query_evaluate(jhmdb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert caught.value.code == 0, captured.err
+        return captured.out
+
+    assert "3 classes" in run("data", "check", "data")
+    run("train", "--num-frames", 8, "--size", 32, "--epochs", 2, "--classes-per-batch", 3, "--hash-length", 48)
+    report = json.loads(run("index", jhmdb, "--json"))
+    assert (report["added"], report["clips"], report["failed"]) == (33, 33, [])
+    query = next((jhmdb / "walk").iterdir())
+    hits = json.loads(run("query", query, "--json", "--top", 5))
+    assert len(hits) == 5
+    assert hits[0]["distance"] == 0
+    assert all(0 <= hit["start_seconds"] < hit["end_seconds"] < 3 for hit in hits)
+    numbers = json.loads(run("evaluate", "--json"))
+    assert (numbers["num_queries"], numbers["num_gallery"]) == (9, 24)
+    assert 0 < numbers["mAP"]["worst"] <= numbers["mAP"]["expected"] <= numbers["mAP"]["best"] <= 1

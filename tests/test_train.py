@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+from c3dhash.cache import FrameCache
+from c3dhash.clips import ClipReader
+from c3dhash.config import TrainConfig
+from c3dhash.datasets import Dataset
+from c3dhash.errors import DatasetError, TrainingError, UsageError
+from c3dhash.model import load_run
+from c3dhash.train import _Session, learning_rate, make_optimizer, resolve, train_run, warn_on_collapse
+
+TIMINGS = {"seconds", "clips_per_second"}
+
+
+@pytest.fixture
+def cache(tmp_path) -> FrameCache:
+    return FrameCache(tmp_path / "frames", max_bytes=1 << 28)
+
+
+def numbers(run_dir) -> list[dict]:
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+
+
+@pytest.mark.parametrize("task", ["joint", "hash", "classify"])
+def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
+    run_dir = train_run(motion, replace(TINY, task=task), run_dir=tmp_path / "run", cache=cache)
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {
+        "config.json", "model.safetensors", "labels.txt", "metrics.jsonl", "curves.png", "tensorboard", "last.pt",
+    }  # fmt: skip
+    assert list((run_dir / "tensorboard").iterdir())
+    assert cv2.imread(str(run_dir / "curves.png")).shape[0] > 100
+    run = load_run(run_dir)
+    assert run.config["finished"]
+    assert run.config["margin"] == 5
+    assert (run.model.hash_head is None, run.model.class_head is None) == (task == "classify", task == "hash")
+    rows = numbers(run_dir)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    expected = {"joint": {"triplet_loss", "class_loss", "active_share", "val_mAP", "val_accuracy", "val_dead_bits"},
+                "hash": {"triplet_loss", "active_share", "val_mAP", "val_share_near_zero"},
+                "classify": {"class_loss", "val_accuracy"}}[task]  # fmt: skip
+    assert set(rows[0]) >= expected
+    assert ("class_loss" in rows[0]) == (task != "hash")
+    assert ("triplet_loss" in rows[0]) == (task != "classify")
+    best = max(row["val_accuracy" if task == "classify" else "val_mAP"] for row in rows)
+    assert run.config["best_value"] == pytest.approx(best)
+
+
+def test_a_resumed_run_gives_the_very_numbers(motion, tmp_path, cache, monkeypatch):
+    config = replace(TINY, epochs=3, optimizer="sgd")
+    whole = train_run(motion, config, run_dir=tmp_path / "whole", cache=cache)
+
+    real_step, steps = _Session._step, []
+
+    def interrupted_step(self, clips, labels):
+        steps.append(0)
+        if len(steps) == 4:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return real_step(self, clips, labels)
+
+    monkeypatch.setattr(_Session, "_step", interrupted_step)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache)
+    monkeypatch.undo()
+    assert len(numbers(tmp_path / "resumed")) == 1
+    torch.manual_seed(99)  # what else the process did must not matter
+    resumed = train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache, resume=True)
+
+    assert numbers(resumed) == numbers(whole)
+    weights = [load_run(path).model.state_dict() for path in (whole, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    states = [torch.load(path / "last.pt", weights_only=True)["model"] for path in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_interrupted_before_the_first_epoch(motion, tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(_Session, "_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache)
+    monkeypatch.undo()
+    train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache, resume=True)
+    assert len(numbers(tmp_path / "run")) == 2
+
+
+def test_resume_needs_a_state_and_the_same_videos(motion, tmp_path, cache):
+    with pytest.raises(TrainingError, match=r"nothing.*last\.pt"):
+        train_run(motion, TINY, run_dir=tmp_path / "nothing", cache=cache, resume=True)
+    run_dir = train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache)
+    fewer = Dataset(motion.directory, motion.format, motion.classes, motion.samples[1:-20] + motion.samples[-9:])
+    with pytest.raises(TrainingError, match="12 training videos"):
+        train_run(fewer, replace(TINY, epochs=3), run_dir=run_dir, cache=cache, resume=True)
+
+
+def test_it_learns_what_can_be_learned(motion, tmp_path, cache):
+    # Twelve videos of three classes, whose chance is a loss of log 3.
+    config = replace(TINY, task="classify", epochs=12, flip=False, min_crop_scale=1.0, weight_decay=0.0)
+    run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    assert numbers(run_dir)[-1]["class_loss"] < 0.6 * np.log(3)
+
+
+def test_unreadable_training_videos_are_left_out(motion, tmp_path, cache, caplog):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    samples = [*motion.split("train"), replace(motion.split("train")[0], video=broken)]
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        kept = ClipReader(4, 16, cache).readable(samples, for_training=True, workers=2, description="test")
+    assert kept == samples[:-1]
+    assert "1 of 13 videos" in caplog.text
+    assert str(broken) in caplog.text
+    with pytest.raises(DatasetError, match="none of 1 videos"):
+        ClipReader(4, 16, cache).readable(samples[-1:], for_training=True, workers=1, description="test")
+
+
+def test_nothing_to_train_or_to_validate_on(motion, tmp_path, cache):
+    queries = Dataset(motion.directory, motion.format, motion.classes, tuple(motion.split("query")))
+    with pytest.raises(TrainingError, match="no train videos"):
+        train_run(queries, TINY, run_dir=tmp_path / "run", cache=cache)
+    one_class = tuple(sample for sample in motion.samples if sample.labels == (0,))
+    with pytest.raises(TrainingError, match="1 class"):
+        train_run(
+            Dataset(motion.directory, motion.format, motion.classes, one_class),
+            TINY,
+            run_dir=tmp_path / "one",
+            cache=cache,
+        )
+
+
+def test_a_loss_that_is_not_finite_stops(motion, tmp_path, cache, monkeypatch):
+    monkeypatch.setattr("c3dhash.train.classification_loss", lambda logits, labels: logits.sum() * float("nan"))
+    with pytest.raises(TrainingError, match=r"loss is nan in epoch 1.*learning_rate below 0\.05"):
+        train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache)
+
+
+def test_collapse_is_reported(caplog):
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        warn_on_collapse({"distinct_codes": 50, "dead_bits": 3}, hash_length=48, num_codes=60)
+        assert not caplog.text
+        warn_on_collapse({"distinct_codes": 1, "dead_bits": 48}, hash_length=48, num_codes=60)
+    assert "48 of 48 bits are dead" in caplog.text
+
+
+def test_learning_rate_schedule():
+    config = resolve(TrainConfig(epochs=10, warmup_epochs=2, learning_rate=1.0))
+    assert learning_rate(config, 0) == pytest.approx(0.01)
+    assert learning_rate(config, 1) == pytest.approx(0.505)
+    assert learning_rate(config, 2) == pytest.approx(1)
+    assert learning_rate(config, 6) == pytest.approx(0.5)  # half-way along the cosine
+    assert learning_rate(config, 10) == pytest.approx(0, abs=1e-9)
+    step = resolve(TrainConfig(epochs=20, warmup_epochs=0, schedule="step", learning_rate=1.0))
+    assert [learning_rate(step, epoch) for epoch in (0, 11.9, 12, 17, 19.9)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+
+
+def test_defaults_that_depend_on_others():
+    assert resolve(TrainConfig()).margin == 14
+    assert resolve(TrainConfig(hash_length=64)).margin == 20
+    assert resolve(TrainConfig(margin=0.0)).margin == 0
+    assert (resolve(TrainConfig()).learning_rate, resolve(TrainConfig()).weight_decay) == (0.05, 5e-4)
+    assert resolve(TrainConfig(optimizer="adamw")).learning_rate == 0.001
+    assert resolve(TrainConfig(weights="kinetics400")).learning_rate == 0.01
+    assert resolve(TrainConfig(), shortcut="A").shortcut == "A"
+
+
+def test_biases_and_normalisation_are_not_decayed():
+    model = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.BatchNorm3d(4))
+    for optimizer in ("adamw", "sgd"):
+        decayed, plain = make_optimizer(model, resolve(TrainConfig(optimizer=optimizer, weight_decay=0.1))).param_groups
+        assert [p.ndim for p in decayed["params"]] == [5]
+        assert [p.ndim for p in plain["params"]] == [1, 1, 1]
+        assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("hash_length", 0), ("margin", -1), ("epochs", 0), ("task", "both"), ("optimizer", "adam"), ("size", 4),
+     ("momentum", 1.5), ("precision", "fp16"), ("margin", float("nan"))],
+)  # fmt: skip
+def test_values_that_are_not_allowed(field, value):
+    with pytest.raises(UsageError, match=rf"{field} \('?{value}'?\)"):
+        TrainConfig(**{field: value})
