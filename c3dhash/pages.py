@@ -18,7 +18,7 @@ from c3dhash.video import read_clip
 
 logger = logging.getLogger(__name__)
 
-STRIP_FRAMES, STRIP_HEIGHT_PX = 4, 90
+STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
 
 
 def film_strip(video: Path | str, segment: Segment | None = None) -> str | None:
@@ -28,7 +28,8 @@ def film_strip(video: Path | str, segment: Segment | None = None) -> str | None:
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None
-    strip = np.concatenate(clip.frames, axis=1)
+    gap = np.full((clip.frames.shape[1], GAP_PX, 3), 255, np.uint8)
+    strip = np.concatenate([part for frame in clip.frames for part in (gap, frame)][1:], axis=1)
     _, encoded = cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 

@@ -16,7 +16,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"demo"},
-    {"train", "query", "evaluate", "indexing", "data_check", "data_split", "data_frames"},
+    {"train", "query", "evaluate", "indexing", "data_check", "data_split", "data_frames", "data_list"},
     {"encode", "pages"},
     {"clips", "batches", "model", "gallery", "datasets"},
     {"replica", "weights", "plots"},
