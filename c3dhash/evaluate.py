@@ -120,8 +120,9 @@ def evaluate_run(
     queries, encoded_queries = parts["query"]
     query_labels = dataset.labels(queries)
     numbers: dict[str, Any] = {}
-    if encoded_queries.scores is not None:
-        numbers.update(recognition_report(encoded_queries.scores, query_labels))
+    is_known = np.array([bool(sample.labels) for sample in queries]) | dataset.is_multi_label
+    if encoded_queries.scores is not None and is_known.any():
+        numbers.update(recognition_report(encoded_queries.scores[is_known], query_labels[is_known]))
     if encoded_queries.embeddings is None:
         return Report(numbers, dataset=dataset, title=f"{run.path}: recognition")
     gallery, encoded_gallery = parts["gallery"]

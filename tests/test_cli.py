@@ -210,6 +210,18 @@ def test_data_commands(run, motion_dir, tmp_path):
     assert (code, "0 clips" in out) == (0, True)
 
 
+def test_models(run, tmp_path):
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "c3d-pretrained.pth").touch()
+    code, out, _ = run("models", "--json")
+    facts = {fact["backbone"]: fact for fact in json.loads(out)}
+    assert (code, facts["resnet3d18"]["feature_dim"], facts["c3d"]["feature_dim"]) == (0, 512, 4096)
+    assert [weights["is_found"] for weights in facts["c3d"]["weights"]] == [True]
+    assert not any(weights["is_found"] for weights in facts["resnet3d18"]["weights"])
+    code, out, _ = run("models")
+    assert (code, "33.1 M" in out, "sports1m" in out) == (0, True, True)
+
+
 def test_an_existing_run_is_not_overwritten(run, untrained_run, motion_dir):
     code, _, err = run("train", "--data", motion_dir, "--out", untrained_run.path)
     assert (code, "--resume" in error_line(err)) == (2, True)

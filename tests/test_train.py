@@ -12,9 +12,10 @@ from conftest import TINY
 
 from c3dhash.cache import FrameCache
 from c3dhash.clips import ClipReader
-from c3dhash.config import TrainConfig
+from c3dhash.config import EncodeConfig, TrainConfig
 from c3dhash.datasets import Dataset
 from c3dhash.errors import DatasetError, TrainingError, UsageError
+from c3dhash.evaluate import evaluate_run
 from c3dhash.model import load_run
 from c3dhash.train import _Session, learning_rate, make_optimizer, resolve, train_run, warn_on_collapse
 
@@ -106,6 +107,24 @@ def test_it_learns_what_can_be_learned(motion, tmp_path, cache):
     config = replace(TINY, task="classify", epochs=12, flip=False, min_crop_scale=1.0, weight_decay=0.0)
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     assert numbers(run_dir)[-1]["class_loss"] < 0.6 * np.log(3)
+
+
+def test_several_labels_a_video(motion, tmp_path, cache):
+    # move_up and move_down share a second label, move_sideways has a third of its own, one video has none.
+    labels = {0: (0, 3), 1: (1, 3), 2: (2,)}
+    samples = [replace(sample, labels=labels[sample.labels[0]]) for sample in motion.samples]
+    bare = next(index for index, sample in enumerate(samples) if sample.split == "train")
+    samples[bare] = replace(samples[bare], labels=())
+    dataset = Dataset(motion.directory, motion.format, (*motion.classes, "vertical"), tuple(samples))
+    run = load_run(train_run(dataset, TINY, run_dir=tmp_path / "run", cache=cache))
+    assert run.model.class_head.out_features == 4
+    assert 0 < numbers(run.path)[-1]["class_loss"] < 2
+    report = evaluate_run(run, dataset, reader=ClipReader(4, 16, cache), encode=EncodeConfig(device="cpu"))
+    assert 0 < report.numbers["class_mAP"] <= 1
+    # by definition: 3 gallery videos a motion; a query of move_up finds those of move_up and of move_down relevant
+    assert report.counts.num_relevant.tolist() == [
+        3 if sample.labels == (2,) else 6 for sample in dataset.split("query")
+    ]
 
 
 def test_unreadable_training_videos_are_left_out(motion, tmp_path, cache, caplog):

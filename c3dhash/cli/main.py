@@ -12,6 +12,7 @@ from c3dhash.cli.data import data
 from c3dhash.cli.demo import demo
 from c3dhash.cli.evaluate import evaluate
 from c3dhash.cli.gallery import index, query
+from c3dhash.cli.models import models
 from c3dhash.cli.train import train
 from c3dhash.errors import C3DHashError, UsageError
 
@@ -33,7 +34,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, data, train, index, query, evaluate):
+for command in (demo, data, train, index, query, evaluate, models):
     cli.add_command(command)
 
 
