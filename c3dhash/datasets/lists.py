@@ -176,13 +176,18 @@ def _likely(num_parsed: dict[str, int]) -> list[str]:
 
 
 def _best_drop(places: Places, split: str, names: list[str]) -> tuple[int, float]:
-    """Return how many leading folders to leave off of some paths, and the share of them that is then there."""
+    """Return how many leading folders to leave off of some paths, and the share of them that is then there.
+
+    None where any path is there as it stands: the others are missing then, and without their folders they could
+    be found under the name of another video (`gallery/walk/1.mp4` as `train/walk/1.mp4`).
+    """
     names = names[:: -(-len(names) // NUM_LOOKED_FOR)]
     num_hits = [
         sum(places.find([_without_leading(name, drop)], split=split) is not None for name in names)
         for drop in range(1 + min(name.count("/") for name in names))
     ]
-    return num_hits.index(max(num_hits)), max(num_hits) / len(names)
+    drop = 0 if num_hits[0] else num_hits.index(max(num_hits))
+    return drop, num_hits[drop] / len(names)
 
 
 def _without_leading(name: str, drop: int) -> str:
