@@ -97,8 +97,7 @@ def label_average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarra
     _check_scores(scores)
     if labels.dtype != bool or labels.shape != scores.shape:
         raise CodesError(
-            f"labels must be bool {list(scores.shape)} as the scores, got {labels.dtype} "
-            f"{list(labels.shape)}."
+            f"labels must be bool {list(scores.shape)} as the scores, got {labels.dtype} {list(labels.shape)}."
         )
     return np.array([_tied_ap(scores[:, index], labels[:, index]) for index in range(scores.shape[1])])
 

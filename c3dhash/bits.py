@@ -16,9 +16,7 @@ MAX_HASH_LENGTH = 1024
 def num_code_bytes(hash_length: int) -> int:
     """Return how many bytes a packed code of `hash_length` bits takes."""
     if not 1 <= hash_length <= MAX_HASH_LENGTH:
-        raise UsageError(
-            f"hash_length ({hash_length}) must be between 1 and {MAX_HASH_LENGTH}; 48 is a good start."
-        )
+        raise UsageError(f"hash_length ({hash_length}) must be between 1 and {MAX_HASH_LENGTH}; 48 is a good start.")
     return (hash_length + 7) // 8
 
 

@@ -13,9 +13,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from c3dhash.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +38,14 @@ class FrameCache:
         self._full_reported = False
         self._num_bytes = 0
         if max_bytes:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._num_bytes = self._evict()
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._num_bytes = self._evict()
+            except OSError as error:
+                raise UsageError(
+                    f"cache '{directory}' cannot be used ({error.strerror}); name another folder with --cache, or none "
+                    "with --cache-gib 0."
+                ) from error
 
     def frames(self, key: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the frames kept under a key, decoding and keeping them where they are not there.
@@ -52,19 +61,32 @@ class FrameCache:
         path = self.directory / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npy"
         try:
             frames = np.load(path, mmap_mode="r")
-            os.utime(path)
+            with suppress(OSError):  # somebody else's cache
+                os.utime(path)
             return frames
         except FileNotFoundError:
             pass
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             logger.warning("the cached frames in '%s' cannot be read and are made again.", path)
         frames = decode()
         if self._reserve(frames.nbytes):
-            partial = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.partial")
+            self._keep(path, frames)
+        return frames
+
+    def _keep(self, path: Path, frames: np.ndarray) -> None:
+        """Write frames to a file; where that fails, go on without."""
+        partial = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.partial")
+        try:
             with partial.open("wb") as file:
                 np.save(file, frames)
             partial.replace(path)
-        return frames
+        except OSError as error:
+            logger.warning(
+                "the frame cache '%s' cannot be written (%s); clips are decoded every time.", self.directory, error
+            )
+            with suppress(OSError):
+                partial.unlink()
+            self.max_bytes = self._num_bytes = 0
 
     def _reserve(self, num_bytes: int) -> bool:
         with self._lock:
@@ -83,11 +105,15 @@ class FrameCache:
     def _evict(self) -> int:
         """Delete leftovers and, while the folder is over its size, the clips unused for longest; return its size."""
         for leftover in self.directory.glob(".*.partial"):
-            if not _is_running(int(leftover.name.split(".")[2])):
+            process_id = leftover.name.split(".")[2]
+            if process_id.isdigit() and not _is_running(int(process_id)):
                 leftover.unlink(missing_ok=True)
-        files = sorted(
-            (stat.st_mtime, stat.st_size, path) for path in self.directory.glob("*.npy") for stat in [path.stat()]
-        )
+        files = []
+        for path in self.directory.glob("*.npy"):
+            with suppress(FileNotFoundError):  # another process deletes too
+                stat = path.stat()
+                files.append((stat.st_mtime, stat.st_size, path))
+        files.sort()
         num_bytes = sum(size for _, size, _ in files)
         for _, size, path in files:
             if num_bytes <= self.max_bytes:

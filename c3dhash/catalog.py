@@ -197,14 +197,10 @@ class Catalog:
             " FROM clip JOIN video ON video.id = video_id WHERE clip.id = ?"
         )
         with self._reading():
-            rows = [
-                (int(clip_id), self._connection.execute(query, (int(clip_id),)).fetchone()) for clip_id in ids
-            ]
+            rows = [(int(clip_id), self._connection.execute(query, (int(clip_id),)).fetchone()) for clip_id in ids]
         for clip_id, row in rows:
             if row is None:
-                raise GalleryError(
-                    f"gallery '{self.path.parent}' has no clip {clip_id}: take ids from search."
-                )
+                raise GalleryError(f"gallery '{self.path.parent}' has no clip {clip_id}: take ids from search.")
         return [GalleryClip(*row) for _, row in rows]
 
     def videos(self) -> list[GalleryVideo]:
@@ -212,6 +208,10 @@ class Catalog:
         query = "SELECT path, content_hash, size_bytes, mtime_ns, label, num_clips FROM video ORDER BY path"
         with self._errors():
             return [GalleryVideo(*row) for row in self._connection.execute(query)]
+
+    def num_videos(self) -> int:
+        with self._errors():
+            return self._one("SELECT count(*) FROM video")
 
     def num_clips(self) -> int:
         with self._errors():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,16 @@ def load_codes(path: Path | str) -> Codes:
             version = int(file["format_version"]) if "format_version" in file else FORMAT_VERSION
     except FileNotFoundError:
         raise CodesError(f"codes file '{path}' does not exist.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise CodesError(f"'{path}' is no codes file: {error}. It must be an .npz with {', '.join(names)}.") from error
     if version != FORMAT_VERSION:
         raise CodesError(f"'{path}' has format_version {version}; this c3dhash reads {FORMAT_VERSION}: upgrade it.")

@@ -7,6 +7,7 @@ stands in one place. A config cannot exist with a value that is not allowed.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,15 @@ def check_settings(config: Any) -> None:
         value, rule = getattr(config, item.name), item.metadata
         if value is None and item.default is None:
             continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{item.name} ({value}) must be a finite number.")
         low, high, choices = rule.get("low"), rule.get("high"), rule.get("choices")
         if choices and value not in choices:
             raise UsageError(f"{item.name} ({value!r}) must be one of {', '.join(map(str, choices))}.")
-        if low is not None and not value >= low:
+        if (low is not None and value < low) or (high is not None and value > high):
             limits = f"between {low:g} and {high:g}" if high is not None else f"{low:g} or more"
-            raise UsageError(f"{item.name} ({value}) must be {limits}; the default is {item.default}.")
-        if high is not None and not value <= high:
-            raise UsageError(
-                f"{item.name} ({value}) must be between {low:g} and {high:g}; the default is {item.default}."
-            )
+            advice = f"; the default is {item.default}" if item.default is not None else ""
+            raise UsageError(f"{item.name} ({value}) must be {limits}{advice}.")
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,14 @@ class TrainConfig(ModelConfig):
     seed: int = setting(0, "Seed of everything random.", low=0)
     split: int = setting(1, "Which of a data set's official splits (1-3).", low=1, high=99)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("classes_per_batch", "clips_per_class"):
+            if self.has_hash_head and getattr(self, name) < 2:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must be 2 or more: a batch needs positives and negatives."
+                )
+
     @property
     def has_hash_head(self) -> bool:
         return self.task != "classify"
@@ -145,6 +153,8 @@ class EncodeConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.stride_seconds is not None and not self.window_seconds:
+            raise UsageError(f"stride_seconds ({self.stride_seconds}) needs window_seconds above 0.")
 
 
 @dataclass(frozen=True)

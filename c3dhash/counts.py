@@ -144,9 +144,7 @@ def _num_cpus() -> int:
 def _check_labels(name: str, labels: np.ndarray, *, num_codes: int) -> None:
     is_single = labels.ndim == 1 and labels.dtype.kind in "iu"
     if not is_single and not (labels.ndim == 2 and labels.dtype == bool and labels.shape[1]):
-        raise CodesError(
-            f"{name} must be int [N] or bool [N, num_classes], got {labels.dtype} {list(labels.shape)}."
-        )
+        raise CodesError(f"{name} must be int [N] or bool [N, num_classes], got {labels.dtype} {list(labels.shape)}.")
     if len(labels) != num_codes:
         raise CodesError(f"{name} must be one per code, got {len(labels)} for {num_codes} codes.")
     if is_single and labels.min() < -1:

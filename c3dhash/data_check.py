@@ -1,6 +1,6 @@
 """Look at every video of a data set, and say what is there and what is wrong.
 
-    Dataset ──> every file once, in threads: its bytes hashed, all its frames decoded ──> CheckReport
+    Dataset ──> every file once: its bytes hashed in a thread, all its frames decoded in a process ──> CheckReport
 
 A data set is clean when every listed video is there and decodes, no two are the same, no split divides a group, and
 every class has the two training videos that a triplet needs.
@@ -9,7 +9,9 @@ every class has the two training videos that a triplet needs.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +24,7 @@ from c3dhash.datasets.splitting import straddling_groups
 from c3dhash.decoder import Decoder
 from c3dhash.errors import VideoError
 from c3dhash.frame_folder import frame_times, list_frames, read_picture, sample_hash
-from c3dhash.loader import prefetch
+from c3dhash.isolation import DecoderPool
 from c3dhash.records import FrameFolder, Sample
 
 MIN_TRAIN_VIDEOS = 2  # an anchor and a positive
@@ -140,44 +142,51 @@ def check_dataset(directory: Path | str, *, split: int = 1, format: str | None =
 
     Args:
         directory, split, format: as of `find_dataset`.
-        workers: threads.
+        workers: processes that decode.
     Raises:
         UsageError, DatasetError: there is no data set, or its lists are wrong.
     """
     dataset = find_dataset(directory, split=split, format=format, allow_missing=True)
     # A video may be in several samples, as segments or in several splits.
     files = list({(sample.video, sample.frames): sample for sample in dataset.samples}.values())
-    facts = prefetch(inspect_sample, files, workers=workers)
-    facts = list(tqdm(facts, desc="Checking videos", total=len(files), unit="video"))
+    with DecoderPool() as pool:
+        facts = pool.map(partial(inspect_sample, pool=pool), files, workers=workers)
+        facts = list(tqdm(facts, desc="Checking videos", total=len(files), unit="video"))
     return _report(dataset, {(sample.video, sample.frames): fact for sample, fact in zip(files, facts, strict=True)})
 
 
-def inspect_sample(sample: Sample) -> VideoFacts:
+def inspect_sample(sample: Sample, *, pool: DecoderPool) -> VideoFacts:
     """Decode every frame of a sample's video or frame folder; its segment does not matter."""
     try:
-        return _inspect_video(sample) if sample.frames is None else _inspect_folder(sample, sample.frames)
+        # Read here: a large file on a slow disk is no decoder that hangs.
+        digest = sample_hash(sample)
+        task = _inspect_video if sample.frames is None else _inspect_folder
+        return replace(pool.call(task, sample.video, frames=sample.frames), content_hash=digest)
     except VideoError as error:
         return VideoFacts(reason=str(error))
 
 
-def _inspect_video(sample: Sample) -> VideoFacts:
-    digest = sample_hash(sample)
-    with Decoder(sample.video) as decoder:
+def _inspect_video(video: Path, *, frames: None, on_frame: Callable[[], object]) -> Iterator[VideoFacts]:
+    """Yield what a video is. Runs in a process of c3dhash.isolation, as the next."""
+    with Decoder(video, on_frame=on_frame) as decoder:
         times = list(decoder.times())
         size_px = f"{decoder.info.width_px} x {decoder.info.height_px}"
-        return VideoFacts(digest, len(times), decoder.end_seconds(times), size_px)
+        yield VideoFacts("", len(times), decoder.end_seconds(times), size_px)
 
 
-def _inspect_folder(sample: Sample, frames: FrameFolder) -> VideoFacts:
-    digest = sample_hash(sample)
-    paths = list_frames(sample.video, frames)
-    sizes = Counter(" x ".join(map(str, read_picture(path).shape[1::-1])) for path in paths)
+def _inspect_folder(folder: Path, *, frames: FrameFolder, on_frame: Callable[[], object]) -> Iterator[VideoFacts]:
+    """Yield what a frame folder is."""
+    paths = list_frames(folder, frames)
+    sizes: Counter[str] = Counter()
+    for path in paths:
+        sizes[" x ".join(map(str, read_picture(path).shape[1::-1]))] += 1
+        on_frame()
     if len(sizes) > 1:
-        raise VideoError(f"frame folder '{sample.video}' has pictures of several sizes: {_shares(sizes)}.")
-    end_seconds = float(frame_times(sample.video, frames, len(paths))[-1])
+        raise VideoError(f"frame folder '{folder}' has pictures of several sizes: {_shares(sizes)}.")
+    end_seconds = float(frame_times(folder, frames, len(paths))[-1])
     if not end_seconds:
-        raise VideoError(f"frame folder '{sample.video}' lasts 0 s by its times.")
-    return VideoFacts(digest, len(paths), end_seconds, next(iter(sizes)))
+        raise VideoError(f"frame folder '{folder}' lasts 0 s by its times.")
+    yield VideoFacts("", len(paths), end_seconds, next(iter(sizes)))
 
 
 def _report(dataset: Dataset, facts: dict[tuple[Path, FrameFolder | None], VideoFacts]) -> CheckReport:

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from c3dhash.decoder import Decoder
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.files import write_text
 from c3dhash.frame_folder import TIMES_FILE
-from c3dhash.loader import prefetch
+from c3dhash.isolation import DecoderPool
 from c3dhash.video import EPSILON_SECONDS, find_videos
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def extract_frames(
         source: of the videos.
         target: made where needed.
         options: FrameOptions() by default; the same in every call for a target.
-        workers: threads.
+        workers: processes that decode.
     Returns:
         A report; a video that cannot be decoded has no folder and is in `failed`.
     Raises:
@@ -115,16 +115,16 @@ def extract_frames(
     _keep_options(target, options)
     _copy_lists(source, target)
 
-    def write(video: Path) -> int | VideoError:
-        try:
-            return _write_video(video, folders[video], options)
-        except VideoError as error:
-            return error
-        except OSError as error:
-            raise UsageError(f"cannot write '{folders[video]}' ({error.strerror}); make room and run again.") from error
+    with DecoderPool() as pool:
 
-    results = prefetch(write, videos, workers=workers)
-    results = dict(zip(videos, tqdm(results, desc="Writing frames", total=len(videos), unit="video"), strict=True))
+        def write(video: Path) -> int | VideoError:
+            try:
+                return pool.call(_write_video, video, folder=folders[video], options=options)
+            except VideoError as error:
+                return error
+
+        results = pool.map(write, videos, workers=workers)
+        results = dict(zip(videos, tqdm(results, desc="Writing frames", total=len(videos), unit="video"), strict=True))
     failed = {str(video): str(result) for video, result in results.items() if isinstance(result, VideoError)}
     for reason in failed.values():
         logger.warning("%s", reason)
@@ -170,8 +170,20 @@ def _copy_lists(source: Path, target: Path) -> None:
                 shutil.copyfile(path, copy)
 
 
-def _write_video(video: Path, folder: Path, options: FrameOptions) -> int:
-    """Write the frames of a video; return their number, 0 where they are there already."""
+def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> Iterator[int]:
+    """Write the frames of a video; yield their number, 0 where they are there already.
+
+    Runs in a process of c3dhash.isolation.
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    try:
+        yield _write_folder(video, folder, options, on_frame)
+    except OSError as error:
+        raise UsageError(f"cannot write '{folder}' ({error.strerror}); make room and run again.") from error
+
+
+def _write_folder(video: Path, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> int:
     times_path = folder / TIMES_FILE
     if times_path.is_file() and times_path.stat().st_mtime >= video.stat().st_mtime:
         return 0
@@ -179,7 +191,7 @@ def _write_video(video: Path, folder: Path, options: FrameOptions) -> int:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        times = _write_pictures(video, partial, options)
+        times = _write_pictures(video, partial, options, on_frame)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -189,7 +201,7 @@ def _write_video(video: Path, folder: Path, options: FrameOptions) -> int:
     return len(times) - 1
 
 
-def _write_pictures(video: Path, folder: Path, options: FrameOptions) -> list[float]:
+def _write_pictures(video: Path, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> list[float]:
     """Write the pictures of a video; return their times and the end of the last."""
     coding = [cv2.IMWRITE_JPEG_QUALITY, options.quality] if options.picture == "jpg" else []
     times: list[float] = []
@@ -199,7 +211,7 @@ def _write_pictures(video: Path, folder: Path, options: FrameOptions) -> list[fl
         encoded = cv2.imencode(f".{options.picture}", picture[..., ::-1], coding)[1]
         (folder / PICTURE_NAME.format(len(times), options.picture)).write_bytes(encoded.tobytes())
 
-    with Decoder(video, short_side=options.size) as decoder:
+    with Decoder(video, short_side=options.size, on_frame=on_frame) as decoder:
         end_seconds = _show(decoder, options.fps, write)
     return [*times, end_seconds]
 

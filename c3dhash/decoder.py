@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,11 +85,22 @@ class Clock:
 
 
 class Decoder:
-    """One pass over the frames of a video, in order. Use one object per pass and thread."""
+    """One pass over the frames of a video, in order. Use one object per pass and thread.
 
-    def __init__(self, path: Path, *, short_side: int | None = None) -> None:
-        self.path, self.short_side = path, short_side
+    Args:
+        short_side: px, of the pictures; the video's own where None.
+        on_frame: called with each frame that is decoded, also with those that nobody looks at.
+    """
+
+    def __init__(
+        self, path: Path, *, short_side: int | None = None, on_frame: Callable[[], object] | None = None
+    ) -> None:
+        self.path, self.short_side, self._on_frame = path, short_side, on_frame
         self._kind = check_container(path)
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:  # OpenCV would crash
+            raise VideoError(f"video {str(path)!r} has a name that is not valid UTF-8; rename it.") from error
         # An absolute path is never taken for a protocol ("a:b.mp4"). CAP_FFMPEG keeps digits in a name from
         # being read as the pattern of an image sequence. One thread: callers read several videos at once, and
         # a frame then costs a third less CPU time than with two.
@@ -123,6 +134,8 @@ class Decoder:
     def times(self) -> Iterator[float]:
         """Go through the frames: grab one, yield its time in seconds from the first; never decreasing."""
         while self._capture.grab():
+            if self._on_frame:
+                self._on_frame()
             try:
                 yield self.clock.tick(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             except VideoError as error:
@@ -174,9 +187,7 @@ class Decoder:
     def _check_clock(self) -> None:
         num_frames, num_jumps = self.clock.num_frames, self.clock.num_jumps
         if num_jumps > 1 + num_frames // 50:
-            raise VideoError(
-                f"video '{self.path}': its times jump {num_jumps} times in {num_frames} frames; {RECODE}."
-            )
+            raise VideoError(f"video '{self.path}': its times jump {num_jumps} times in {num_frames} frames; {RECODE}.")
         if num_jumps or self.clock.num_guessed > MAX_HELD_FRAMES:
             logger.warning(
                 "video '%s': %d of %d frames have no usable time; counted at %g frames per second instead.",

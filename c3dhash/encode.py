@@ -1,4 +1,8 @@
-"""Clips and videos -> embeddings, class scores and codes. Decoding runs in threads beside the network."""
+"""Clips and videos -> embeddings, class scores and codes. Decoding runs beside the network.
+
+Samples of a data set were decoded before, into the cache, and are read in threads. Video files are anybody's, and are
+decoded in processes of their own: see c3dhash.isolation.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from c3dhash.bits import pack_codes
 from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
+from c3dhash.isolation import DecoderPool
 from c3dhash.loader import prefetch
 from c3dhash.model import HashNet, Run
 from c3dhash.precision import autocast, pick_device, pick_precision
@@ -81,8 +86,9 @@ def encode_samples(
 def encode_videos(run: Run, videos: Iterable[Path], *, config: EncodeConfig | None = None) -> Iterator[VideoResult]:
     """Encode video files, each cut into windows, and yield each as soon as its last clip is through.
 
-    Threads decode several videos at once and hand over clip by clip, so that memory holds a few batches
-    of clips however long a video is. Videos may come out in another order than they went in.
+    Processes decode several videos at once and hand over clip by clip, so that memory holds a few batches
+    of clips however long a video is, and a file that crashes or stops its decoder is one error. Videos may come out
+    in another order than they went in.
 
     Args:
         run: with a hash head or a class head, or both.
@@ -147,7 +153,7 @@ def _result(end: _Message, collected: _Collected) -> VideoResult:
 
 
 class _ClipStream:
-    """Threads that decode videos into one bounded queue of messages."""
+    """Threads that carry clips from processes, one each, into one bounded queue of messages."""
 
     def __init__(self, run: Run, videos: Iterable[Path], config: EncodeConfig) -> None:
         self._config = config
@@ -156,6 +162,8 @@ class _ClipStream:
         self._videos_lock = threading.Lock()
         self._queue: queue.Queue[_Message | None] = queue.Queue(maxsize=2 * config.batch_size)
         self._closed = threading.Event()
+        self._failure: BaseException | None = None
+        self._pool = DecoderPool()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(config.workers)]
         for thread in self._threads:
             thread.start()
@@ -173,12 +181,15 @@ class _ClipStream:
             if num_clips == self._config.batch_size:
                 yield chunk
                 chunk, num_clips = [], 0
+        if self._failure is not None:
+            raise self._failure
         if chunk:
             yield chunk
 
     def close(self) -> None:
-        """Stop the threads, also in the middle of a video."""
+        """End the processes and the threads, also in the middle of a video."""
         self._closed.set()
+        self._pool.close()
         while any(thread.is_alive() for thread in self._threads):
             try:
                 self._queue.get(timeout=0.05)
@@ -186,21 +197,25 @@ class _ClipStream:
                 continue
 
     def _work(self) -> None:
-        while not self._closed.is_set():
-            with self._videos_lock:
-                number, video = next(self._videos, (None, None))
-            if number is None:
-                break
-            self._read(number, Path(video))
-        self._queue.put(None)
+        try:
+            while not self._closed.is_set():
+                with self._videos_lock:
+                    number, video = next(self._videos, (None, None))
+                if number is None:
+                    break
+                self._read(number, Path(video))
+        except BaseException as error:  # of the caller's iterator; raised again where its results are taken
+            self._failure = error
+        finally:
+            self._queue.put(None)
 
     def _read(self, number: int, video: Path) -> None:
         error = None
         window = self._config.window_seconds or None
         stride = self._config.stride_seconds if window else None
         try:
-            for clip in read_clips(
-                video, num_frames=self._num_frames, short_side=decoded_short_side(self._size),
+            for clip in self._pool.stream(
+                read_clips, video, num_frames=self._num_frames, short_side=decoded_short_side(self._size),
                 window_seconds=window, stride_seconds=stride,
             ):  # fmt: skip
                 if self._closed.is_set():

@@ -7,6 +7,8 @@ by the same evaluator.
 from __future__ import annotations
 
 import json
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,8 @@ from c3dhash.records import Sample
 if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score codes
     from c3dhash.clips import ClipReader
     from c3dhash.model import Run
+
+logger = logging.getLogger(__name__)
 
 NUM_EXAMPLES, NUM_EXAMPLE_HITS = 9, 6
 
@@ -118,6 +122,7 @@ def evaluate_run(
         encoded = encode_samples(encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers)
         parts[split] = samples, encoded
     queries, encoded_queries = parts["query"]
+    warn_of_leak(run, dataset, queries)
     query_labels = dataset.labels(queries)
     numbers: dict[str, Any] = {}
     is_known = np.array([bool(sample.labels) for sample in queries]) | dataset.is_multi_label
@@ -134,6 +139,20 @@ def evaluate_run(
     numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
     return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
+
+
+def warn_of_leak(run: Run, dataset: Dataset, queries: list[Sample]) -> None:
+    """Log a warning where queries are among the videos that a run was trained or validated on."""
+    if run.config.get("data") != str(dataset.directory.resolve()) or not (run.path / "videos.txt").is_file():
+        return
+    names = set((run.path / "videos.txt").read_text(encoding="utf-8").split("\n"))
+    num_seen = sum(os.path.relpath(sample.video, dataset.directory) in names for sample in queries)
+    if num_seen:
+        logger.warning(
+            "%d of %d queries are among the videos that '%s' was trained on: the data set was divided anew since. "
+            "Fix its split (c3dhash data split) and train again; these figures are too good.",
+            num_seen, len(queries), run.path,
+        )  # fmt: skip
 
 
 def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -168,13 +187,14 @@ def describe(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 def write_report(report: Report, directory: Path) -> Path:
     """Write report.json, codes.npz, precision_recall.png and report.html; return the path of the page."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_text(directory / "report.json", json.dumps(report.numbers, indent=2) + "\n")
-    curve = None
+    content, curve = dict(report.numbers), None
     if report.counts is not None:
         save_codes(report.codes, directory / "codes.npz")
         precision, recall = precision_recall_curve(report.counts)
+        content["precision_recall"] = {"precision": precision.tolist(), "recall": recall.tolist()}
         plot_precision_recall(recall, precision, directory / "precision_recall.png")
         curve = picture(directory / "precision_recall.png")
+    write_text(directory / "report.json", json.dumps(content, indent=2) + "\n")
     protocol = "Recognition of the query videos."
     if report.codes is not None:
         protocol = (
@@ -223,7 +243,7 @@ def _examples(report: Report) -> list[dict[str, Any]]:
                 "label": _label(report.dataset, gallery[item]),
                 "distance": int(distances[item]),
                 "relevant": bool(set(gallery[item].labels) & set(queries[query].labels)),
-                "strip": film_strip(gallery[item].video, gallery[item].segment),
+                "strip": film_strip(gallery[item]),
             }
             for item in nearest
         ]
@@ -231,7 +251,7 @@ def _examples(report: Report) -> list[dict[str, Any]]:
             "video": queries[query].video.name,
             "label": _label(report.dataset, queries[query]),
             "ap": float(values[query]),
-            "strip": film_strip(queries[query].video, queries[query].segment),
+            "strip": film_strip(queries[query]),
             "hits": hits,
         }
         examples.append(example)

@@ -44,9 +44,7 @@ class Gallery:
         if not self.path.exists():
             raise GalleryError(f"gallery '{path}' does not exist: run `c3dhash index DIR` first.")
         if not self.path.is_dir():
-            raise GalleryError(
-                f"gallery '{path}' is a file; a gallery is a folder, made by `c3dhash index DIR`."
-            )
+            raise GalleryError(f"gallery '{path}' is a file; a gallery is a folder, made by `c3dhash index DIR`.")
         self._catalog = Catalog(self.path / CATALOG_NAME, timeout_seconds=timeout_seconds)
         meta = self._catalog.meta
         self.hash_length = self._catalog.hash_length
@@ -129,6 +127,11 @@ class Gallery:
         """Return the number of clips."""
         with self._lock:
             return self._catalog.num_clips()
+
+    @property
+    def num_videos(self) -> int:
+        with self._lock:
+            return self._catalog.num_videos()
 
     def __repr__(self) -> str:
         return f"Gallery('{self.path}', hash_length={self.hash_length}, model {self.model_fingerprint[:8]})"
@@ -273,7 +276,5 @@ def _make(
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise GalleryError(
-            f"gallery '{path}' cannot be made: {error.strerror}; choose another folder."
-        ) from error
+        raise GalleryError(f"gallery '{path}' cannot be made: {error.strerror}; choose another folder.") from error
     return schema.create(Path(path) / CATALOG_NAME, meta=meta, timeout_seconds=DEFAULT_TIMEOUT_SECONDS)

@@ -93,9 +93,7 @@ class HammingIndex:
         """
         check_codes(codes, hash_length=self.hash_length)
         if ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
-            raise CodesError(
-                f"{len(codes)} codes need int64 [{len(codes)}] ids, got {ids.dtype} {list(ids.shape)}."
-            )
+            raise CodesError(f"{len(codes)} codes need int64 [{len(codes)}] ids, got {ids.dtype} {list(ids.shape)}.")
         if not len(ids):
             return
         last = int(self.ids[-1]) if len(self) else NO_ID
@@ -236,9 +234,7 @@ def _nearest(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int) -> t
 
     def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
         num_found = min(k, part.stop - part.start)
-        distances, positions = faiss.knn_hamming(
-            query_codes[block], gallery_codes[part], num_found, variant=variant
-        )
+        distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
         return distances, positions + part.start
 
     found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)

@@ -146,14 +146,14 @@ def load_run(path: Path | str) -> Run:
     """
     path = Path(path)
     try:
-        config = json.loads((path / CONFIG_FILE).read_text())
-        labels = tuple((path / LABELS_FILE).read_text().splitlines())
+        config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+        labels = tuple((path / LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
         weights = load_file(path / WEIGHTS_FILE)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"'{path}' is no run directory that can be loaded: {error}. Train one: c3dhash train"
         ) from error
-    if not labels and config.get("has_class_head"):
+    if labels in ((), ("",)) and config.get("has_class_head"):
         raise CheckpointError(f"run '{path}' is damaged: its {LABELS_FILE} is empty.")
     try:
         settings = ModelConfig(**{item.name: config[item.name] for item in dataclasses.fields(ModelConfig)})
@@ -201,6 +201,6 @@ def find_run(path: Path | str | None = None, *, runs_dir: Path = Path("runs")) -
 
 def _is_finished(run: Path) -> bool:
     try:
-        return bool(json.loads((run / CONFIG_FILE).read_text()).get("finished"))
+        return bool(json.loads((run / CONFIG_FILE).read_text(encoding="utf-8")).get("finished"))
     except (OSError, json.JSONDecodeError):
         return False

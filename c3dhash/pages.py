@@ -13,18 +13,18 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
-from c3dhash.records import Hit, Segment
-from c3dhash.video import read_clip
+from c3dhash.frame_folder import read_sample
+from c3dhash.records import Hit, Sample, Segment
 
 logger = logging.getLogger(__name__)
 
 STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
 
 
-def film_strip(video: Path | str, segment: Segment | None = None) -> str | None:
-    """Return a few frames of a video side by side as a data URI, or None where it can no longer be read."""
+def film_strip(sample: Sample) -> str | None:
+    """Return a few frames of a sample side by side as a data URI, or None where it can no longer be read."""
     try:
-        clip = read_clip(video, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX, segment=segment)
+        clip = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None
@@ -41,9 +41,16 @@ def picture(path: Path) -> str:
 
 def write_query_page(path: Path, *, query: Path, hits: Sequence[Hit], gallery_name: str) -> None:
     """Write the hits of a query, with film strips, into one HTML file."""
-    rows = [(hit, film_strip(hit.video, Segment(hit.start_seconds, hit.end_seconds))) for hit in hits]
+    rows = [
+        (hit, film_strip(Sample(Path(hit.video), (), "gallery", segment=Segment(hit.start_seconds, hit.end_seconds))))
+        for hit in hits
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     page = _environment().get_template("query.html")
-    write_text(path, page.render(query=str(query), strip=film_strip(query), rows=rows, gallery=gallery_name))
+    write_text(
+        path,
+        page.render(query=str(query), strip=film_strip(Sample(query, (), "query")), rows=rows, gallery=gallery_name),
+    )
 
 
 def write_report_page(path: Path, **content: object) -> None:

@@ -30,8 +30,13 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device ({name!r}) is not there: this PyTorch sees no CUDA; use --device cpu.")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device ({name!r}) is not there: this PyTorch sees {torch.cuda.device_count()} CUDA devices; "
+            "use --device cpu."
+        )
     return device
 
 

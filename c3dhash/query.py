@@ -35,13 +35,16 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
 def query_video(
     run: Run, gallery: Gallery, video: Path | str, *, top: int = 10, config: EncodeConfig | None = None
 ) -> list[Hit]:
-    """Find the videos of a gallery that are most similar to a video.
+    """Find the videos of a gallery that are most similar to a video, cut into windows as the gallery's are.
 
     Raises:
         VideoError: the video cannot be decoded.
         ModelMismatchError: the gallery holds the codes of another model.
     """
+    from c3dhash.indexing import with_windows
+
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+    config = with_windows(config or EncodeConfig(), gallery)
     return query_codes(gallery, encode_video(run, video, config=config).codes, top=top)
 
 
@@ -64,6 +67,7 @@ def query_codes(gallery: Gallery, codes: np.ndarray, *, top: int = 10) -> list[H
     num_clips = len(gallery)
     if not num_clips:
         raise GalleryError(f"gallery '{gallery.path}' is empty: run `c3dhash index DIR` first.")
+    top = min(top, gallery.num_videos)
     k = min(num_clips, 8 * top)
     while True:
         nearest = _nearest_clips(gallery, codes, k=k)

@@ -82,9 +82,7 @@ def connect(path: Path, *, timeout_seconds: float) -> tuple[sqlite3.Connection, 
         GalleryError: the file is missing, no catalog, of a newer schema, damaged or locked.
     """
     if not path.is_file():
-        raise GalleryError(
-            f"'{path.parent}' is no gallery, it has no {path.name}: run `c3dhash index DIR` first."
-        )
+        raise GalleryError(f"'{path.parent}' is no gallery, it has no {path.name}: run `c3dhash index DIR` first.")
     is_writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     with gallery_errors(path, timeout_seconds=timeout_seconds), contextlib.ExitStack() as on_error:
         if is_writable:
@@ -155,9 +153,7 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _connect(path: Path, *, timeout_seconds: float, options: str) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?{options}"
-    return sqlite3.connect(
-        uri, uri=True, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
-    )
+    return sqlite3.connect(uri, uri=True, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
 
 
 def _connect_read_only(path: Path, *, timeout_seconds: float) -> sqlite3.Connection:
@@ -175,9 +171,7 @@ def _connect_read_only(path: Path, *, timeout_seconds: float) -> sqlite3.Connect
         connection.close()
     log_path = path.with_name(path.name + "-wal")
     if log_path.exists() and log_path.stat().st_size:
-        raise GalleryError(
-            f"'{log_path}' holds unfinished work: open the gallery once where it can be written."
-        )
+        raise GalleryError(f"'{log_path}' holds unfinished work: open the gallery once where it can be written.")
     return _connect(path, timeout_seconds=timeout_seconds, options="mode=ro&immutable=1")
 
 

@@ -17,7 +17,9 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,7 @@ DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}
 FINE_TUNING_DIVISOR = 5
 STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
 LAST_FILE = "last.pt"
+VIDEOS_FILE = "videos.txt"
 
 
 def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
@@ -120,7 +123,7 @@ class _Session:
         self.model, self.device, self.precision = model, self.encoder.device, self.encoder.precision
         self.optimizer = make_optimizer(model, config)
         self.epoch = 0
-        self.best_value = -1.0
+        self.best_value: list[float] = []
         self.history: list[dict[str, Any]] = []
         self.writer: SummaryWriter | None = None
 
@@ -129,15 +132,18 @@ class _Session:
         for split, for_training in (("train", True), ("val", False)):
             samples = self.dataset.split(split)
             if not samples:
-                raise TrainingError(f"'{self.dataset.directory}' has no {split} videos ({self.dataset.describe()}).")
+                raise TrainingError(
+                    f"'{self.dataset.directory}' has no {split} videos ({self.dataset.describe()}); add some, "
+                    "or divide it anew: c3dhash data split"
+                )
             is_unlabelled = not self.dataset.is_multi_label and any(not sample.labels for sample in samples)
             if is_unlabelled:
                 raise TrainingError(f"'{self.dataset.directory}' has {split} videos without a label.")
-            if self.reader.cache.max_bytes:
-                samples = self.reader.readable(
+            kept.append(
+                self.reader.readable(
                     samples, for_training=for_training, workers=config.workers, description=f"Decoding {split} videos"
                 )
-            kept.append(samples)
+            )
         return kept[0], kept[1]
 
     def describe(self) -> None:
@@ -151,7 +157,7 @@ class _Session:
         if not self.epoch:
             self._save_model()
             self._save_last()
-        self.writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.epoch)
+        self.writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.epoch + 1)
 
     def train_epoch(self) -> None:
         """Go through the training videos once, and append the means of the losses to the history."""
@@ -231,10 +237,11 @@ class _Session:
     def finish_epoch(self) -> None:
         """Validate, keep the best weights, and write everything that the next epoch needs."""
         val = validate(self.encoder, self.val_samples, self.val_labels, reader=self.reader, config=self.config)
-        value = val["val_mAP"] if self.config.has_hash_head else val["val_accuracy"]
+        # mAP first, then accuracy; of equal epochs the later one, which has seen more.
+        value = [val[name] for name in ("val_mAP", "val_accuracy") if name in val]
         self.history[-1].update(val)
         self.epoch += 1
-        is_best = value > self.best_value
+        is_best = value >= self.best_value
         if is_best:
             self.best_value = value
             self._save_model()
@@ -251,6 +258,7 @@ class _Session:
             if name != "epoch":
                 self.writer.add_scalar(name.replace("val_", "val/", 1), value, row["epoch"])
         write_text(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        self.writer.flush()
         plot_curves(self.history, self.run_dir / "curves.png")
 
     def finish(self) -> None:
@@ -268,12 +276,13 @@ class _Session:
             "format": self.dataset.format,
             "allow_missing": bool(self.dataset.missing),
             "best_epoch": self.epoch,
-            "best_value": self.best_value,
+            "best_value": self.best_value[0] if self.best_value else None,
             "fingerprint": fingerprint(self.model),
             "finished": False,
             "versions": versions(),
         }
         save_run(self.run_dir, self.model, config=config, labels=self.dataset.classes)
+        write_text(self.run_dir / VIDEOS_FILE, "".join(f"{name}\n" for name in self._video_names()))
 
     def _save_last(self) -> None:
         state = {
@@ -289,21 +298,27 @@ class _Session:
 
     def restore(self) -> None:
         """Take up the state after the last whole epoch."""
+        path = self.run_dir / LAST_FILE
+        if not path.is_file():
+            raise TrainingError(f"'{self.run_dir}' has no {LAST_FILE} to resume from; train anew.")
         try:
-            state = torch.load(self.run_dir / LAST_FILE, weights_only=True, map_location=self.device)
-        except (OSError, RuntimeError) as error:
-            raise TrainingError(f"'{self.run_dir}' has no {LAST_FILE} to resume from ({error}); train anew.") from error
-        if state["videos"] != self._video_names():
+            state = torch.load(path, weights_only=True, map_location=self.device)
+            videos = state["videos"]
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error
+        if videos != self._video_names():
             raise TrainingError(
-                f"'{self.dataset.directory}' no longer holds the {len(state['videos'])} training videos that "
+                f"'{self.dataset.directory}' no longer holds the {len(videos)} training and val videos that "
                 f"'{self.run_dir}' began with; restore them or train anew."
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.best_value, self.history = state["epoch"], state["best_value"], state["history"]
 
     def _video_names(self) -> list[str]:
-        return [os.path.relpath(sample.video, self.dataset.directory) for sample in self.train_samples]
+        samples = [*self.train_samples, *self.val_samples]
+        return [os.path.relpath(sample.video, self.dataset.directory) for sample in samples]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -320,12 +335,13 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:
     """Return the learning rate at a moment of training, in epochs from the start (with a fraction)."""
-    if epoch < config.warmup_epochs:
-        return config.learning_rate * (0.01 + 0.99 * epoch / config.warmup_epochs)
+    warmup = min(config.warmup_epochs, config.epochs / 2)
+    if epoch < warmup:
+        return config.learning_rate * (0.01 + 0.99 * epoch / warmup)
     if config.schedule == "step":
         return config.learning_rate * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN)
-    span = max(config.epochs - config.warmup_epochs, 1e-9)
-    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * min(1.0, (epoch - config.warmup_epochs) / span))))
+    share = (epoch - warmup) / (config.epochs - warmup)
+    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * share)))
 
 
 def validate(
@@ -334,7 +350,7 @@ def validate(
     """Measure on the val split: each video queries all others; accuracy; health of the codes.
 
     Returns:
-        val_mAP (0 where no video has another of its class), val_accuracy (macro mAP where multi-label), and what
+        val_mAP (absent where no video has another of its class), val_accuracy (macro mAP where multi-label), and what
         code_health and embedding_health say.
     """
     batch_size = config.classes_per_batch * config.clips_per_class
@@ -343,7 +359,13 @@ def validate(
     if encoded.embeddings is not None:
         codes = pack_codes(encoded.embeddings)
         counts = rank_counts(codes, codes, labels, labels, hash_length=config.hash_length).without_self()
-        result["val_mAP"] = mean_defined(average_precision(counts)) or 0.0
+        mean_ap = mean_defined(average_precision(counts))
+        if mean_ap is None:
+            logger.warning(
+                "no val video has another of its class: val mAP is not defined and does not choose the epoch."
+            )
+        else:
+            result["val_mAP"] = mean_ap
         health = {**code_health(codes, hash_length=config.hash_length), **embedding_health(encoded.embeddings)}
         result.update({f"val_{name}": value for name, value in health.items() if value is not None})
         warn_on_collapse(health, hash_length=config.hash_length, num_codes=len(codes))
@@ -372,8 +394,10 @@ def hash_seed(*parts: int) -> int:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on, with the git commit where there is one."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit, root = "", Path(__file__).parents[1]
+    if (root / ".git").exists():  # an installed package may lie in somebody else's repository
+        with suppress(OSError):  # no git
+            command = ["git", "rev-parse", "HEAD"]
+            commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
     return {"c3dhash": c3dhash.__version__, "torch": torch.__version__, "python": platform.python_version(),
             **({"git_commit": commit} if commit else {})}  # fmt: skip

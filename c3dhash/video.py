@@ -21,7 +21,7 @@ import logging
 import math
 import os
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +41,13 @@ VIDEO_SUFFIXES = frozenset((
 EPSILON_SECONDS = 1e-6  # float noise when times are compared
 
 
-def find_videos(directory: Path | str) -> list[Path]:
+def find_videos(directory: Path | str, *, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
     """List the video files (by suffix) in a folder and its subfolders, sorted; hidden ones are skipped.
 
     Links to folders are followed, each folder once.
+
+    Args:
+        on_error: called with what makes a subfolder unreadable; None logs it.
     Raises:
         UsageError: no such folder.
     """
@@ -52,7 +55,7 @@ def find_videos(directory: Path | str) -> list[Path]:
     if not directory.is_dir():
         raise UsageError(f"directory '{directory}' is not a folder; name a folder of videos.")
     found, seen = [], set()
-    for folder, subfolders, names in os.walk(directory, followlinks=True):
+    for folder, subfolders, names in os.walk(directory, followlinks=True, onerror=on_error or _warn):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -65,6 +68,10 @@ def find_videos(directory: Path | str) -> list[Path]:
             if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
         ]
     return sorted(found)
+
+
+def _warn(error: OSError) -> None:
+    logger.warning("folder '%s' is left out: %s.", error.filename, error.strerror)
 
 
 def content_hash(path: Path | str) -> str:
@@ -137,6 +144,7 @@ def read_clips(
     window_seconds: float | None = None,
     stride_seconds: float | None = None,
     short_side: int | None = None,
+    on_frame: Callable[[], object] | None = None,
 ) -> Iterator[Clip]:
     """Read a video as clips, one for each window; as one clip where it is no longer than a window.
 
@@ -152,6 +160,7 @@ def read_clips(
         window_seconds: None for the whole video.
         stride_seconds: from the start of a window to that of the next; `window_seconds` where None.
         short_side: px, as in `read_clip`.
+        on_frame: called with each frame that is decoded, so that a long silence shows a decoder that hangs.
     Raises:
         UsageError: an argument is out of range.
         VideoError: not a video, cut short, or its timestamps make no sense. The last two may show only at the
@@ -160,7 +169,7 @@ def read_clips(
     if stride_seconds is not None and window_seconds is None:
         raise UsageError(f"stride_seconds ({stride_seconds}) needs window_seconds; set both or none.")
     stride_seconds = window_seconds if stride_seconds is None else stride_seconds
-    return _read(Path(path), _Plan(num_frames, short_side, window_seconds, stride_seconds))
+    return _read(Path(path), _Plan(num_frames, short_side, window_seconds, stride_seconds), on_frame)
 
 
 @dataclass(frozen=True)
@@ -205,18 +214,16 @@ class _Plan:
 
     def shown(self, segment: Segment, times: list[float]) -> list[int]:
         """Return the index of the frame on display at each target, the last with time <= target."""
-        return [
-            bisect_right(times, target + EPSILON_SECONDS) - 1 for target in self.targets(segment).tolist()
-        ]
+        return [bisect_right(times, target + EPSILON_SECONDS) - 1 for target in self.targets(segment).tolist()]
 
 
-def _read(path: Path, plan: _Plan) -> Generator[Clip, None, None]:
+def _read(path: Path, plan: _Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
     """Yield the clips of a plan in the order of their starts. Note [Trust, then verify]."""
     times: list[float] = []
-    with Decoder(path, short_side=plan.short_side) as decoder:
+    with Decoder(path, short_side=plan.short_side, on_frame=on_frame) as decoder:
         missing = yield from _first_pass(decoder, plan, times)
     if missing:
-        with Decoder(path, short_side=plan.short_side) as decoder:
+        with Decoder(path, short_side=plan.short_side, on_frame=on_frame) as decoder:
             yield from _second_pass(decoder, plan, times, missing)
 
 
@@ -274,9 +281,7 @@ def _final_segments(decoder: Decoder, plan: _Plan, times: list[float]) -> list[S
     return segments
 
 
-def _second_pass(
-    decoder: Decoder, plan: _Plan, times: list[float], segments: list[Segment]
-) -> Iterator[Clip]:
+def _second_pass(decoder: Decoder, plan: _Plan, times: list[float], segments: list[Segment]) -> Iterator[Clip]:
     """Yield the clips of `segments` of a video whose times are known."""
     needed = [plan.shown(segment, times) for segment in segments]
     wanted = {index for indices in needed for index in indices}

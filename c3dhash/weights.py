@@ -1,6 +1,6 @@
 """Load published weights into a backbone: recognise a checkpoint by its keys, bring its preprocessing.
 
-    file -> tensors (checkpoints.py) -> layout (backbones/layouts.py) -> own names -> backbone + LoadReport
+file -> tensors (checkpoints.py) -> layout (backbones/layouts.py) -> own names -> backbone + LoadReport
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from c3dhash.cache import FrameCache, clear_cache
+from c3dhash.errors import UsageError
 
 FRAMES = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
 FILE_BYTES = FRAMES.nbytes + 128  # what numpy writes
@@ -30,11 +31,12 @@ def test_other_keys_are_other_frames(tmp_path):
     assert np.array_equal(cache.frames("b", lambda: FRAMES + 1), FRAMES + 1)
 
 
-def test_a_damaged_file_is_made_again(tmp_path):
+@pytest.mark.parametrize("size", [0, 5, 100, 150])
+def test_a_damaged_file_is_made_again(tmp_path, size):
     cache = FrameCache(tmp_path, max_bytes=10_000)
     cache.frames("a", lambda: FRAMES)
     (file,) = tmp_path.glob("*.npy")
-    file.write_bytes(file.read_bytes()[:100])
+    file.write_bytes(file.read_bytes()[:size])
     assert np.array_equal(cache.frames("a", lambda: FRAMES), FRAMES)
     assert np.array_equal(cache.frames("a", fail), FRAMES)
 
@@ -74,6 +76,21 @@ def test_leftovers_of_a_killed_process_go(tmp_path):
     own.write_bytes(b"being written")
     FrameCache(tmp_path, max_bytes=10_000)
     assert [path.name for path in tmp_path.iterdir()] == [own.name]
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file.*--cache-gib 0"):
+        FrameCache(tmp_path / "file" / "cache", max_bytes=1000)
+    cache = FrameCache(tmp_path / "cache", max_bytes=10_000)
+
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("c3dhash.cache.np.save", no_room)
+    assert np.array_equal(cache.frames("a", lambda: FRAMES), FRAMES)
+    assert "No space left" in caplog.text
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_clear(tmp_path):

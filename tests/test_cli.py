@@ -133,6 +133,11 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
         (["evaluate", "--codes", "a.npz", "--model", "b"], 2, "leave out --model"),
         (["evaluate"], 1, "no finished run"),
         (["data", "synth", "x", "--classes", "1"], 2, r"num_classes \(1\)"),
+        (["data", "synth", "x", "--seed", "-1"], 2, r"seed \(-1\)"),
+        (["train", "--size", "4"], 2, r"size \(4\) must be between 8 and 1024\.$"),
+        (["index", "x", "--window-seconds", "inf"], 2, r"window_seconds \(inf\)"),
+        (["index", "x", "--window-seconds", "0", "--stride-seconds", "1"], 2, r"stride_seconds \(1\.0\)"),
+        (["evaluate", "--codes", "a.npz", "--batch-size", "3"], 2, "leave out --batch-size"),
         (["data", "check", "gone"], 1, "folder 'gone' does not exist"),
         (["data", "split", "x", "--shares", "1,2"], 2, r"--shares \(1,2\)"),
         (["data", "frames", "gone", "x"], 2, "gone"),
@@ -219,7 +224,7 @@ def test_models(run, tmp_path):
     assert [weights["is_found"] for weights in facts["c3d"]["weights"]] == [True]
     assert not any(weights["is_found"] for weights in facts["resnet3d18"]["weights"])
     code, out, _ = run("models")
-    assert (code, "33.1 M" in out, "sports1m" in out) == (0, True, True)
+    assert (code, "33.2 M" in out, "sports1m" in out) == (0, True, True)
 
 
 def test_an_existing_run_is_not_overwritten(run, untrained_run, motion_dir):

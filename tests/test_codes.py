@@ -39,6 +39,9 @@ def test_a_file_of_another_method_needs_no_version(tmp_path):
 def test_wrong_files(tmp_path):
     with pytest.raises(CodesError, match=r"gone\.npz' does not exist"):
         load_codes(tmp_path / "gone.npz")
+    (tmp_path / "empty.npz").touch()
+    with pytest.raises(CodesError, match=r"empty\.npz' is no codes file"):
+        load_codes(tmp_path / "empty.npz")
     (tmp_path / "text.npz").write_text("no arrays")
     with pytest.raises(CodesError, match=r"text\.npz' is no codes file"):
         load_codes(tmp_path / "text.npz")

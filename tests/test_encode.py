@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 
 import numpy as np
@@ -69,6 +71,22 @@ def test_stopping_early_stops_the_threads(untrained_run, motion_dir):
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+def test_an_error_of_the_callers_iterator_is_raised(untrained_run, motion_dir):
+    def videos():
+        yield next((motion_dir / "train").glob("*/*.mp4"))
+        raise BrokenPipeError("gone")
+
+    with pytest.raises(BrokenPipeError, match="gone"):
+        list(encode_videos(untrained_run, videos(), config=FP32))
+
+
+def test_a_name_that_is_not_utf8(untrained_run, motion_dir, tmp_path):
+    video = tmp_path / os.fsdecode(b"\xff.mp4")
+    shutil.copy(next((motion_dir / "train").glob("*/*.mp4")), video)
+    (result,) = encode_videos(untrained_run, [video], config=FP32)
+    assert "not valid UTF-8" in str(result.error)
 
 
 def test_no_videos(untrained_run):

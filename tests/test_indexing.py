@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from c3dhash.config import EncodeConfig
+from c3dhash.encode import encode_videos
 from c3dhash.errors import ModelMismatchError, UsageError
 from c3dhash.gallery import Gallery
 from c3dhash.indexing import folder_label, index_videos, open_gallery
@@ -64,6 +65,63 @@ def test_a_video_that_breaks_keeps_its_earlier_codes(untrained_run, gallery, vid
     report = index_videos(untrained_run, gallery, [videos], config=FP32)
     assert [failure["video"] for failure in report.failed] == [str(broken)]
     assert broken.name in names(gallery)
+
+
+def test_a_video_that_changes_meanwhile_is_reported_and_taken_next_time(untrained_run, gallery, videos, monkeypatch):
+    files = sorted(videos.glob("*/*.mp4"))
+
+    def slow(run, paths, *, config):
+        for result in encode_videos(run, paths, config=config):
+            if result.video == files[0]:
+                shutil.copy(files[3], files[0])
+            if result.video == files[1]:
+                files[1].unlink()
+            yield result
+
+    monkeypatch.setattr("c3dhash.indexing.encode_videos", slow)
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    monkeypatch.undo()
+    assert report.added == 4
+    assert {failure["video"] for failure in report.failed} == {str(files[0]), str(files[1])}
+    assert index_videos(untrained_run, gallery, [videos], config=FP32).added == 1
+
+
+def test_a_folder_has_one_name(untrained_run, gallery, videos, monkeypatch):
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    monkeypatch.chdir(videos / "move_up")
+    report = index_videos(untrained_run, gallery, [Path("../../db")], config=FP32)
+    assert (report.added, report.unchanged) == (0, 6)
+
+
+def test_videos_of_a_folder_that_cannot_be_read_stay(untrained_run, gallery, videos, monkeypatch):
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    hidden = videos / "move_up"
+    hidden.rename(videos.parent / "away")
+    real_walk = os.walk
+
+    def walk(top, onerror=None, **options):
+        onerror(PermissionError(13, "Permission denied", str(hidden)))
+        return real_walk(top, onerror=onerror, **options)
+
+    monkeypatch.setattr("c3dhash.video.os.walk", walk)
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert (report.removed, report.unchanged) == (0, 4)
+    assert report.failed == [{"video": str(hidden), "reason": "cannot be read: Permission denied."}]
+
+
+def test_a_gallery_has_one_kind_of_windows(untrained_run, tmp_path, videos):
+    short = EncodeConfig(precision="fp32", device="cpu", window_seconds=0.4)
+    with open_gallery(tmp_path / "short", untrained_run, config=short) as gallery:
+        report = index_videos(untrained_run, gallery, [videos])  # takes the gallery's
+        assert report.clips > 6
+        with pytest.raises(UsageError, match=r"windows of 0\.4 s .* got 10\.0 s"):
+            index_videos(untrained_run, gallery, [videos], config=FP32)
+
+
+def test_another_model_is_told_the_way_out(untrained_run, tmp_path):
+    Gallery.create(tmp_path / "other", hash_length=16, model_fingerprint="f" * 32).close()
+    with pytest.raises(ModelMismatchError, match="--gallery NAME"):
+        open_gallery(tmp_path / "other", untrained_run)
 
 
 def test_folders_beside_are_left_alone(untrained_run, gallery, videos, motion_dir):

@@ -23,7 +23,7 @@ LAYERS = [
     {"catalog", "index", "schema", "checkpoints"},
     {"backbones", "losses", "transforms", "frame_folder"},
     {"video"},
-    {"decoder", "cache", "loader", "precision"},
+    {"decoder", "cache", "loader", "isolation", "precision"},
     {"containers"},
     {"metrics", "codes"},
     {"counts", "ties", "accuracy"},

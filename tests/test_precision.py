@@ -50,8 +50,9 @@ def test_networks_are_guarded():
 
 def test_pick_device():
     assert pick_device("cpu") == CPU
-    with pytest.raises(UsageError, match="'tpu9'"):
-        pick_device("tpu9")
+    for name in ("tpu9", "meta"):
+        with pytest.raises(UsageError, match=f"'{name}'"):
+            pick_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match=r"'cuda:1'.*--device cpu"):
             pick_device("cuda:1")

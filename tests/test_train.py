@@ -37,7 +37,8 @@ def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
     run_dir = train_run(motion, replace(TINY, task=task), run_dir=tmp_path / "run", cache=cache)
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
-        "config.json", "model.safetensors", "labels.txt", "metrics.jsonl", "curves.png", "tensorboard", "last.pt",
+        "config.json", "model.safetensors", "labels.txt", "videos.txt", "metrics.jsonl", "curves.png", "tensorboard",
+        "last.pt",
     }  # fmt: skip
     assert list((run_dir / "tensorboard").iterdir())
     assert cv2.imread(str(run_dir / "curves.png")).shape[0] > 100
@@ -98,7 +99,7 @@ def test_resume_needs_a_state_and_the_same_videos(motion, tmp_path, cache):
         train_run(motion, TINY, run_dir=tmp_path / "nothing", cache=cache, resume=True)
     run_dir = train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache)
     fewer = Dataset(motion.directory, motion.format, motion.classes, motion.samples[1:-20] + motion.samples[-9:])
-    with pytest.raises(TrainingError, match="12 training videos"):
+    with pytest.raises(TrainingError, match="18 training and val videos"):
         train_run(fewer, replace(TINY, epochs=3), run_dir=run_dir, cache=cache, resume=True)
 
 
@@ -160,6 +161,40 @@ def test_a_loss_that_is_not_finite_stops(motion, tmp_path, cache, monkeypatch):
         train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache)
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut"])
+def test_a_damaged_state_is_refused(motion, tmp_path, cache, content):
+    run_dir = train_run(motion, replace(TINY, epochs=1), run_dir=tmp_path / "run", cache=cache)
+    (run_dir / "last.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"last\.pt' is damaged"):
+        train_run(motion, TINY, run_dir=run_dir, cache=cache, resume=True)
+
+
+def test_one_val_video_a_class_chooses_by_accuracy(motion, tmp_path, cache, monkeypatch, caplog):
+    val = {sample.labels: sample for sample in motion.split("val")}
+    samples = [sample for sample in motion.samples if sample.split != "val" or val[sample.labels] is sample]
+    dataset = Dataset(motion.directory, motion.format, motion.classes, tuple(samples))
+    assert len(dataset.split("val")) == 3
+    accuracies = iter([0.2, 0.9, 0.9, 0.1])
+    monkeypatch.setattr("c3dhash.train.top_k_accuracy", lambda *_, **__: next(accuracies))
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        run = load_run(train_run(dataset, replace(TINY, epochs=4), run_dir=tmp_path / "run", cache=cache))
+    assert run.config["best_epoch"] == 3, "of equal epochs the later one"
+    assert "val_mAP" not in numbers(run.path)[0]
+    assert "val mAP is not defined" in caplog.text
+
+
+def test_queries_that_were_trained_on_are_reported(motion, tmp_path, cache, caplog):
+    run = load_run(train_run(motion, replace(TINY, epochs=1), run_dir=tmp_path / "run", cache=cache))
+    reader = ClipReader(4, 16, cache)
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        evaluate_run(run, motion, reader=reader, encode=EncodeConfig(device="cpu"))
+        assert "are among the videos" not in caplog.text
+        leaking = [replace(sample, split="query") if sample.split == "val" else sample for sample in motion.samples]
+        dataset = Dataset(motion.directory, motion.format, motion.classes, tuple(leaking))
+        evaluate_run(run, dataset, reader=reader, encode=EncodeConfig(device="cpu"))
+    assert "6 of 12 queries are among the videos" in caplog.text
+
+
 def test_collapse_is_reported(caplog):
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         warn_on_collapse({"distinct_codes": 50, "dead_bits": 3}, hash_length=48, num_codes=60)
@@ -201,7 +236,8 @@ def test_biases_and_normalisation_are_not_decayed():
 @pytest.mark.parametrize(
     "field, value",
     [("hash_length", 0), ("margin", -1), ("epochs", 0), ("task", "both"), ("optimizer", "adam"), ("size", 4),
-     ("momentum", 1.5), ("precision", "fp16"), ("margin", float("nan"))],
+     ("momentum", 1.5), ("classes_per_batch", 1), ("clips_per_class", 1),
+     ("precision", "fp16"), ("margin", float("nan"))],
 )  # fmt: skip
 def test_values_that_are_not_allowed(field, value):
     with pytest.raises(UsageError, match=rf"{field} \('?{value}'?\)"):

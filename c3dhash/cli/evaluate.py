@@ -68,7 +68,7 @@ def evaluate(
     from c3dhash.evaluate import describe, evaluate_codes, write_report
 
     if codes_path is not None:
-        for name in ("model", "data", "split", "format", "allow_missing"):
+        for name in context.params.keys() - {"codes_path", "k", "radius", "as_json", "out"}:
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise UsageError(f"--codes holds codes and labels: leave out --{name.replace('_', '-')}.")
         from c3dhash.codes import load_codes
@@ -96,7 +96,7 @@ def _evaluate_run(
     run = load_run(find_run(model))
     dataset = open_dataset(
         data,
-        split=split or run.config.get("split", 1),
+        split=run.config.get("split", 1) if split is None else split,
         format=options["format"],
         allow_missing=options["allow_missing"],
     )

@@ -36,11 +36,13 @@ def index(
     """
     config = take(EncodeConfig, options)
 
-    from c3dhash.indexing import index_videos, open_gallery
+    from c3dhash.indexing import WINDOWS, index_videos, open_gallery, with_windows
     from c3dhash.model import find_run, load_run
 
     run = load_run(find_run(model))
-    with open_gallery(gallery_path, run) as gallery:
+    with open_gallery(gallery_path, run, config=config) as gallery:
+        if not any(context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in WINDOWS):
+            config = with_windows(config, gallery)
         report = index_videos(run, gallery, places, config=config)
         total = len(gallery)
     if as_json:
@@ -63,7 +65,7 @@ def index(
     help="Run directory; by default the one the gallery was indexed with, else the newest finished one under runs/.",
 )  # fmt: skip
 @config_options(QueryConfig)
-@config_options(EncodeConfig, without=("batch_size", "workers"))
+@config_options(EncodeConfig, only=("precision", "device"))
 @json_option
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), default=None, help="Also write a page with pictures."
@@ -80,7 +82,7 @@ def query(
         from c3dhash.model import find_run, load_run
         from c3dhash.query import query_video
 
-        run = load_run(find_run(model or _run_of(gallery)))
+        run = (load_run(model) if model else _run_of(gallery)) or load_run(find_run())
         hits = query_video(run, gallery, video, top=config.top, config=encode_config)
     if html_path is not None:
         from c3dhash.pages import write_query_page
@@ -104,7 +106,7 @@ def query(
         click.echo(f"Page: {html_path}")
 
 
-def _run_of(gallery: Any) -> Path | None:
+def _run_of(gallery: Any) -> Any:
     """Return the run that a gallery was made with, where it is still there and still the same."""
     from c3dhash.model import load_run
 
@@ -113,4 +115,4 @@ def _run_of(gallery: Any) -> Path | None:
         gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     except C3DHashError:
         return None
-    return run.path
+    return run

@@ -19,7 +19,7 @@ from c3dhash.errors import C3DHashError, UsageError
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(c3dhash.__version__, prog_name="c3dhash")
-@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")  # taken out by `main`
 def cli(debug: bool) -> None:
     """Video retrieval by learned binary codes, and action recognition.
 
@@ -41,6 +41,8 @@ for command in (demo, data, train, index, query, evaluate, models):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    is_debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
     _log_to_stderr()
     try:
         code = cli.main(arguments, prog_name="c3dhash", standalone_mode=False)
@@ -56,9 +58,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()  # the reader of our output has gone, as `| head` does
         sys.exit(1)
     except C3DHashError as error:
-        if "--debug" in arguments:
+        if is_debug:
             raise
         _fail(str(error), code=2 if isinstance(error, UsageError) else 1)
+    except Exception as error:
+        if is_debug:
+            raise
+        _fail(f"{type(error).__name__}: {error} (--debug shows where)", code=1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -50,7 +50,7 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
     config = take(TrainConfig, options)
 
     from c3dhash.cache import FrameCache
-    from c3dhash.train import train_run
+    from c3dhash.train import LAST_FILE, train_run
 
     dataset = open_dataset(data, split=config.split, format=options["format"], allow_missing=options["allow_missing"])
     run_dir = resume or out or _new_run_dir(config)
@@ -60,7 +60,9 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
     try:
         train_run(dataset, config, run_dir=run_dir, cache=cache, resume=resume is not None)
     except KeyboardInterrupt:
-        click.echo(f"\nc3dhash: interrupted. Go on with: c3dhash train --resume {run_dir}", err=True)
+        can_resume = (run_dir / LAST_FILE).exists()
+        way_on = f"Go on with: c3dhash train --resume {run_dir}" if can_resume else "Type the same command again."
+        click.echo(f"\nc3dhash: interrupted. {way_on}", err=True)
         context.exit(130)
     _print_summary(run_dir)
 
@@ -76,19 +78,21 @@ def _content_of(run_dir: Path, context: click.Context) -> dict[str, Any]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"--resume takes the settings of the run: leave out {flags}.")
     try:
-        return json.loads((run_dir / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+        return {**content, "finished": content["finished"], "data": content["data"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"'{run_dir}' is no run that can be resumed: {error}.") from error
 
 
 def _new_run_dir(config: TrainConfig) -> Path:
     bits = f"-{config.hash_length}bit" if config.has_hash_head else ""
-    return Path("runs") / f"{config.backbone}{bits}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{config.backbone}{bits}-{time.strftime('%Y%m%d-%H%M%S')}"
+    taken = sum(path.name.startswith(name) for path in Path("runs").glob(f"{name}*"))
+    return Path("runs") / (f"{name}-{taken + 1}" if taken else name)
 
 
 def _print_summary(run_dir: Path) -> None:
     content = json.loads((run_dir / "config.json").read_text())
     what = "mAP" if content["has_hash_head"] else "accuracy"
-    click.echo(
-        f"Best epoch {content['best_epoch']} of {content['epochs']}, val {what} {content['best_value']:.3f}: {run_dir}"
-    )
+    value = f"val {what} {content['best_value']:.3f}" if content["best_value"] is not None else "no val score"
+    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, {value}: {run_dir}")

@@ -167,6 +167,8 @@ def make_motion_set(
     """
     if not 2 <= num_classes <= len(MOTIONS):
         raise UsageError(f"num_classes ({num_classes}) must be between 2 and {len(MOTIONS)}.")
+    if seed < 0:
+        raise UsageError(f"seed ({seed}) must be 0 or more.")
     names = list(MOTIONS)[:num_classes]
     videos = [
         (split, name, number)

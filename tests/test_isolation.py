@@ -1,0 +1,204 @@
+"""Real crashes, hangs and hunger in real processes: see breakers.py."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import breakers
+import numpy as np
+import pytest
+from videos import frame_numbers, write_video
+
+from c3dhash.errors import UsageError, VideoError
+from c3dhash.isolation import DecoderPool
+from c3dhash.video import read_clips
+
+NOWHERE = Path("nowhere.mp4")
+
+
+@pytest.fixture
+def pool():
+    with DecoderPool(silence_seconds=20) as pool:
+        yield pool
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition) -> None:
+    """Wait for what must come soon; fail if it does not."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_clips_are_those_of_this_process(pool, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 60)
+    windows = {"num_frames": 5, "short_side": 40, "window_seconds": 1.0}
+    here = list(read_clips(path, **windows))
+    there = list(pool.stream(read_clips, path, **windows))
+    assert len(there) == len(here) == 3
+    for ours, theirs in zip(here, there, strict=True):
+        assert np.array_equal(ours.frames, theirs.frames)
+        assert np.array_equal(ours.pts_seconds, theirs.pts_seconds)
+        assert ours.segment == theirs.segment
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("segfault", r"the decoder crashed \(signal 11, SIGSEGV\)"),
+        ("abort", r"the decoder crashed \(signal 6, SIGABRT\)"),
+        ("killed", r"the decoder crashed \(signal 9, SIGKILL\)"),
+        ("exit", "the decoder left with status 7"),
+        ("hang", "gave no frame for 5 s"),
+        ("allocate", r"needs more than 1\.5 GiB"),
+        ("allocate-in-opencv", r"needs more than 1\.5 GiB"),
+        ("bug", "failed in the decoder: ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_breaks_its_decoder_is_lost_alone(tmp_path: Path, name: str, reason: str) -> None:
+    paths = [write_video(tmp_path / f"{number}.mp4", 20) for number in range(4)]
+    paths.insert(2, write_video(tmp_path / f"{name}.mp4", 20))
+
+    def read(path: Path) -> list[list[int]] | str:
+        try:
+            return [frame_numbers(clip.frames) for clip in pool.stream(breakers.read, path)]
+        except VideoError as error:
+            return str(error)
+
+    with DecoderPool(silence_seconds=5 if name == "hang" else 60, memory_bytes=3 << 29) as pool:
+        results = list(pool.map(read, paths, workers=2))
+    with pytest.raises(VideoError, match=rf"{name}\.mp4.*{reason}"):
+        raise VideoError(results.pop(2))
+    assert results == [[[1, 3, 6, 8], [11, 13, 16, 18]]] * 4
+
+
+def test_what_was_read_before_a_crash_is_handed_out(pool) -> None:
+    results = pool.stream(breakers.crash_after_one, NOWHERE)
+    assert next(results).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(VideoError, match="SIGSEGV"):
+        next(results)
+
+
+def test_a_crash_that_may_be_the_fault_of_the_file_before_gets_a_second_chance(pool) -> None:
+    assert list(pool.stream(breakers.fail_when_used, NOWHERE)) == [1, 2]
+    assert list(pool.stream(breakers.fail_when_used, NOWHERE)) == [1, 2]  # from a used process, and then a new one
+
+
+def test_a_process_is_used_again_and_replaced_when_it_is_gone(pool) -> None:
+    first = pool.call(breakers.process_id, NOWHERE)
+    assert pool.call(breakers.process_id, NOWHERE) == first
+    os.kill(first, signal.SIGKILL)
+    assert pool.call(breakers.process_id, NOWHERE) not in (first, os.getpid())
+
+
+def test_no_process_before_the_first_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with DecoderPool() as pool:
+        assert list(pool.map(str, [1, 2], workers=2)) == ["1", "2"]
+
+
+def test_frames_without_a_clip_are_a_sign_of_life() -> None:
+    with DecoderPool(silence_seconds=4) as pool:
+        assert pool.call(breakers.slow_but_alive, NOWHERE) == "done"
+
+
+def test_a_slow_consumer_is_no_silence(tmp_path: Path) -> None:
+    with DecoderPool(silence_seconds=4) as pool:
+        results = pool.stream(breakers.count_up, tmp_path / "reached")
+        next(results)
+        time.sleep(4.5)
+        assert [int(next(results)[0]) for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_a_process_does_not_run_ahead(pool, tmp_path: Path) -> None:
+    results = pool.stream(breakers.count_up, tmp_path / "reached")
+    for _ in range(10):
+        next(results)
+    time.sleep(0.3)
+    assert int((tmp_path / "reached").read_text()) <= 10
+
+
+def test_logs_and_errors_come_through(pool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), pytest.raises(UsageError, match=r"num_frames \(0\)"):
+        pool.call(breakers.complain, NOWHERE)
+    assert caplog.record_tuples == [("c3dhash.decoder", logging.WARNING, "video 'nowhere.mp4' is odd")]
+
+
+def test_processes_do_without_torch(pool, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 5)
+    assert len(list(pool.stream(read_clips, path, num_frames=4))) == 1
+    modules = pool.call(breakers.loaded_modules, NOWHERE)
+    assert "cv2" in modules
+    assert "torch" not in modules
+
+
+def test_stopping_early_ends_the_process(pool) -> None:
+    results = pool.stream(breakers.count_up, Path(os.devnull))
+    next(results)
+    (process,) = pool._running
+    results.close()
+    assert process._process.poll() is not None
+
+
+def test_closing_ends_what_threads_wait_for(tmp_path: Path) -> None:
+    pool = DecoderPool()
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(lambda: list(pool.stream(breakers.read, tmp_path / "hang.mp4")))
+        wait_until(lambda: pool._running)
+        (process,) = pool._running
+        pool.close()
+        with pytest.raises(VideoError, match="SIGKILL"):
+            future.result(timeout=20)
+    assert process._process.poll() is not None
+    with pytest.raises(VideoError, match="the decoder was stopped"):
+        pool.call(breakers.process_id, NOWHERE)
+
+
+SCRIPT = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    import breakers
+    from c3dhash.isolation import DecoderPool
+
+    def read(path):
+        return list(pool.stream(breakers.read, path))
+
+    try:
+        with DecoderPool() as pool:
+            print(pool.call(breakers.process_id, Path("x")), flush=True)
+            list(pool.map(read, [Path("hang.mp4")] * 8, workers=2))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_its_parent(number: signal.Signals) -> None:
+    """The script needs no __main__ guard: processes do not run it again."""
+    arguments = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(Path(__file__).parent)]
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as script:
+        child = int(script.stdout.readline())
+        time.sleep(0.3)
+        os.killpg(script.pid, number)  # as Ctrl-C does: to all in the foreground
+        _, errors = script.communicate(timeout=20)
+    assert script.returncode == (130 if number == signal.SIGINT else -number)
+    assert errors == ""
+    wait_until(lambda: not is_running(child))
