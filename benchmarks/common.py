@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 
-def machine() -> str:
-    """Describe the CPU, its cores, and the versions of what does the work."""
+def machine(*packages: str) -> str:
+    """Describe the CPU, its cores, and the versions of what does the work, of further `packages` too."""
     versions = [f"Python {platform.python_version()}"]
-    for package in ("numpy", "torch", "faiss-cpu"):
+    for package in ("numpy", "torch", "faiss-cpu", *packages):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:

@@ -32,6 +32,9 @@ NO_VIDEO_MAGIC = (
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
 TEXT_BYTES = frozenset(range(0x20, 0x100)) - {0x7F} | {0x09, 0x0A, 0x0D}
 TS_PACKET_BYTES = 188
+# Advanced Systems Format specification, 10.1 and 10.2: the GUIDs of the header and of the file properties.
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 PADDING_BYTES = 8  # some writers forget the pad byte or the chunk header in the length of the last chunk
 
 
@@ -39,7 +42,7 @@ def check_container(path: Path) -> str:
     """Refuse a file that is no video or does not hold all the bytes its container announces.
 
     Returns:
-        "avi", "mp4", "matroska", "gif", "ts" or "other" (not checked for completeness).
+        "avi", "mp4", "matroska", "asf" (WMV), "gif", "ts" or "other" (not checked for completeness).
     Raises:
         VideoError: missing, a folder, unreadable, empty, a picture, a sound, a text or cut short.
     """
@@ -66,7 +69,7 @@ def _check_bytes(path: Path, file: BinaryIO) -> str:
     if TEXT_BYTES.issuperset(head) and not head.startswith(b"YUV4MPEG2"):
         raise VideoError(f"video '{path}' is a text or a playlist, not a video: it begins {head[:20]!r}.")
     kind = _kind(head)
-    find_end = {"avi": _riff_end, "mp4": _mp4_end, "matroska": _matroska_end}.get(kind)
+    find_end = {"avi": _riff_end, "mp4": _mp4_end, "matroska": _matroska_end, "asf": _asf_end}.get(kind)
     end = find_end(file, num_bytes) if find_end else num_bytes
     if end > num_bytes + PADDING_BYTES:
         raise _cut_short(path, f"it holds {num_bytes} of the {end} bytes that its container announces")
@@ -93,6 +96,8 @@ def _kind(head: bytes) -> str:
         return "mp4"
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
+    if head[:16] == ASF_HEADER:
+        return "asf"
     if head[:4] == b"GIF8":
         return "gif"
     if set(head[::TS_PACKET_BYTES]) == {ord("G")}:  # the sync byte of each packet
@@ -151,3 +156,11 @@ def _matroska_end(file: BinaryIO, num_bytes: int) -> int:
             return 0
         position += 4 + length_bytes + length
     return position
+
+
+def _asf_end(file: BinaryIO, num_bytes: int) -> int:
+    """Read the size of the file from its properties; 0 (a broadcast) or no properties: not known."""
+    file.seek(0)
+    header = file.read(1 << 16)
+    start = header.find(ASF_PROPERTIES) + 40  # the object's GUID, its length (8), the file's GUID
+    return int.from_bytes(header[start : start + 8], "little") if start >= 40 else 0

@@ -3,8 +3,9 @@
     source/run/a.avi ──> target/run/a/img_00001.jpg, img_00002.jpg, ..., times.txt
     source/train.txt ──> target/train.txt
 
-c3dhash reads videos as fast as frame folders and needs no such copy; it is for tools that do. List files are copied
-along, so that the target is the same data set: a list that names `run/a.avi` finds the folder `run/a`.
+c3dhash needs no such copy: a clip from a folder costs 0.6 of one from the video, and one from the cache, in every epoch
+but the first, a fortieth (benchmarks/decode.py). It is for tools that do. List files are copied along, so that the
+target is the same data set: a list that names `run/a.avi` finds the folder `run/a`.
 """
 
 from __future__ import annotations

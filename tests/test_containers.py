@@ -6,7 +6,7 @@ import cv2
 import pytest
 from videos import needs_ffmpeg, numbered_frame, run_ffmpeg, write_ffmpeg, write_video
 
-from c3dhash.containers import check_container
+from c3dhash.containers import ASF_HEADER, ASF_PROPERTIES, check_container
 from c3dhash.errors import VideoError
 
 RIFF_OF_12 = b"RIFF\x0c\0\0\0AVI " + b"\0" * 8
@@ -26,7 +26,7 @@ def test_a_whole_file_passes_and_its_container_is_named(tmp_path: Path, name: st
 @needs_ffmpeg
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("a.mkv", "matroska"), ("b.gif", "gif"), ("c.ts", "ts"), ("d.flv", "other"), ("e.mov", "mp4")],
+    [("a.mkv", "matroska"), ("b.gif", "gif"), ("c.ts", "ts"), ("d.flv", "other"), ("e.mov", "mp4"), ("f.wmv", "asf")],
 )
 def test_more_containers_are_named(tmp_path: Path, name: str, kind: str) -> None:
     assert check_container(write_ffmpeg(tmp_path / name, 3)) == kind
@@ -34,7 +34,7 @@ def test_more_containers_are_named(tmp_path: Path, name: str, kind: str) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["a.avi", "a.mp4", *(pytest.param(f"a.{kind}", marks=needs_ffmpeg) for kind in ("mkv", "gif", "ts"))],
+    ["a.avi", "a.mp4", *(pytest.param(f"a.{kind}", marks=needs_ffmpeg) for kind in ("mkv", "gif", "ts", "wmv"))],
 )
 def test_a_file_cut_at_every_tenth_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -91,6 +91,15 @@ def test_live_matroska_has_no_length_to_check(tmp_path: Path) -> None:
         check_container(write(path, ebml + known + b"\0" * 50))
     with pytest.raises(VideoError, match="cut short: it holds 10 of"):
         check_container(write(path, ebml + known[:4]))
+
+
+def test_a_broadcast_asf_has_no_length_to_check(tmp_path: Path) -> None:
+    header = ASF_HEADER + b"\0" * 14 + ASF_PROPERTIES + b"\x68" + b"\0" * 7 + b"\1" * 16
+    path = tmp_path / "a.wmv"
+    assert check_container(write(path, header + b"\0" * 99)) == "asf"
+    with pytest.raises(VideoError, match="holds 178 of the 1000 bytes"):
+        check_container(write(path, header + (1000).to_bytes(8, "little") + b"\0" * 100))
+    assert check_container(write(path, ASF_HEADER + b"\0" * 99)) == "asf"  # without properties
 
 
 @pytest.mark.parametrize(
