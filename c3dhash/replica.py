@@ -71,7 +71,8 @@ class Replica:
             self._index, stamp = HammingIndex.load(self.path, hash_length=self._catalog.hash_length)
             self._revision = Revision(*stamp)
         except GalleryError as error:
-            logger.info("%s It is built from the catalog.", error)
+            level = logging.INFO if self.path.exists() else logging.DEBUG  # a new gallery has none yet
+            logger.log(level, "%s It is built from the catalog.", error)
             self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
 
     def _save(self) -> None:
