@@ -15,7 +15,6 @@ from c3dhash.config import EncodeConfig, TrainConfig
 from c3dhash.datasets import find_dataset
 from c3dhash.datasets.synth import make_motion_set
 from c3dhash.evaluate import Report, evaluate_run, write_report
-from c3dhash.gallery import Gallery
 from c3dhash.indexing import IndexReport, index_videos, open_gallery
 from c3dhash.model import CONFIG_FILE, Run, build_model, load_run, save_run
 from c3dhash.pages import write_query_page
@@ -88,4 +87,4 @@ def _is_finished(run_dir: Path) -> bool:
     return path.is_file() and bool(json.loads(path.read_text())["finished"])
 
 
-__all__ = ["DemoResult", "Gallery", "run_demo"]
+__all__ = ["DemoResult", "run_demo"]
