@@ -5,7 +5,6 @@ Each step is skipped where its result lies in the folder already, so that an int
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from c3dhash.datasets import find_dataset
 from c3dhash.datasets.synth import make_motion_set
 from c3dhash.evaluate import Report, evaluate_run, write_report
 from c3dhash.indexing import IndexReport, index_videos, open_gallery
-from c3dhash.model import CONFIG_FILE, Run, build_model, load_run, save_run
+from c3dhash.model import Run, build_model, is_finished, load_run, save_run
 from c3dhash.pages import write_query_page
 from c3dhash.query import query_video
 from c3dhash.records import Hit
@@ -55,7 +54,7 @@ def run_demo(directory: Path, *, seed: int = 0) -> DemoResult:
     dataset = find_dataset(data)
     cache = FrameCache(directory / "frames", max_bytes=CACHE_BYTES)
     run_dir = directory / "run"
-    if not _is_finished(run_dir):
+    if not is_finished(run_dir):
         config = TrainConfig(**{**SETTINGS.__dict__, "seed": seed})
         train_run(dataset, config, run_dir=run_dir, cache=cache, resume=(run_dir / LAST_FILE).exists())
     run = load_run(run_dir)
@@ -64,7 +63,6 @@ def run_demo(directory: Path, *, seed: int = 0) -> DemoResult:
         query = sorted((data / "query").glob("*/*.mp4"))[0]
         hits = query_video(run, gallery, query)
     query_page = directory / "report" / "query.html"
-    query_page.parent.mkdir(exist_ok=True)
     write_query_page(query_page, query=query, hits=hits, gallery_name=str(directory / "gallery"))
     reader = ClipReader(*run.model.clip_size[:2], cache)
     trained = evaluate_run(run, dataset, reader=reader, encode=EncodeConfig())
@@ -80,11 +78,6 @@ def _untrained(path: Path, run: Run) -> Run:
     model = build_model(SETTINGS, num_classes=len(run.labels))
     save_run(path, model, config=run.config, labels=run.labels)
     return load_run(path)
-
-
-def _is_finished(run_dir: Path) -> bool:
-    path = run_dir / CONFIG_FILE
-    return path.is_file() and bool(json.loads(path.read_text())["finished"])
 
 
 __all__ = ["DemoResult", "run_demo"]

@@ -193,13 +193,14 @@ def find_run(path: Path | str | None = None, *, runs_dir: Path = Path("runs")) -
         if not (Path(path) / CONFIG_FILE).is_file():
             raise CheckpointError(f"'{path}' is no run directory: it has no {CONFIG_FILE}. Train one: c3dhash train")
         return Path(path)
-    runs = [run for run in runs_dir.glob(f"*/{WEIGHTS_FILE}") if _is_finished(run.parent)]
+    runs = [run for run in runs_dir.glob(f"*/{WEIGHTS_FILE}") if is_finished(run.parent)]
     if not runs:
         raise CheckpointError(f"no finished run under '{runs_dir}/'. Train one: c3dhash train")
     return max(runs, key=lambda run: run.stat().st_mtime).parent
 
 
-def _is_finished(run: Path) -> bool:
+def is_finished(run: Path) -> bool:
+    """Tell whether a folder is a run whose training is done."""
     try:
         return bool(json.loads((run / CONFIG_FILE).read_text(encoding="utf-8")).get("finished"))
     except (OSError, json.JSONDecodeError):
