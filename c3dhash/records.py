@@ -72,21 +72,30 @@ class Clip:
 class Preprocessing:
     """How a backbone wants its pixels: value = (pixel * scale - mean) / std, pixel in 0..255.
 
-    channels: "RGB" or "BGR", the order in which the network reads them; `mean` and `std` are in that order.
+    channels: "RGB" or "BGR", the order in which the network reads them, or "flow", horizontal and vertical optical
+        flow; `mean` and `std` are in that order.
     """
 
     channels: str = "RGB"
     scale: float = 1 / 255
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        if self.channels not in ("RGB", "BGR"):
-            raise UsageError(f"channels ({self.channels!r}) must be 'RGB' or 'BGR'.")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UsageError(f"mean {self.mean} and std {self.std} need three values each, std above 0.")
+        if self.channels not in ("RGB", "BGR", "flow"):
+            raise UsageError(f"channels ({self.channels!r}) must be 'RGB', 'BGR' or 'flow'.")
+        if {len(self.mean), len(self.std)} != {self.num_channels} or min(self.std) <= 0:
+            raise UsageError(
+                f"mean {self.mean} and std {self.std} need {self.num_channels} values each for {self.channels}, "
+                "std above 0."
+            )
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+
+    @property
+    def num_channels(self) -> int:
+        """C of the clips that the backbone reads."""
+        return 2 if self.channels == "flow" else 3
 
 
 @dataclass(frozen=True)

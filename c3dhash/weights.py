@@ -1,6 +1,6 @@
 """Load published weights into a backbone: recognise a checkpoint by its keys, bring its preprocessing.
 
-file -> tensors (checkpoints.py) -> layout (backbones/layouts.py) -> own names -> backbone + LoadReport
+file -> tensors (checkpoints.py) -> layout (c3dhash.backbones) -> own names -> backbone + LoadReport
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from c3dhash.backbones import backbone_class, build_backbone
-from c3dhash.backbones.layouts import LAYOUTS, Entries, Layout, unwrap
+from c3dhash.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class, build_backbone
+from c3dhash.backbones.layouts import Entries, Layout, unwrap
 from c3dhash.checkpoints import RUN_WEIGHTS_NAME, load_checkpoint, read_checkpoint
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.records import Preprocessing
@@ -36,26 +37,10 @@ logger = logging.getLogger(__name__)
 
 MIN_MATCHED = 0.9
 METADATA_KEY = "c3dhash"
+# Files that name their backbone in the metadata: its own names, and the facts beside it.
+OWN_LAYOUT = Layout("c3dhash", lambda entries: False, lambda entries: ((), None), (), (), Preprocessing())
+OWN_FACTS = ("shortcut", "preprocessing", "clip_size")
 BATCH_COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without effect on what is computed
-
-
-@dataclass(frozen=True)
-class KnownWeights:
-    """A published file: the short name to type, and where it comes from. pretrain/README.md tells more."""
-
-    name: str
-    file_name: str
-    backbone: str
-    source: str
-
-
-_HARA = "github.com/kenshohara/3D-ResNets-PyTorch"
-KNOWN_WEIGHTS = (
-    KnownWeights("kinetics400", "resnet-18-kinetics.pth", "resnet3d18", _HARA),
-    KnownWeights("kinetics700", "r3d18_K_200ep.pth", "resnet3d18", _HARA),
-    KnownWeights("kinetics700-mit", "r3d18_KM_200ep.pth", "resnet3d18", _HARA),
-    KnownWeights("sports1m", "c3d-pretrained.pth", "c3d", "github.com/jfzhang95/pytorch-video-recognition"),
-)
 
 
 @dataclass(frozen=True)
@@ -105,12 +90,12 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A recognised file: its entries, its layout, and the backbone in it as far as the entries tell."""
+    """A recognised file: its entries, its layout, and the backbones that it is for, as far as the entries tell."""
 
     path: Path
     entries: Entries
     layout: Layout
-    backbone: str | None
+    backbones: tuple[str, ...]
     shortcut: str | None
     preprocessing: Preprocessing
     clip_size: tuple[int, int, int] | None
@@ -122,7 +107,7 @@ def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str 
     Args:
         path: a checkpoint, or a run directory.
         backbone: the name it must have (a key of BACKBONES), or None to take what is recognised.
-        layout: a key of LAYOUTS to read it as, or None to recognise it (c3dhash.backbones.layouts).
+        layout: a key of LAYOUTS to read it as, or None to recognise it.
     Returns:
         The backbone in evaluation mode, on the CPU. A run's has the run's clip size.
     Raises:
@@ -132,7 +117,7 @@ def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str 
     if backbone is not None:
         backbone_class(backbone)
     checkpoint = _open(Path(path), layout=layout)
-    name = checkpoint.backbone or backbone
+    name = backbone if backbone in checkpoint.backbones else next(iter(checkpoint.backbones), backbone)
     if name is None:
         raise CheckpointError(
             f"checkpoint '{checkpoint.path}' has the layout {checkpoint.layout.name}, but the blocks of no "
@@ -161,28 +146,34 @@ def load_into(backbone: nn.Module, path: Path | str, *, layout: str | None = Non
         CheckpointError: as for load_backbone; the backbone is then as it was.
     """
     checkpoint = _open(Path(path), layout=layout)
-    held = checkpoint.backbone, checkpoint.shortcut
-    if held[0] is not None and held != (backbone.name, backbone.shortcut):
+    fits = backbone.name in checkpoint.backbones and backbone.shortcut == checkpoint.shortcut
+    if checkpoint.backbones and not fits:
+        held = _describe(checkpoint.backbones[0], checkpoint.shortcut)
         raise CheckpointError(
-            f"checkpoint '{checkpoint.path}' holds weights of {_describe(*held)} ({checkpoint.layout.name}), "
+            f"checkpoint '{checkpoint.path}' holds weights of {held} ({checkpoint.layout.name}), "
             f"not of {_describe(backbone.name, backbone.shortcut)}: build that one, or take another file."
         )
     return _fill(backbone, checkpoint)
 
 
-def identify_weights(path: Path | str) -> tuple[str | None, str | None]:
-    """Tell which backbone and which shortcut a checkpoint holds; None for what its entries do not tell.
+def identify_weights(path: Path | str) -> tuple[tuple[str, ...], str | None]:
+    """Tell which backbones a checkpoint is for, and its shortcut; () and None for what its entries do not tell.
 
     Raises:
         CheckpointError: not a checkpoint, or not recognised.
     """
     checkpoint = _open(Path(path), layout=None)
-    return checkpoint.backbone, checkpoint.shortcut
+    return checkpoint.backbones, checkpoint.shortcut
 
 
 def weights_metadata(backbone: nn.Module) -> dict[str, str]:
     """Return metadata for a safetensors file of ours: what load_backbone cannot tell from the tensors."""
-    facts = {"clip_size": backbone.clip_size, "preprocessing": asdict(backbone.preprocessing)}
+    facts = {
+        "backbone": backbone.name,
+        "shortcut": backbone.shortcut,
+        "clip_size": backbone.clip_size,
+        "preprocessing": asdict(backbone.preprocessing),
+    }
     return {METADATA_KEY: json.dumps(facts)}
 
 
@@ -222,7 +213,9 @@ def _open(path: Path, *, layout: str | None) -> Checkpoint:
         names = ", ".join(LAYOUTS)
         raise UsageError(f"layout ({layout!r}) must be one of {names}; leave it out to recognise it.")
     tensors, metadata = read_checkpoint(path)
-    entries = unwrap(tensors)
+    entries, facts = unwrap(tensors), _own_facts(path, metadata)
+    if layout is None and facts and "backbone" in facts:
+        return Checkpoint(path, entries, OWN_LAYOUT, (facts["backbone"],), *(facts[name] for name in OWN_FACTS))
     candidates = [LAYOUTS[layout]] if layout else LAYOUTS.values()
     found = next((each for each in candidates if each.recognise(entries) or layout), None)
     if found is None:
@@ -230,16 +223,25 @@ def _open(path: Path, *, layout: str | None) -> Checkpoint:
             f"checkpoint '{path}' has no known layout: {len(tensors)} entries, {_first(list(tensors), 3)}; "
             f"known are {', '.join(LAYOUTS)}: take one of the files in pretrain/README.md."
         )
-    backbone, shortcut = found.identify(entries)
-    preprocessing, clip_size = found.preprocessing, None
-    if METADATA_KEY in metadata:
-        try:
-            facts = json.loads(metadata[METADATA_KEY])
-            preprocessing, clip_size = Preprocessing(**facts["preprocessing"]), tuple(facts["clip_size"])
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            reason = f"checkpoint '{path}' has damaged metadata, {error!r}: save it again."
-            raise CheckpointError(reason) from error
-    return Checkpoint(path, entries, found, backbone, shortcut, preprocessing, clip_size)
+    backbones, shortcut = found.identify(entries)
+    preprocessing, clip_size = facts.get("preprocessing", found.preprocessing), facts.get("clip_size")
+    return Checkpoint(path, entries, found, backbones, shortcut, preprocessing, clip_size)
+
+
+def _own_facts(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """Read what weights_metadata wrote; {} where there is nothing. Files of version 0.1 do not name the backbone."""
+    if METADATA_KEY not in metadata:
+        return {}
+    try:
+        facts = json.loads(metadata[METADATA_KEY])
+        facts["preprocessing"] = Preprocessing(**facts["preprocessing"])
+        facts["clip_size"] = tuple(facts["clip_size"])
+        if "backbone" in facts:
+            backbone_class(facts["backbone"])
+            facts["shortcut"]
+        return facts
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise CheckpointError(f"checkpoint '{path}' has damaged metadata, {error!r}: save it again.") from error
 
 
 def _fill(backbone: nn.Module, checkpoint: Checkpoint) -> LoadReport:
@@ -277,10 +279,12 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 
 def _match(backbone: nn.Module, checkpoint: Checkpoint) -> tuple[LoadReport, list[tuple]]:
     """Pair the backbone's entries with the checkpoint's: report, and (target, source) tensors."""
-    expected = dict(backbone.state_dict(keep_vars=True))
+    expected, adapt = dict(backbone.state_dict(keep_vars=True)), checkpoint.layout.adapt
     matched, misshaped, unexpected, not_used, pairs = [], [], [], list(checkpoint.entries.heads), []
     for key, tensor in checkpoint.entries.tensors.items():
         target = expected.pop(own_name := checkpoint.layout.own_name(key), None)
+        if adapt and target is not None:
+            tensor = adapt(tensor, target.shape)
         if own_name.endswith(BATCH_COUNTER):
             if target is not None and tensor.numel() == 1:
                 pairs.append((target, tensor.reshape(())))

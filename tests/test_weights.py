@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from upstream import fill, golden_arrays, golden_clips, golden_tensors, hollow_tensors, relative_error
 
-from c3dhash.backbones import build_backbone
-from c3dhash.backbones.layouts import LAYOUTS, unwrap
+from c3dhash.backbones import LAYOUTS, build_backbone
+from c3dhash.backbones.layouts import unwrap
 from c3dhash.backbones.resnet3d import ResNet3D18
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.records import Preprocessing
@@ -154,9 +154,9 @@ def test_2018_or_2020(golden, prefix, num_classes, layout):
 
 
 def test_identify_weights(save):
-    assert identify_weights(save(hollow_tensors(RESNET_A))) == ("resnet3d18", "A")
-    assert identify_weights(save(hollow_tensors(RESNET_B))) == ("resnet3d18", "B")
-    assert identify_weights(save(hollow_tensors(C3D))) == ("c3d", None)
+    assert identify_weights(save(hollow_tensors(RESNET_A))) == (("resnet3d18",), "A")
+    assert identify_weights(save(hollow_tensors(RESNET_B))) == (("resnet3d18",), "B")
+    assert identify_weights(save(hollow_tensors(C3D))) == (("c3d",), None)
 
 
 def test_the_caller_may_name_the_layout(save, resnet):
@@ -362,7 +362,7 @@ def test_unknown_layout(save):
     path = save({"stem.0.weight": torch.zeros(64, 3, 3, 7, 7), "layer1.0.conv1.0.weight": torch.zeros(1)})
     with pytest.raises(CheckpointError, match=r"no known layout: 2 entries, stem\.0\.weight, .*c3d-flat"):
         load_backbone(path)
-    with pytest.raises(UsageError, match=r"layout \('3d-resnets'\) must be one of 3d-resnets-2018, "):
+    with pytest.raises(UsageError, match=r"layout \('3d-resnets'\) must be one of .*3d-resnets-2018, "):
         load_backbone(path, layout="3d-resnets")
     with pytest.raises(UsageError, match=r"backbone \('resnet19'\) must be one of"):
         load_backbone(path, backbone="resnet19")

@@ -4,20 +4,24 @@ Every backbone is an nn.Module that maps clips [B, 3, T, H, W] to features [B, f
 
     name               its key in BACKBONES
     feature_dim        length of a feature
-    clip_size          (T, H, W) it was built for; min_clip_size is the smallest it takes
+    clip_size          (T, H, W) it was built for
+    min_clip_size      the smallest it takes
+    clip_multiple      (frames, pixels) that T, and H and W, must be multiples of
     preprocessing      what its weights expect of the pixels; loading weights sets it (c3dhash.weights)
     shortcuts          the shortcut types that it can be built with, () where there is no choice
     shortcut           the one it was built with, or None
 
-To add an architecture: a file with a class like these, an entry in BACKBONES, and one in
-`c3dhash.backbones.layouts.LAYOUTS` for each way in which its weights are published.
+To add an architecture: a file with a class like these, its LAYOUTS (one for each way in which its weights are
+published) and its KNOWN_WEIGHTS, an entry in BACKBONES, and the file's name in _FILES.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from c3dhash.backbones import c3d, resnet3d
 from c3dhash.backbones.c3d import C3D
+from c3dhash.backbones.layouts import KnownWeights, Layout
 from c3dhash.backbones.resnet3d import ResNet3D18
 from c3dhash.errors import UsageError
 
@@ -25,6 +29,10 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "c3d": C3D,
     "resnet3d18": ResNet3D18,
 }
+
+_FILES = (c3d, resnet3d)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
+KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 
 
 def backbone_class(name: str) -> type[nn.Module]:
@@ -55,8 +63,8 @@ def build_backbone(
     network = backbone_class(name)
     frames = network.clip_size[0] if num_frames is None else num_frames
     pixels = network.clip_size[1] if size is None else size
-    _check_at_least("num_frames", frames, network.min_clip_size[0], network.clip_size[0], name)
-    _check_at_least("size", pixels, network.min_clip_size[1], network.clip_size[1], name)
+    for axis, option, value in ((0, "num_frames", frames), (1, "size", pixels)):
+        _check(option, value, network.min_clip_size[axis], network.clip_multiple[axis], network.clip_size[axis], name)
     if shortcut is None:
         return network(num_frames=frames, size=pixels)
     if not network.shortcuts:
@@ -69,8 +77,7 @@ def build_backbone(
     return network(num_frames=frames, size=pixels, shortcut=shortcut)
 
 
-def _check_at_least(option: str, value: int, minimum: int, default: int, name: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise UsageError(
-            f"{option} ({value!r}) of {name} must be a whole number from {minimum}; {default} is its default."
-        )
+def _check(option: str, value: int, minimum: int, multiple: int, default: int, name: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum or value % multiple:
+        rule = "a whole number" if multiple == 1 else f"a multiple of {multiple}"
+        raise UsageError(f"{option} ({value!r}) of {name} must be {rule} from {minimum}; {default} is its default.")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from c3dhash.backbones.layouts import KnownWeights, Layout
 from c3dhash.records import Preprocessing
 
 
@@ -27,6 +28,7 @@ class C3D(nn.Module):
     feature_dim = 4096
     clip_size = (16, 112, 112)
     min_clip_size = (1, 16, 16)
+    clip_multiple = (1, 1)
     preprocessing = Preprocessing()
     shortcuts = ()
     shortcut = None
@@ -82,3 +84,38 @@ class C3D(nn.Module):
 def _max_pool(x: torch.Tensor, size: tuple[int, ...], padding: tuple[int, ...] = (0, 0, 0)) -> torch.Tensor:
     """Pool without overlap. Note [Pooling under autocast] in resnet3d.py says why with indices."""
     return F.max_pool3d_with_indices(x, size, padding=padding, ceil_mode=True)[0]
+
+
+_C3D_FLAT_RENAME = (
+    (r"^features\.0\.", "conv1a."),
+    (r"^features\.3\.", "conv2a."),
+    (r"^features\.6\.", "conv3a."),
+    (r"^features\.8\.", "conv3b."),
+    (r"^features\.11\.", "conv4a."),
+    (r"^features\.13\.", "conv4b."),
+    (r"^features\.16\.", "conv5a."),
+    (r"^features\.18\.", "conv5b."),
+    (r"^classifier\.0\.", "fc6."),
+    (r"^classifier\.3\.", "fc7."),
+)
+LAYOUTS = (
+    Layout(  # c3d-pretrained.pth: Sports-1M weights of Tran et al., ported to PyTorch
+        name="c3d-flat",
+        recognise=lambda entries: entries.shape("features.0.weight") == (64, 3, 3, 3, 3),
+        identify=lambda entries: (("c3d",), None),
+        rename=_C3D_FLAT_RENAME,
+        heads=("fc8.", "classifier.6."),
+        preprocessing=Preprocessing(channels="BGR", scale=1.0, mean=(90.0, 98.0, 102.0), std=(1.0, 1.0, 1.0)),
+    ),
+    Layout(  # a state dict of ours; a run says which preprocessing, a bare one has the architecture's
+        name="c3dhash-c3d",
+        recognise=lambda entries: len(entries.shape("conv1a.weight")) == 5,
+        identify=lambda entries: (("c3d",), None),
+        rename=(),
+        heads=(),
+        preprocessing=C3D.preprocessing,
+    ),
+)
+KNOWN_WEIGHTS = (
+    KnownWeights("sports1m", "c3d-pretrained.pth", "c3d", "github.com/jfzhang95/pytorch-video-recognition"),
+)

@@ -10,6 +10,15 @@ Whoever writes weights with safetensors makes them contiguous first.
 On CPU, autocast casts the input of `max_pool3d` to float32 and the next convolution casts it back, which
 takes longer than the pooling; a maximum of bf16 values is exact anyway. `max_pool3d_with_indices`, which
 `max_pool3d` calls, is not cast.
+
+# Note [2018 or 2020]
+The authors of the 3D ResNets published two sets of weights under the same names, trained on different pixels:
+2018 on RGB 0-255 minus a mean, 2020 on RGB 0-1 with mean and standard deviation. In this order:
+1. 400 classes (Kinetics-400) is 2018; 700, 1039, 1139, 800, 339, 439 or 100 classes (Kinetics-700, Moments in
+   Time, STAIR Actions and their unions) is 2020;
+2. otherwise (a fine-tuned network, or no head) keys with `module.` are 2018, whose files were all written
+   through DataParallel, and so is shortcut A, which 2020 does not have; the rest is 2020.
+Whoever knows better names the layout: `load_backbone(path, layout="3d-resnets-2018")`.
 """
 
 from __future__ import annotations
@@ -18,7 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
 from c3dhash.records import Preprocessing
+
+RESNETS_2018_CLASSES = (400,)
+RESNETS_2020_CLASSES = (700, 1039, 1139, 800, 339, 439, 100)
 
 
 def shortcut_a(x: torch.Tensor, *, out_channels: int, stride: int) -> torch.Tensor:
@@ -84,6 +97,7 @@ class ResNet3D18(nn.Module):
     feature_dim = 512
     clip_size = (16, 112, 112)
     min_clip_size = (1, 16, 16)
+    clip_multiple = (1, 1)
     preprocessing = Preprocessing(mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737))
     shortcuts = ("A", "B")
     shortcut = "B"
@@ -131,3 +145,63 @@ def _stage(in_channels: int, out_channels: int, num_blocks: int, *, stride: int,
     for _ in range(num_blocks - 1):
         blocks.append(BasicBlock(out_channels, out_channels, stride=1, shortcut=shortcut))
     return nn.Sequential(*blocks)
+
+
+RESNET3D_BLOCKS = {ResNet3D18.num_blocks: ResNet3D18.name}
+
+
+def _is_resnet3d(entries: Entries) -> bool:
+    return len(entries.shape("conv1.weight")) == 5 and len(entries.shape("layer1.0.conv1.weight")) == 5
+
+
+def _is_resnet3d_2018(entries: Entries) -> bool:
+    """Decide by Note [2018 or 2020]."""
+    num_classes = next(iter(entries.shape("fc.weight")), None)
+    if num_classes in RESNETS_2018_CLASSES + RESNETS_2020_CLASSES:
+        return num_classes in RESNETS_2018_CLASSES
+    return entries.has_module_prefix or _identify_resnet3d(entries, stage="layer")[1] == "A"
+
+
+def _identify_resnet3d(entries: Entries, *, stage: str) -> tuple[tuple[str, ...], str]:
+    """Tell the depth by the number of blocks, and shortcut B by its projections."""
+    num_blocks = tuple(entries.count(rf"{stage}{i}\.\d+\.") for i in (1, 2, 3, 4))
+    has_bottlenecks = entries.count(rf"{stage}\d\.\d+\.conv3\.") > 0
+    has_projections = entries.count(rf"{stage}\d\.\d+\.downsample\.") > 0
+    name = None if has_bottlenecks else RESNET3D_BLOCKS.get(num_blocks)
+    return (name,) if name else (), "B" if has_projections else "A"
+
+
+_RESNET3D_RENAME = ((r"^conv1\.", "stem_conv."), (r"^bn1\.", "stem_bn."), (r"^layer(\d)\.", r"stage\1."))
+LAYOUTS = (
+    Layout(  # resnet-18-kinetics.pth: Hara et al., CVPR 2018
+        name="3d-resnets-2018",
+        recognise=lambda entries: _is_resnet3d(entries) and _is_resnet3d_2018(entries),
+        identify=lambda entries: _identify_resnet3d(entries, stage="layer"),
+        rename=_RESNET3D_RENAME,
+        heads=("fc.",),
+        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1.0, 1.0, 1.0)),
+    ),
+    Layout(  # r3d18_K_200ep.pth: Kataoka et al., arXiv:2004.04968
+        name="3d-resnets-2020",
+        recognise=lambda entries: _is_resnet3d(entries) and not _is_resnet3d_2018(entries),
+        identify=lambda entries: _identify_resnet3d(entries, stage="layer"),
+        rename=_RESNET3D_RENAME,
+        heads=("fc.",),
+        preprocessing=ResNet3D18.preprocessing,
+    ),
+    Layout(
+        name="c3dhash-resnet3d",
+        recognise=lambda entries: len(entries.shape("stem_conv.weight")) == 5,
+        identify=lambda entries: _identify_resnet3d(entries, stage="stage"),
+        rename=(),
+        heads=(),
+        preprocessing=ResNet3D18.preprocessing,
+    ),
+)
+
+_HARA = "github.com/kenshohara/3D-ResNets-PyTorch"
+KNOWN_WEIGHTS = (
+    KnownWeights("kinetics400", "resnet-18-kinetics.pth", "resnet3d18", _HARA),
+    KnownWeights("kinetics700", "r3d18_K_200ep.pth", "resnet3d18", _HARA),
+    KnownWeights("kinetics700-mit", "r3d18_KM_200ep.pth", "resnet3d18", _HARA),
+)

@@ -13,8 +13,7 @@ from c3dhash.cli.common import json_option, print_json, print_table
 @json_option
 def models(as_json: bool) -> None:
     """List the backbones, what each reads, and which weights are known and found in pretrain/."""
-    from c3dhash.backbones import BACKBONES, build_backbone
-    from c3dhash.weights import KNOWN_WEIGHTS
+    from c3dhash.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
 
     facts = []
     for name, backbone in BACKBONES.items():
