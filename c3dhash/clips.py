@@ -27,19 +27,21 @@ class ClipReader:
     """Reads the clips of a data set's samples, one a sample: the whole video or its segment, evenly spread.
 
     num_frames, size: of the clips, px.
+    channels: as in Preprocessing; clips of "flow" have two, all others three in the order RGB.
     """
 
     num_frames: int
     size: int
     cache: FrameCache
+    channels: str = "RGB"
     _hashes: dict[tuple[Path, FrameFolder | None], str] = field(default_factory=dict)
 
     def evaluation_clip(self, sample: Sample) -> np.ndarray:
-        """Return the middle of a sample's frames: uint8 [num_frames, size, size, 3]."""
+        """Return the middle of a sample's frames: uint8 [num_frames, size, size, C]."""
         return center_clip(self._frames(sample, self.num_frames), size=self.size)
 
     def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
-        """Return an augmented clip: uint8 [num_frames, size, size, 3]. The same seed gives the same clip."""
+        """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip."""
         return augment_clip(
             self._frames(sample, PHASES * self.num_frames),
             num_frames=self.num_frames,
@@ -77,9 +79,14 @@ class ClipReader:
         return kept
 
     def _frames(self, sample: Sample, num_frames: int) -> np.ndarray:
-        short_side = decoded_short_side(self.size)
+        short_side, is_flow = decoded_short_side(self.size), self.channels == "flow"
         source = sample.video, sample.frames
         if source not in self._hashes:
-            self._hashes[source] = sample_hash(sample)
+            self._hashes[source] = sample_hash(sample, channels=self.channels)
         key = f"{self._hashes[source]} {num_frames} frames {short_side} px {sample.segment} {sample.frames}"
-        return self.cache.frames(key, lambda: read_sample(sample, num_frames=num_frames, short_side=short_side).frames)
+
+        def decode() -> np.ndarray:
+            clip = read_sample(sample, num_frames=num_frames, short_side=short_side, channels=self.channels)
+            return clip.flow if is_flow else clip.frames
+
+        return self.cache.frames(f"{key} flow" if is_flow else key, decode)

@@ -1,7 +1,7 @@
 """Clips and videos -> embeddings, class scores and codes. Decoding runs beside the network.
 
-Samples of a data set were decoded before, into the cache, and are read in threads. Video files are anybody's, and are
-decoded in processes of their own: see c3dhash.isolation.
+Files are anybody's, and are decoded in processes of their own: see c3dhash.isolation. Samples of a data set are mostly
+in the frame cache by then.
 """
 
 from __future__ import annotations

@@ -17,13 +17,16 @@ import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from c3dhash.errors import UsageError, VideoError
+from c3dhash.isolation import shared_pool
 from c3dhash.records import Clip, FrameFolder, Sample, Segment
 from c3dhash.video import content_hash, read_clip
 
@@ -53,42 +56,65 @@ class FlowClip:
         return f"FlowClip(flow uint8 {list(self.flow.shape)}, {self.segment})"
 
 
-def read_sample(sample: Sample, *, num_frames: int, short_side: int | None = None) -> Clip:
-    """Read a sample of a data set as one clip, be it a video or a frame folder. See `video.read_clip`.
+def read_sample(
+    sample: Sample, *, num_frames: int, short_side: int | None = None, channels: str = "RGB"
+) -> Clip | FlowClip:
+    """Read a sample of a data set as one clip, be it a video or a frame folder, in a process of its own.
 
+    Args:
+        num_frames, short_side: as in `video.read_clip`.
+        channels: "flow" for the optical flow of a frame folder, anything else for its pictures.
     Raises:
-        VideoError: it cannot be read.
+        UsageError: optical flow is asked of a video.
+        VideoError: it cannot be read, or breaks the process that reads it.
     """
-    if sample.frames is None:
-        return read_clip(sample.video, num_frames=num_frames, short_side=short_side, segment=sample.segment)
-    return read_frame_folder(
-        sample.video, num_frames=num_frames, short_side=short_side, segment=sample.segment, frames=sample.frames
-    )
+    if channels == "flow" and sample.frames is None:
+        raise UsageError(
+            f"'{sample.video}' is a video, and optical flow is read from frame folders with flow_x_ and flow_y_ "
+            "pictures: make these first, or take a backbone that reads RGB."
+        )
+    options = {"num_frames": num_frames, "short_side": short_side, "segment": sample.segment}
+    return shared_pool().call(_one_clip, sample.video, **options, frames=sample.frames, channels=channels)
 
 
-def sample_hash(sample: Sample) -> str:
+def _one_clip(
+    path: Path, *, frames: FrameFolder | None, channels: str, on_frame: Callable[[], object], **options: Any
+) -> Iterator[Clip | FlowClip]:
+    """Read a sample: the task of a decoder process."""
+    if frames is None:
+        yield read_clip(path, **options, on_frame=on_frame)
+    elif channels == "flow":
+        yield read_flow_folder(path, **options, frames=frames)
+    else:
+        yield read_frame_folder(path, **options, frames=frames)
+
+
+def sample_hash(sample: Sample, *, channels: str = "RGB") -> str:
     """Return the hash of a sample's bytes, 32 hexadecimal digits: of the video, or of its pictures and their times.
 
+    Args:
+        channels: as in `read_sample`; decides which pictures of a folder are meant.
     Raises:
         VideoError: it cannot be read.
     """
     if sample.frames is None:
         return content_hash(sample.video)
     digest = hashlib.blake2b(digest_size=16)
-    pictures = list_frames(sample.video, sample.frames)
-    digest.update(frame_times(sample.video, sample.frames, len(pictures)).tobytes())
-    for path in pictures:
-        digest.update(content_hash(path).encode())
+    is_flow = channels == "flow"
+    part = _flow_part(sample.video, sample.frames) if is_flow else sample.frames
+    for axis in ("x", "y") if is_flow else (None,):
+        pictures = list_frames(sample.video, part, axis=axis)
+        digest.update(frame_times(sample.video, part, len(pictures)).tobytes())
+        for path in pictures:
+            digest.update(content_hash(path).encode())
     return digest.hexdigest()
 
 
 def has_frames(folder: Path) -> bool:
-    """Tell whether a folder holds a numbered picture that is no optical flow."""
+    """Tell whether a folder holds a numbered picture, be it a frame or optical flow."""
     try:
         with os.scandir(folder) as content:
-            return any(
-                (match := _numbered(entry.name)) and not _FLOW_PREFIX.fullmatch(match["prefix"]) for entry in content
-            )
+            return any(_numbered(entry.name) for entry in content)
     except NotADirectoryError:
         return False
 
@@ -135,7 +161,8 @@ def read_flow_folder(
     Raises:
         VideoError: no flow, or one of its two parts is missing or damaged.
     """
-    folder, part = Path(folder), frames or FrameFolder()
+    folder = Path(folder)
+    part = _flow_part(folder, frames or FrameFolder())
     in_x, in_y = (list_frames(folder, part, axis=axis) for axis in ("x", "y"))
     if len(in_x) != len(in_y):
         raise VideoError(f"frame folder '{folder}' has {len(in_x)} pictures of flow in x and {len(in_y)} in y.")
@@ -147,6 +174,14 @@ def read_flow_folder(
         for paths in (in_x, in_y)
     ]
     return FlowClip(np.stack(planes, axis=-1), times, shown)
+
+
+def _flow_part(folder: Path, frames: FrameFolder) -> FrameFolder:
+    """Return which flow belongs to a part of a folder: lists count frames, of which the last has none."""
+    num_flows = len(_numbers(folder, "x"))
+    if frames.num_frames is None or frames.offset + frames.num_frames != num_flows + 1:
+        return frames
+    return FrameFolder(frames.offset, max(1, frames.num_frames - 1))
 
 
 def list_frames(folder: Path | str, frames: FrameFolder | None = None, *, axis: str | None = None) -> list[Path]:

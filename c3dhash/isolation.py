@@ -22,6 +22,7 @@ Note [Whose crash]
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -37,6 +38,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -163,6 +165,14 @@ class DecoderPool:
                 self._idle.append(process)
                 return
         process.close()
+
+
+@lru_cache
+def shared_pool() -> DecoderPool:
+    """Return the pool of this process, for who reads single samples; it closes when the process ends."""
+    pool = DecoderPool()
+    atexit.register(pool.close)
+    return pool
 
 
 class _Process:

@@ -115,7 +115,7 @@ class _Session:
         self, dataset: Dataset, config: TrainConfig, model: HashNet, *, run_dir: Path, cache: FrameCache
     ) -> None:
         self.dataset, self.config, self.run_dir = dataset, config, run_dir
-        self.reader = ClipReader(*model.clip_size[:2], cache)
+        self.reader = ClipReader(*model.clip_size[:2], cache, model.preprocessing.channels)
         self.train_samples, self.val_samples = self._readable_samples()
         self.train_labels = dataset.labels(self.train_samples)
         self.val_labels = dataset.labels(self.val_samples)

@@ -117,7 +117,12 @@ def choose_frames(num_available: int, num_frames: int) -> np.ndarray:
 
 
 def read_clip(
-    path: Path | str, *, num_frames: int, short_side: int | None = None, segment: Segment | None = None
+    path: Path | str,
+    *,
+    num_frames: int,
+    short_side: int | None = None,
+    segment: Segment | None = None,
+    on_frame: Callable[[], object] | None = None,
 ) -> Clip:
     """Read a whole video, or a segment of it, as one clip of evenly spread frames.
 
@@ -126,6 +131,7 @@ def read_clip(
             rate these are `choose_frames`. A video of fewer frames repeats some.
         short_side: px, the short side of the frames after resizing; the video's own where None.
         segment: seconds; one that reaches past the end of the video is cut there, see `Clip.segment`.
+        on_frame: as in `read_clips`.
     Returns:
         frames uint8 [T, H, W, 3] RGB, upright, of the first frame's size where that changes; `segment` is
         0 .. end of the last frame for a whole video.
@@ -133,7 +139,7 @@ def read_clip(
         VideoError: see `read_clips`; or the segment begins after the end.
     """
     plan = _Plan(num_frames, short_side, segment=segment)
-    with closing(_read(Path(path), plan)) as clips:
+    with closing(_read(Path(path), plan, on_frame)) as clips:
         return next(clips)
 
 

@@ -28,6 +28,11 @@ def crash_after_one(path: Path, *, on_frame: Callable[[], object]) -> Iterator[n
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def crash(path: Path, *, on_frame: Callable[[], object], **options: object) -> Iterator[None]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    yield
+
+
 def fail_when_used(path: Path, *, on_frame: Callable[[], object]) -> Iterator[int]:
     """Yield two numbers; leave after the first if this process read a file before."""
     global num_read

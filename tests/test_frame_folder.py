@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import breakers
 import cv2
 import numpy as np
 import pytest
@@ -99,8 +100,10 @@ class TestOrder:
 
     def test_has_frames(self, tmp_path):
         assert not has_frames(tmp_path)
-        write_flow(tmp_path, 2)
+        (tmp_path / "notes.txt").touch()
         assert not has_frames(tmp_path)
+        write_flow(tmp_path / "flow", 2)
+        assert has_frames(tmp_path / "flow")
         write_pictures(tmp_path, range(1))
         assert has_frames(tmp_path)
         assert not has_frames(tmp_path / "img_00001.jpg")
@@ -249,6 +252,14 @@ class TestFlow:
         (tmp_path / TIMES_FILE).write_text("0 1 3 4")
         assert read_flow_folder(tmp_path, num_frames=2).pts_seconds.tolist() == [0, 1]
 
+    def test_a_list_counts_frames(self, tmp_path):
+        write_flow(tmp_path, 4)  # of 5 frames
+        assert read_flow_folder(tmp_path, num_frames=4, frames=FrameFolder(0, 5)).flow[:, 0, 0, 0].tolist() == [
+            10, 20, 30, 40,
+        ]  # fmt: skip
+        with pytest.raises(VideoError, match="has 4 pictures; those from 0 to 6 are asked for"):
+            read_flow_folder(tmp_path, num_frames=4, frames=FrameFolder(0, 6))
+
     def test_flow_is_no_picture(self, tmp_path):
         write_flow(tmp_path, 2)
         with pytest.raises(VideoError, match=r"has no numbered pictures, it holds 2 flow_x_\*, 2 flow_y_\*"):
@@ -272,6 +283,25 @@ class TestSamples:
         folder = Sample(write_pictures(tmp_path / "v", range(20)), (0,), "train", frames=FrameFolder(0, 10))
         assert frame_numbers(read_sample(video, num_frames=10).frames) == list(range(10))
         assert frame_numbers(read_sample(folder, num_frames=10, short_side=96).frames) == list(range(10))
+
+    def test_read_flow(self, tmp_path):
+        write_flow(tmp_path, 4)
+        sample = Sample(tmp_path, (0,), "train", frames=FrameFolder(1, 2))
+        assert read_sample(sample, num_frames=2, channels="flow").flow[:, 0, 0, 0].tolist() == [20, 30]
+        before = sample_hash(sample, channels="flow")
+        (tmp_path / "flow_y_00003.jpg").write_bytes((tmp_path / "flow_y_00001.jpg").read_bytes())
+        assert sample_hash(sample, channels="flow") != before
+        video = Sample(write_video(tmp_path / "v.avi", 2), (0,), "train")
+        with pytest.raises(UsageError, match=r"v\.avi' is a video, and optical flow is read from frame folders"):
+            read_sample(video, num_frames=2, channels="flow")
+
+    def test_a_crash_costs_one_sample(self, tmp_path, monkeypatch):
+        good = Sample(write_video(tmp_path / "v.avi", 20), (0,), "train")
+        monkeypatch.setattr("c3dhash.frame_folder._one_clip", breakers.crash)
+        with pytest.raises(VideoError, match=r"v\.avi': the decoder crashed"):
+            read_sample(good, num_frames=2)
+        monkeypatch.undo()
+        assert frame_numbers(read_sample(good, num_frames=20).frames) == list(range(20))
 
     def test_hash(self, tmp_path):
         video = Sample(write_video(tmp_path / "v.avi", 2), (0,), "train")

@@ -101,6 +101,5 @@ def _evaluate_run(
         allow_missing=options["allow_missing"],
     )
     cache = FrameCache(cache_config.cache, max_bytes=int(cache_config.cache_gib * 2**30))
-    return evaluate_run(
-        run, dataset, reader=ClipReader(*run.model.clip_size[:2], cache), config=config, encode=encode_config
-    )
+    reader = ClipReader(*run.model.clip_size[:2], cache, run.model.preprocessing.channels)
+    return evaluate_run(run, dataset, reader=reader, config=config, encode=encode_config)
