@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from c3dhash.bits import as_words, check_codes
+from c3dhash.bits import as_words, check_codes, hamming_distances
 from c3dhash.errors import CodesError
 
 # Note [Counting distances]
@@ -72,14 +72,23 @@ class RankCounts:
         has_relevant = self.num_relevant > 0
         return RankCounts(self.all_counts[has_relevant], self.relevant_counts[has_relevant])
 
-    def without_self(self) -> RankCounts:
-        """Take each query out of its own ranking, where queries and gallery are the same items.
+    def without_own_group(self, codes: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> RankCounts:
+        """Take each query, and what belongs together with it, out of its own ranking, where queries and gallery are the
+        same items.
 
-        An item lies at distance 0 from itself, and is relevant to itself wherever it is labelled.
+        Two cuts of one recording are near duplicates: to find one with the other says nothing about a class.
+
+        Args:
+            codes, labels: of the items, as in `rank_counts`.
+            groups: int [N]; items of one group are left out of each other's rankings, and each out of its own.
         """
         all_counts, relevant_counts = self.all_counts.copy(), self.relevant_counts.copy()
-        all_counts[:, 0] -= 1
-        relevant_counts[:, 0] -= relevant_counts.sum(axis=1) > 0
+        order = np.argsort(groups, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+            distances = hamming_distances(codes[members], codes[members])
+            rows = np.broadcast_to(members[:, None], distances.shape)
+            np.subtract.at(all_counts, (rows, distances), 1)
+            np.subtract.at(relevant_counts, (rows, distances), _is_relevant(labels[members]))
         return RankCounts(all_counts, relevant_counts)
 
 
@@ -172,6 +181,13 @@ def _shared_label(query_labels: np.ndarray, gallery_labels: np.ndarray) -> Calla
         return is_relevant
 
     return select
+
+
+def _is_relevant(labels: np.ndarray) -> np.ndarray:
+    """Tell which items are relevant to which of the same items: bool [N, N]."""
+    if labels.ndim == 2:
+        return labels.astype(np.int64) @ labels.T > 0
+    return (labels[:, None] == labels) & (labels >= 0)
 
 
 def _fill_distances(row: np.ndarray, query_words: np.ndarray, gallery_words: np.ndarray) -> None:

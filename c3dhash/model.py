@@ -74,8 +74,11 @@ class HashNet(nn.Module):
 
     def forward(self, clips: Tensor) -> Outputs:
         """Read normalised clips, float [B, 3, T, H, W]. The heads compute in float32 also under autocast."""
-        feature = self.backbone(clips).float()
-        with torch.autocast(clips.device.type, enabled=False):
+        return self.heads(self.backbone(clips).float())
+
+    def heads(self, feature: Tensor) -> Outputs:
+        """Read features, float32 [B, feature_dim]."""
+        with torch.autocast(feature.device.type, enabled=False):
             embedding = None if self.hash_head is None else torch.tanh(self.hash_head(feature))
             logits = None if self.class_head is None else self.class_head(feature)
         return Outputs(feature, embedding, logits)

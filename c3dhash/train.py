@@ -29,48 +29,29 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 import c3dhash
-from c3dhash.accuracy import label_average_precision, top_k_accuracy
 from c3dhash.batches import balanced_batches
-from c3dhash.bits import pack_codes
 from c3dhash.cache import FrameCache
 from c3dhash.clips import ClipReader
 from c3dhash.config import TrainConfig
 from c3dhash.datasets import Dataset, carve_val
-from c3dhash.encode import Encoder, encode_samples
+from c3dhash.encode import Encoded, Encoder, encode_samples
 from c3dhash.errors import TrainingError
 from c3dhash.files import write_text
 from c3dhash.loader import prefetch
-from c3dhash.losses import batch_all_triplet_sums, classification_loss, default_margin, reduce_triplets
-from c3dhash.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
+from c3dhash.losses import batch_all_triplet_sums, classification_loss, reduce_triplets
 from c3dhash.model import HashNet, build_model, fingerprint, save_run
+from c3dhash.optimization import learning_rate, make_optimizer, resolve
 from c3dhash.plots import plot_curves
 from c3dhash.precision import autocast
 from c3dhash.records import Sample
 from c3dhash.transforms import normalize
+from c3dhash.validation import validate
 from c3dhash.weights import find_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 
-# Optimizer -> learning rate from random weights, weight decay. From trained weights the rate is divided.
-DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}
-FINE_TUNING_DIVISOR = 5
-STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
 LAST_FILE = "last.pt"
 VIDEOS_FILE = "videos.txt"
-
-
-def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
-    """Fill in the settings whose default depends on others, or (`shortcut`) on the weights to start from."""
-    rate, decay = DEFAULTS[config.optimizer]
-    if config.weights:
-        rate /= FINE_TUNING_DIVISOR
-    return dataclasses.replace(
-        config,
-        shortcut=config.shortcut or shortcut,
-        margin=default_margin(config.hash_length) if config.margin is None else config.margin,
-        learning_rate=rate if config.learning_rate is None else config.learning_rate,
-        weight_decay=decay if config.weight_decay is None else config.weight_decay,
-    )
 
 
 def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameCache, resume: bool = False) -> Path:
@@ -236,7 +217,7 @@ class _Session:
 
     def finish_epoch(self) -> None:
         """Validate, keep the best weights, and write everything that the next epoch needs."""
-        val = validate(self.encoder, self.val_samples, self.val_labels, reader=self.reader, config=self.config)
+        val = validate(self._encode(self.val_samples), self.val_samples, self.val_labels)
         # mAP first, then accuracy; of equal epochs the later one, which has seen more.
         value = [val[name] for name in ("val_mAP", "val_accuracy") if name in val]
         self.history[-1].update(val)
@@ -247,6 +228,13 @@ class _Session:
             self._save_model()
         self._report(is_best)
         self._save_last()
+
+    def _encode(self, samples: list[Sample]) -> Encoded:
+        """Encode the middle of each sample with the network as it is."""
+        batch_size = self.config.classes_per_batch * self.config.clips_per_class
+        return encode_samples(
+            self.encoder, samples, reader=self.reader, batch_size=batch_size, workers=self.config.workers
+        )
 
     def _report(self, is_best: bool) -> None:
         row = self.history[-1]
@@ -319,72 +307,6 @@ class _Session:
     def _video_names(self) -> list[str]:
         samples = [*self.train_samples, *self.val_samples]
         return [os.path.relpath(sample.video, self.dataset.directory) for sample in samples]
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer; biases and normalisation weights (one-dimensional) are not decayed."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
-
-
-def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """Return the learning rate at a moment of training, in epochs from the start (with a fraction)."""
-    warmup = min(config.warmup_epochs, config.epochs / 2)
-    if epoch < warmup:
-        return config.learning_rate * (0.01 + 0.99 * epoch / warmup)
-    if config.schedule == "step":
-        return config.learning_rate * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN)
-    share = (epoch - warmup) / (config.epochs - warmup)
-    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * share)))
-
-
-def validate(
-    encoder: Encoder, samples: list[Sample], labels: np.ndarray, *, reader: ClipReader, config: TrainConfig
-) -> dict[str, float]:
-    """Measure on the val split: each video queries all others; accuracy; health of the codes.
-
-    Returns:
-        val_mAP (absent where no video has another of its class), val_accuracy (macro mAP where multi-label), and what
-        code_health and embedding_health say.
-    """
-    batch_size = config.classes_per_batch * config.clips_per_class
-    encoded = encode_samples(encoder, samples, reader=reader, batch_size=batch_size, workers=config.workers)
-    result: dict[str, float] = {}
-    if encoded.embeddings is not None:
-        codes = pack_codes(encoded.embeddings)
-        counts = rank_counts(codes, codes, labels, labels, hash_length=config.hash_length).without_self()
-        mean_ap = mean_defined(average_precision(counts))
-        if mean_ap is None:
-            logger.warning(
-                "no val video has another of its class: val mAP is not defined and does not choose the epoch."
-            )
-        else:
-            result["val_mAP"] = mean_ap
-        health = {**code_health(codes, hash_length=config.hash_length), **embedding_health(encoded.embeddings)}
-        result.update({f"val_{name}": value for name, value in health.items() if value is not None})
-        warn_on_collapse(health, hash_length=config.hash_length, num_codes=len(codes))
-    if encoded.scores is not None:
-        if labels.ndim == 2:
-            result["val_accuracy"] = mean_defined(label_average_precision(encoded.scores, labels)) or 0.0
-        else:
-            result["val_accuracy"] = top_k_accuracy(encoded.scores, labels, k=1)
-    return result
-
-
-def warn_on_collapse(health: dict[str, Any], *, hash_length: int, num_codes: int) -> None:
-    """Log a warning where the codes have stopped to tell videos apart."""
-    if num_codes > 4 and (health["distinct_codes"] < 3 or health["dead_bits"] > hash_length / 2):
-        logger.warning(
-            "the codes collapse: %d of %d bits are dead, %d distinct codes for %d videos. A lower learning rate, "
-            "--triplet-reduction active or more classes a batch may help.",
-            health["dead_bits"], hash_length, health["distinct_codes"], num_codes,
-        )  # fmt: skip
 
 
 def hash_seed(*parts: int) -> int:

@@ -214,3 +214,19 @@ def test_relevant_counts_must_be_a_part_of_all(num_relevant: int) -> None:
     relevant[1, 2] = num_relevant
     with pytest.raises(CodesError, match=f"query 1 has {num_relevant} relevant of 3 items at distance 2"):
         RankCounts(every, relevant)
+
+
+@pytest.mark.parametrize("is_multi_label", [False, True])
+def test_own_group_is_left_out(is_multi_label: bool) -> None:
+    rng = np.random.default_rng(0)
+    codes = np.packbits(rng.random((30, 12)) < 0.5, axis=1)
+    codes[10:20] = codes[:10]  # ties with itself and with others
+    groups = rng.integers(0, 6, 30)
+    labels = rng.random((30, 4)) < 0.3 if is_multi_label else rng.integers(-1, 4, 30)
+    found = rank_counts(codes, codes, labels, labels, hash_length=12).without_own_group(codes, labels, groups)
+    for query in range(30):
+        others = groups != groups[query]
+        problem = [codes[query : query + 1], codes[others], labels[query : query + 1], labels[others]]
+        expected = slow_counts(problem, hash_length=12)
+        assert np.array_equal(found.all_counts[query], expected.all_counts[0])
+        assert np.array_equal(found.relevant_counts[query], expected.relevant_counts[0])

@@ -17,7 +17,7 @@ from c3dhash.datasets import Dataset
 from c3dhash.errors import DatasetError, TrainingError, UsageError
 from c3dhash.evaluate import evaluate_run
 from c3dhash.model import load_run
-from c3dhash.train import _Session, learning_rate, make_optimizer, resolve, train_run, warn_on_collapse
+from c3dhash.train import _Session, train_run
 
 TIMINGS = {"seconds", "clips_per_second"}
 
@@ -175,7 +175,7 @@ def test_one_val_video_a_class_chooses_by_accuracy(motion, tmp_path, cache, monk
     dataset = Dataset(motion.directory, motion.format, motion.classes, tuple(samples))
     assert len(dataset.split("val")) == 3
     accuracies = iter([0.2, 0.9, 0.9, 0.1])
-    monkeypatch.setattr("c3dhash.train.top_k_accuracy", lambda *_, **__: next(accuracies))
+    monkeypatch.setattr("c3dhash.validation.top_k_accuracy", lambda *_, **__: next(accuracies))
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         run = load_run(train_run(dataset, replace(TINY, epochs=4), run_dir=tmp_path / "run", cache=cache))
     assert run.config["best_epoch"] == 3, "of equal epochs the later one"
@@ -193,44 +193,6 @@ def test_queries_that_were_trained_on_are_reported(motion, tmp_path, cache, capl
         dataset = Dataset(motion.directory, motion.format, motion.classes, tuple(leaking))
         evaluate_run(run, dataset, reader=reader, encode=EncodeConfig(device="cpu"))
     assert "6 of 12 queries are among the videos" in caplog.text
-
-
-def test_collapse_is_reported(caplog):
-    with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        warn_on_collapse({"distinct_codes": 50, "dead_bits": 3}, hash_length=48, num_codes=60)
-        assert not caplog.text
-        warn_on_collapse({"distinct_codes": 1, "dead_bits": 48}, hash_length=48, num_codes=60)
-    assert "48 of 48 bits are dead" in caplog.text
-
-
-def test_learning_rate_schedule():
-    config = resolve(TrainConfig(epochs=10, warmup_epochs=2, learning_rate=1.0))
-    assert learning_rate(config, 0) == pytest.approx(0.01)
-    assert learning_rate(config, 1) == pytest.approx(0.505)
-    assert learning_rate(config, 2) == pytest.approx(1)
-    assert learning_rate(config, 6) == pytest.approx(0.5)  # half-way along the cosine
-    assert learning_rate(config, 10) == pytest.approx(0, abs=1e-9)
-    step = resolve(TrainConfig(epochs=20, warmup_epochs=0, schedule="step", learning_rate=1.0))
-    assert [learning_rate(step, epoch) for epoch in (0, 11.9, 12, 17, 19.9)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
-
-
-def test_defaults_that_depend_on_others():
-    assert resolve(TrainConfig()).margin == 14
-    assert resolve(TrainConfig(hash_length=64)).margin == 20
-    assert resolve(TrainConfig(margin=0.0)).margin == 0
-    assert (resolve(TrainConfig()).learning_rate, resolve(TrainConfig()).weight_decay) == (0.05, 5e-4)
-    assert resolve(TrainConfig(optimizer="adamw")).learning_rate == 0.001
-    assert resolve(TrainConfig(weights="kinetics400")).learning_rate == 0.01
-    assert resolve(TrainConfig(), shortcut="A").shortcut == "A"
-
-
-def test_biases_and_normalisation_are_not_decayed():
-    model = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.BatchNorm3d(4))
-    for optimizer in ("adamw", "sgd"):
-        decayed, plain = make_optimizer(model, resolve(TrainConfig(optimizer=optimizer, weight_decay=0.1))).param_groups
-        assert [p.ndim for p in decayed["params"]] == [5]
-        assert [p.ndim for p in plain["params"]] == [1, 1, 1]
-        assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""The optimizer, its learning rate over the epochs, and the settings whose default depends on others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import nn
+
+from c3dhash.config import TrainConfig
+from c3dhash.losses import default_margin
+
+# Optimizer -> learning rate from random weights, weight decay. From trained weights the rate is divided.
+DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}
+FINE_TUNING_DIVISOR = 5
+STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
+
+
+def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
+    """Fill in the settings whose default depends on others, or (`shortcut`) on the weights to start from."""
+    rate, decay = DEFAULTS[config.optimizer]
+    if config.weights:
+        rate /= FINE_TUNING_DIVISOR
+    return dataclasses.replace(
+        config,
+        shortcut=config.shortcut or shortcut,
+        margin=default_margin(config.hash_length) if config.margin is None else config.margin,
+        learning_rate=rate if config.learning_rate is None else config.learning_rate,
+        weight_decay=decay if config.weight_decay is None else config.weight_decay,
+    )
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Build the optimizer; biases and normalisation weights (one-dimensional) are not decayed."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def learning_rate(config: TrainConfig, epoch: float) -> float:
+    """Return the learning rate at a moment of training, in epochs from the start (with a fraction)."""
+    warmup = min(config.warmup_epochs, config.epochs / 2)
+    if epoch < warmup:
+        return config.learning_rate * (0.01 + 0.99 * epoch / warmup)
+    if config.schedule == "step":
+        return config.learning_rate * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN)
+    share = (epoch - warmup) / (config.epochs - warmup)
+    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * share)))

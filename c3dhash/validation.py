@@ -1,0 +1,62 @@
+"""What is measured on the val split after every epoch; the first of it chooses the weights that are kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from c3dhash.accuracy import label_average_precision, top_k_accuracy
+from c3dhash.bits import pack_codes
+from c3dhash.datasets.groups import group_key
+from c3dhash.encode import Encoded
+from c3dhash.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
+from c3dhash.records import Sample
+
+logger = logging.getLogger(__name__)
+
+
+def validate(encoded: Encoded, samples: Sequence[Sample], labels: np.ndarray) -> dict[str, float]:
+    """Measure on the val split: each video queries all others that are not of its group; accuracy; health of the codes.
+
+    Args:
+        encoded: of the samples, in their order.
+        labels: int64 [N], or bool [N, num_classes].
+    Returns:
+        val_mAP (absent where no video has another of its class outside its group), val_accuracy (macro mAP where
+        multi-label), and what code_health and embedding_health say.
+    """
+    result: dict[str, float] = {}
+    if encoded.embeddings is not None:
+        codes, hash_length = pack_codes(encoded.embeddings), encoded.embeddings.shape[1]
+        _, groups = np.unique([group_key(sample) for sample in samples], return_inverse=True)
+        counts = rank_counts(codes, codes, labels, labels, hash_length=hash_length)
+        mean_ap = mean_defined(average_precision(counts.without_own_group(codes, labels, groups)))
+        if mean_ap is None:
+            logger.warning(
+                "no val video has another of its class from another source: val mAP is not defined and does not choose "
+                "the epoch."
+            )
+        else:
+            result["val_mAP"] = mean_ap
+        health = {**code_health(codes, hash_length=hash_length), **embedding_health(encoded.embeddings)}
+        result.update({f"val_{name}": value for name, value in health.items() if value is not None})
+        warn_on_collapse(health, hash_length=hash_length, num_codes=len(codes))
+    if encoded.scores is not None:
+        if labels.ndim == 2:
+            result["val_accuracy"] = mean_defined(label_average_precision(encoded.scores, labels)) or 0.0
+        else:
+            result["val_accuracy"] = top_k_accuracy(encoded.scores, labels, k=1)
+    return result
+
+
+def warn_on_collapse(health: dict[str, Any], *, hash_length: int, num_codes: int) -> None:
+    """Log a warning where the codes have stopped to tell videos apart."""
+    if num_codes > 4 and (health["distinct_codes"] < 3 or health["dead_bits"] > hash_length / 2):
+        logger.warning(
+            "the codes collapse: %d of %d bits are dead, %d distinct codes for %d videos. A lower learning rate, "
+            "--triplet-reduction active or more classes a batch may help.",
+            health["dead_bits"], hash_length, health["distinct_codes"], num_codes,
+        )  # fmt: skip

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from c3dhash.config import TrainConfig
+from c3dhash.optimization import learning_rate, make_optimizer, resolve
+
+
+def test_learning_rate_schedule():
+    config = resolve(TrainConfig(epochs=10, warmup_epochs=2, learning_rate=1.0))
+    assert learning_rate(config, 0) == pytest.approx(0.01)
+    assert learning_rate(config, 1) == pytest.approx(0.505)
+    assert learning_rate(config, 2) == pytest.approx(1)
+    assert learning_rate(config, 6) == pytest.approx(0.5)  # half-way along the cosine
+    assert learning_rate(config, 10) == pytest.approx(0, abs=1e-9)
+    step = resolve(TrainConfig(epochs=20, warmup_epochs=0, schedule="step", learning_rate=1.0))
+    assert [learning_rate(step, epoch) for epoch in (0, 11.9, 12, 17, 19.9)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+
+
+def test_defaults_that_depend_on_others():
+    assert resolve(TrainConfig()).margin == 14
+    assert resolve(TrainConfig(hash_length=64)).margin == 20
+    assert resolve(TrainConfig(margin=0.0)).margin == 0
+    assert (resolve(TrainConfig()).learning_rate, resolve(TrainConfig()).weight_decay) == (0.05, 5e-4)
+    assert resolve(TrainConfig(optimizer="adamw")).learning_rate == 0.001
+    assert resolve(TrainConfig(weights="kinetics400")).learning_rate == 0.01
+    assert resolve(TrainConfig(), shortcut="A").shortcut == "A"
+
+
+def test_biases_and_normalisation_are_not_decayed():
+    model = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.BatchNorm3d(4))
+    for optimizer in ("adamw", "sgd"):
+        decayed, plain = make_optimizer(model, resolve(TrainConfig(optimizer=optimizer, weight_decay=0.1))).param_groups
+        assert [p.ndim for p in decayed["params"]] == [5]
+        assert [p.ndim for p in plain["params"]] == [1, 1, 1]
+        assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0)
