@@ -73,11 +73,16 @@ class HashNet(nn.Module):
         return self.backbone.preprocessing
 
     def forward(self, clips: Tensor) -> Outputs:
-        """Read normalised clips, float [B, 3, T, H, W]. The heads compute in float32 also under autocast."""
+        """Read normalised clips, float [B, C, T, H, W].
+
+        Raises:
+            UsageError: C is not what the backbone reads.
+        """
+        self.preprocessing.check_channels(clips.shape[1])
         return self.heads(self.backbone(clips).float())
 
     def heads(self, feature: Tensor) -> Outputs:
-        """Read features, float32 [B, feature_dim]."""
+        """Read features, float32 [B, feature_dim]. The heads compute in float32 also under autocast."""
         with torch.autocast(feature.device.type, enabled=False):
             embedding = None if self.hash_head is None else torch.tanh(self.hash_head(feature))
             logits = None if self.class_head is None else self.class_head(feature)

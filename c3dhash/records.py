@@ -97,6 +97,19 @@ class Preprocessing:
         """C of the clips that the backbone reads."""
         return 2 if self.channels == "flow" else 3
 
+    def check_channels(self, num_channels: int) -> None:
+        """Refuse clips that the backbone cannot read.
+
+        Raises:
+            UsageError: `num_channels` of the clips is not what the backbone reads.
+        """
+        if num_channels != self.num_channels:
+            wanted = "optical flow, horizontal and vertical" if self.channels == "flow" else "RGB frames"
+            raise UsageError(
+                f"clips of {num_channels} channels are not for this network, which reads {self.num_channels} "
+                f"({self.channels}): give it {wanted}, or take another backbone (i3d_flow reads flow, the others RGB)."
+            )
+
 
 @dataclass(frozen=True)
 class FrameFolder:

@@ -2,6 +2,11 @@
 
 Everything random is drawn once a clip, never once a frame. Clips stay uint8 [T, H, W, 3] until they are a
 batch on the device; `normalize` makes the float tensor there.
+
+# Note [Flow clips]
+A clip uint8 [T, H, W, 2] is optical flow, horizontal and vertical, 0 to 255 for -20 to 20 px a frame. It is cut and
+resized like a picture, and its values stay those of the full frame, as is usual (Wang et al., ECCV 2016; Carreira and
+Zisserman, CVPR 2017). In a mirror what moves to the left moves to the right: the horizontal channel v becomes 255 - v.
 """
 
 from __future__ import annotations
@@ -28,11 +33,11 @@ def resize_crop(frames: np.ndarray, *, top: int, left: int, side: int, size: int
     """Cut the same square out of every frame and resize it.
 
     Args:
-        frames: uint8 [T, H, W, 3].
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
         top, left, side: the square, px.
         size: px of the result.
     Returns:
-        uint8 [T, size, size, 3].
+        uint8 [T, size, size, C].
     """
     square = frames[:, top : top + side, left : left + side]
     if side == size:
@@ -45,10 +50,10 @@ def center_clip(frames: np.ndarray, *, size: int) -> np.ndarray:
     """Cut the middle out of a clip, at the scale that CROP_MARGIN leaves: what every evaluation sees.
 
     Args:
-        frames: uint8 [T, H, W, 3].
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
         size: px.
     Returns:
-        uint8 [T, size, size, 3].
+        uint8 [T, size, size, C].
     """
     height_px, width_px = frames.shape[1:3]
     side = max(1, min(round(min(height_px, width_px) / CROP_MARGIN), height_px, width_px))
@@ -61,7 +66,7 @@ def augment_clip(
     """Draw a training clip: a phase in time, a square of random scale and place, and a mirror image or not.
 
     Args:
-        frames: uint8 [M, H, W, 3], M a multiple of num_frames.
+        frames: uint8 [M, H, W, C], M a multiple of num_frames, C = 3 (RGB) or 2 (flow: Note [Flow clips]).
         num_frames: frames of the result; with M = 2 * num_frames the phase is one of two:
 
             phase 0   x.x.x.x.
@@ -71,7 +76,7 @@ def augment_clip(
         flip: whether half of the clips are mirrored.
         rng: where the draws come from; four draws a clip whatever the arguments.
     Returns:
-        uint8 [num_frames, size, size, 3].
+        uint8 [num_frames, size, size, C].
     Raises:
         UsageError: M is no multiple of num_frames.
     """
@@ -83,18 +88,29 @@ def augment_clip(
     side = max(1, round(scale * min(height_px, width_px)))
     top, left = (place * (height_px - side + 1, width_px - side + 1)).astype(int)
     clip = resize_crop(frames[phase::step], top=int(top), left=int(left), side=side, size=size)
-    return clip[:, :, ::-1] if flip and mirror < 0.5 else clip
+    return _mirror(clip) if flip and mirror < 0.5 else clip
+
+
+def _mirror(clip: np.ndarray) -> np.ndarray:
+    """Swap left and right of uint8 [T, H, W, C]. Note [Flow clips] says what becomes of flow."""
+    mirrored = clip[:, :, ::-1]
+    if clip.shape[3] == 2:
+        mirrored = np.stack([255 - mirrored[..., 0], mirrored[..., 1]], axis=3)
+    return mirrored
 
 
 def normalize(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Turn a batch of pixels into what a backbone reads.
 
     Args:
-        clips: uint8 [B, T, H, W, 3], RGB.
+        clips: uint8 [B, T, H, W, C], RGB or flow.
         preprocessing: of the backbone.
     Returns:
-        float32 [B, 3, T, H, W], a view of channels-last memory.
+        float32 [B, C, T, H, W], a view of channels-last memory.
+    Raises:
+        UsageError: RGB for a network that reads flow, or the other way round.
     """
+    preprocessing.check_channels(clips.shape[-1])
     if preprocessing.channels == "BGR":
         clips = clips.flip(-1)
     mean = torch.tensor(preprocessing.mean, device=clips.device)

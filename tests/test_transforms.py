@@ -74,3 +74,56 @@ def test_normalize(channels):
         source = place if channels == "RGB" else 2 - place
         expected = (clips[..., source].float() / 255 - preprocessing.mean[place]) / preprocessing.std[place]
         torch.testing.assert_close(result[:, place], expected, rtol=1e-5, atol=1e-5)
+
+
+def flow_ramp(num_frames: int = 4, height: int = 32, width: int = 48) -> np.ndarray:
+    """Flow whose horizontal part is the column, and whose vertical part is the row."""
+    return ramp(num_frames, height, width)[..., :2].copy()
+
+
+def test_mirrored_flow_points_the_other_way():
+    clips = [
+        augment_clip(flow_ramp(), num_frames=4, size=32, min_crop_scale=1, flip=True, rng=np.random.default_rng(seed))
+        for seed in range(40)
+    ]
+    mirrored = [clip for clip in clips if clip[0, 0, 0, 0] > 128]  # columns reach 47, so that only 255 - v can be there
+    assert 10 < len(mirrored) < 30
+    for clip in mirrored:
+        columns = 255 - clip[0, 0, :, 0].astype(int)
+        assert (np.diff(columns) == -1).all(), "columns from right to left"
+    for clip in clips:
+        assert clip.shape == (4, 32, 32, 2)
+        assert (clip[:, :, :, 1] == np.arange(32)[:, None]).all(), "vertical flow must stay"
+
+
+def test_flow_is_cut_like_pictures():
+    clip = center_clip(flow_ramp(4, 64, 96), size=56)
+    assert clip.shape == (4, 56, 56, 2)
+    assert clip[0, 0, 0].tolist() == [20, 4]
+    assert center_clip(flow_ramp(), size=20).shape == (4, 20, 20, 2)
+
+
+def test_normalize_flow():
+    clips = torch.randint(0, 256, (2, 4, 5, 6, 2), dtype=torch.uint8)
+    clips[0, 0, 0, :2] = torch.tensor([[0, 255], [255, 0]])
+    result = normalize(clips, Preprocessing("flow", 1 / 127.5, (1, 1), (1, 1)))
+    assert result.shape == (2, 2, 4, 5, 6) and result.dtype == torch.float32
+    torch.testing.assert_close(result, (clips.float() / 127.5 - 1).permute(0, 4, 1, 2, 3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(result[0, :, 0, 0, :2], torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("num_channels", "preprocessing", "message"),
+    [
+        (
+            2,
+            Preprocessing("BGR"),
+            r"clips of 2 channels are not for this network, which reads 3 \(BGR\): give it RGB fr",
+        ),
+        (3, Preprocessing("flow", 1, (1, 1), (1, 1)), r"clips of 3 channels .* reads 2 \(flow\): give it optical flow"),
+    ],
+)
+def test_normalize_refuses_other_channels(num_channels, preprocessing, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        normalize(torch.zeros(1, 2, 4, 4, num_channels, dtype=torch.uint8), preprocessing)
+    assert "\n" not in str(caught.value)
