@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from c3dhash.config import ModelConfig
+from c3dhash.encode import Encoder
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.model import HashNet, build_model, find_run, fingerprint, load_run, save_run
 from c3dhash.records import Preprocessing
@@ -31,6 +33,19 @@ def test_heads_compute_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(torch.randn(1, 3, 4, 16, 16))
     assert {part.dtype for part in outputs} == {torch.float32}
+
+
+@pytest.mark.parametrize(("backbone", "given"), [("resnet3d18", 2), ("i3d_flow", 3)])
+def test_rgb_and_flow_are_not_mixed_up(backbone, given):
+    model = build_model(dataclasses.replace(SMALL, backbone=backbone), num_classes=2).eval()
+    clips = np.zeros((1, 4, 16, 16, given), np.uint8)
+    message = rf"clips of {given} channels are not for this network, which reads {5 - given} \("
+    with pytest.raises(UsageError, match=message):
+        model(torch.zeros(1, given, 4, 16, 16))
+    with pytest.raises(UsageError, match=message):
+        Encoder(model, device="cpu", precision="fp32")(clips)
+    encoded = Encoder(model, device="cpu", precision="fp32")(np.zeros((1, 4, 16, 16, 5 - given), np.uint8))
+    assert encoded.embeddings.shape == (1, 16)
 
 
 @pytest.mark.parametrize("num_classes, has_hash_head", [(3, True), (3, False), (None, True)])

@@ -1,6 +1,6 @@
 """Networks that map a clip to a feature: one architecture per file, and the dict that names them.
 
-Every backbone is an nn.Module that maps clips [B, 3, T, H, W] to features [B, feature_dim], and carries
+Every backbone is an nn.Module that maps clips [B, C, T, H, W] to features [B, feature_dim], and carries
 
     name               its key in BACKBONES
     feature_dim        length of a feature
@@ -19,18 +19,21 @@ from __future__ import annotations
 
 from torch import nn
 
-from c3dhash.backbones import c3d, resnet3d
+from c3dhash.backbones import c3d, i3d, resnet3d
 from c3dhash.backbones.c3d import C3D
+from c3dhash.backbones.i3d import I3D, I3DFlow
 from c3dhash.backbones.layouts import KnownWeights, Layout
 from c3dhash.backbones.resnet3d import ResNet3D18
 from c3dhash.errors import UsageError
 
 BACKBONES: dict[str, type[nn.Module]] = {
     "c3d": C3D,
+    "i3d": I3D,
+    "i3d_flow": I3DFlow,
     "resnet3d18": ResNet3D18,
 }
 
-_FILES = (c3d, resnet3d)
+_FILES = (c3d, i3d, resnet3d)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 

