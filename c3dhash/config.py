@@ -52,9 +52,9 @@ class ModelConfig:
     shortcut: str | None = setting(
         None, "Shortcut type of a 3D ResNet; by default B, or what the weights have.", choices=("A", "B")
     )
-    num_frames: int | None = setting(None, "Frames of a clip; by default the backbone's (16).", low=1, high=1024)
+    num_frames: int | None = setting(None, "Frames of a clip; by default the backbone's.", low=1, high=1024)
     size: int | None = setting(
-        None, "Height and width of a clip in pixels; by default the backbone's (112).", low=8, high=1024
+        None, "Height and width of a clip in pixels; by default the backbone's.", low=8, high=1024
     )
     hash_length: int = setting(48, "Bits of a code.", low=1, high=MAX_HASH_LENGTH)
 

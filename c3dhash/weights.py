@@ -200,6 +200,11 @@ def find_weights(
         if (folder / file_name).is_file():
             return folder / file_name
     places = ", ".join(f"'{folder}/'" for folder in search_dirs)
+    if not known:
+        raise CheckpointError(
+            f"weights '{name_or_path}' for {backbone} are neither a file nor in {places}, and no published ones are "
+            "known: give the path of a file."
+        )
     downloads = [f"{each.file_name} ({each.name}, from {each.source})" for each in wanted or known]
     raise CheckpointError(
         f"weights '{name_or_path}' for {backbone} are neither a file nor in {places}: download "
@@ -281,6 +286,10 @@ def _match(backbone: nn.Module, checkpoint: Checkpoint) -> tuple[LoadReport, lis
     """Pair the backbone's entries with the checkpoint's: report, and (target, source) tensors."""
     expected, adapt = dict(backbone.state_dict(keep_vars=True)), checkpoint.layout.adapt
     matched, misshaped, unexpected, not_used, pairs = [], [], [], list(checkpoint.entries.heads), []
+    for own_name, value in checkpoint.layout.implied:
+        if (target := expected.pop(own_name, None)) is not None:
+            pairs.append((target, torch.full_like(target, value)))
+            matched.append(own_name)
     for key, tensor in checkpoint.entries.tensors.items():
         target = expected.pop(own_name := checkpoint.layout.own_name(key), None)
         if adapt and target is not None:

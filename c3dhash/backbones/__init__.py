@@ -19,21 +19,49 @@ from __future__ import annotations
 
 from torch import nn
 
-from c3dhash.backbones import c3d, i3d, resnet3d
+from c3dhash.backbones import c3d, i3d, i3d_r50, resnet3d_weights, slowfast, torchvision_image, torchvision_video
 from c3dhash.backbones.c3d import C3D
 from c3dhash.backbones.i3d import I3D, I3DFlow
+from c3dhash.backbones.i3d_r50 import I3DR50
 from c3dhash.backbones.layouts import KnownWeights, Layout
-from c3dhash.backbones.resnet3d import ResNet3D18
+from c3dhash.backbones.resnet3d import ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
+from c3dhash.backbones.slowfast import SlowFast, SlowOnly
+from c3dhash.backbones.torchvision_video import (
+    MC318,
+    R3D18,
+    S3D,
+    MViTV1B,
+    MViTV2S,
+    R2Plus1D18,
+    Swin3DB,
+    Swin3DS,
+    Swin3DT,
+)
 from c3dhash.errors import UsageError
 
 BACKBONES: dict[str, type[nn.Module]] = {
     "c3d": C3D,
     "i3d": I3D,
     "i3d_flow": I3DFlow,
+    "resnet3d10": ResNet3D10,
     "resnet3d18": ResNet3D18,
+    "resnet3d34": ResNet3D34,
+    "resnet3d50": ResNet3D50,
+    "i3d_r50": I3DR50,
+    "slowonly": SlowOnly,
+    "slowfast": SlowFast,
+    "r3d_18": R3D18,
+    "mc3_18": MC318,
+    "r2plus1d_18": R2Plus1D18,
+    "s3d": S3D,
+    "mvit_v1_b": MViTV1B,
+    "mvit_v2_s": MViTV2S,
+    "swin3d_t": Swin3DT,
+    "swin3d_s": Swin3DS,
+    "swin3d_b": Swin3DB,
 }
 
-_FILES = (c3d, i3d, resnet3d)
+_FILES = (c3d, i3d, resnet3d_weights, i3d_r50, slowfast, torchvision_image, torchvision_video)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 

@@ -107,6 +107,29 @@ LAYOUTS = (
         heads=("fc8.", "classifier.6."),
         preprocessing=Preprocessing(channels="BGR", scale=1.0, mean=(90.0, 98.0, 102.0), std=(1.0, 1.0, 1.0)),
     ),
+    # c3d.pickle: the authors' Sports-1M model ported by D. Abati, with 487 classes.
+    # Source: C3D_model.py and predict.py of github.com/DavideA/c3d-pytorch, which feeds RGB 0-255 without a mean.
+    Layout(
+        name="c3d-pytorch",
+        recognise=lambda entries: (
+            entries.shape("conv1.weight") == (64, 3, 3, 3, 3) and len(entries.shape("conv3a.weight")) == 5
+        ),
+        identify=lambda entries: (("c3d",), None),
+        rename=((r"^conv([12])\.", r"conv\1a."),),
+        heads=("fc8.",),
+        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+    ),
+    # c3d_sports1m_pretrain_20201016-dcc47ddc.pth, and what was fine-tuned from it with mmaction2.
+    # Source: configs/_base_/models/c3d_sports1m_pretrained.py of github.com/open-mmlab/mmaction2. Its mean is one
+    # of BGR pixels, but its pixels are RGB in that order.
+    Layout(
+        name="mmaction2-c3d",
+        recognise=lambda entries: entries.shape("conv1a.conv.weight") == (64, 3, 3, 3, 3),
+        identify=lambda entries: (("c3d",), None),
+        rename=((r"^(conv\d[ab])\.conv\.", r"\1."),),
+        heads=("fc8.",),
+        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(104.0, 117.0, 128.0), std=(1.0, 1.0, 1.0)),
+    ),
     Layout(  # a state dict of ours; a run says which preprocessing, a bare one has the architecture's
         name="c3dhash-c3d",
         recognise=lambda entries: len(entries.shape("conv1a.weight")) == 5,
@@ -116,6 +139,15 @@ LAYOUTS = (
         preprocessing=C3D.preprocessing,
     ),
 )
+_MMACTION2 = "github.com/open-mmlab/mmaction2"
 KNOWN_WEIGHTS = (
     KnownWeights("sports1m", "c3d-pretrained.pth", "c3d", "github.com/jfzhang95/pytorch-video-recognition"),
+    KnownWeights("sports1m-487", "c3d.pickle", "c3d", "github.com/DavideA/c3d-pytorch"),
+    KnownWeights("sports1m-mmaction2", "c3d_sports1m_pretrain_20201016-dcc47ddc.pth", "c3d", _MMACTION2),
+    KnownWeights(
+        "ucf101-mmaction2",
+        "c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb_20220811-31723200.pth",
+        "c3d",
+        _MMACTION2,
+    ),
 )

@@ -63,6 +63,7 @@ class Layout:
     heads: how the names of entries begin that the feature does not need.
     adapt: (tensor, shape of the backbone's entry) -> tensor, where a file holds another form of an entry, such
         as a 2D kernel for a 3D one; a tensor that it cannot adapt is returned as it is.
+    implied: (own name, value) of entries that are in no file, since upstream's code fixes what they say.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Layout:
     heads: tuple[str, ...]
     preprocessing: Preprocessing
     adapt: Callable[[torch.Tensor, torch.Size], torch.Tensor] | None = None
+    implied: tuple[tuple[str, float], ...] = ()
 
     def own_name(self, key: str) -> str:
         """Translate upstream's name of an entry to the backbone's own."""

@@ -10,15 +10,6 @@ Whoever writes weights with safetensors makes them contiguous first.
 On CPU, autocast casts the input of `max_pool3d` to float32 and the next convolution casts it back, which
 takes longer than the pooling; a maximum of bf16 values is exact anyway. `max_pool3d_with_indices`, which
 `max_pool3d` calls, is not cast.
-
-# Note [2018 or 2020]
-The authors of the 3D ResNets published two sets of weights under the same names, trained on different pixels:
-2018 on RGB 0-255 minus a mean, 2020 on RGB 0-1 with mean and standard deviation. In this order:
-1. 400 classes (Kinetics-400) is 2018; 700, 1039, 1139, 800, 339, 439 or 100 classes (Kinetics-700, Moments in
-   Time, STAIR Actions and their unions) is 2020;
-2. otherwise (a fine-tuned network, or no head) keys with `module.` are 2018, whose files were all written
-   through DataParallel, and so is shortcut A, which 2020 does not have; the rest is 2020.
-Whoever knows better names the layout: `load_backbone(path, layout="3d-resnets-2018")`.
 """
 
 from __future__ import annotations
@@ -27,11 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
 from c3dhash.records import Preprocessing
-
-RESNETS_2018_CLASSES = (400,)
-RESNETS_2020_CLASSES = (700, 1039, 1139, 800, 339, 439, 100)
 
 
 def shortcut_a(x: torch.Tensor, *, out_channels: int, stride: int) -> torch.Tensor:
@@ -50,20 +37,12 @@ def shortcut_a(x: torch.Tensor, *, out_channels: int, stride: int) -> torch.Tens
     return F.pad(x, (0, 0, 0, 0, 0, 0, 0, out_channels - x.shape[1]))
 
 
-class BasicBlock(nn.Module):
-    """Add the result of two 3 x 3 x 3 convolutions to the input.
+class _Block(nn.Module):
+    """What both kinds of blocks share: the shortcut around the convolutions of `residual`."""
 
-    Source: He et al., CVPR 2016, figure 5 left; shortcut B is the projection of section 3.3.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, shortcut: str) -> None:
-        super().__init__()
+    def _add_shortcut(self, in_channels: int, out_channels: int, *, stride: int, shortcut: str) -> None:
         self.out_channels = out_channels
         self.stride = stride
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm3d(out_channels)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm3d(out_channels)
         self.is_same_size = stride == 1 and in_channels == out_channels
         self.downsample = None
         if shortcut == "B" and not self.is_same_size:
@@ -73,8 +52,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
+        out = self.residual(x)
         if self.downsample is not None:
             x = self.downsample(x)
         elif not self.is_same_size:
@@ -83,8 +61,54 @@ class BasicBlock(nn.Module):
         return F.relu(out, inplace=True)
 
 
-class ResNet3D18(nn.Module):
-    """Map clips to the global average of the last stage.
+class BasicBlock(_Block):
+    """Add the result of two 3 x 3 x 3 convolutions to the input.
+
+    Source: He et al., CVPR 2016, figure 5 left; shortcut B is the projection of section 3.3.
+    """
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, shortcut: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm3d(out_channels)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm3d(out_channels)
+        self._add_shortcut(in_channels, out_channels, stride=stride, shortcut=shortcut)
+
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return self.bn2(self.conv2(out))
+
+
+class Bottleneck(_Block):
+    """Add the result of a 1 x 1 x 1, a 3 x 3 x 3 and a 1 x 1 x 1 convolution to the input; the second one strides.
+
+    Source: He et al., CVPR 2016, figure 5 right; Hara et al., CVPR 2018, figure 3.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, shortcut: str) -> None:
+        super().__init__()
+        channels = out_channels // self.expansion
+        self.conv1 = nn.Conv3d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm3d(channels)
+        self.conv2 = nn.Conv3d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm3d(channels)
+        self.conv3 = nn.Conv3d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm3d(out_channels)
+        self._add_shortcut(in_channels, out_channels, stride=stride, shortcut=shortcut)
+
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        return self.bn3(self.conv3(out))
+
+
+class ResNet3D(nn.Module):
+    """Map clips to the global average of the last stage; the classes below give it its depth.
 
     Source: Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?, CVPR 2018,
         section 3.2 and table 2; the 7 x 7 x 7 stem strides over space only, as in the authors' code.
@@ -92,9 +116,6 @@ class ResNet3D18(nn.Module):
         Initialisation: He et al., Delving Deep into Rectifiers, ICCV 2015, fan-out.
     """
 
-    name = "resnet3d18"
-    num_blocks = (2, 2, 2, 2)
-    feature_dim = 512
     clip_size = (16, 112, 112)
     min_clip_size = (1, 16, 16)
     clip_multiple = (1, 1)
@@ -108,18 +129,26 @@ class ResNet3D18(nn.Module):
         self.shortcut = shortcut
         self.stem_conv = nn.Conv3d(3, 64, 7, stride=(1, 2, 2), padding=3, bias=False)
         self.stem_bn = nn.BatchNorm3d(64)
-        self.stage1 = _stage(64, 64, self.num_blocks[0], stride=1, shortcut=shortcut)
-        self.stage2 = _stage(64, 128, self.num_blocks[1], stride=2, shortcut=shortcut)
-        self.stage3 = _stage(128, 256, self.num_blocks[2], stride=2, shortcut=shortcut)
-        self.stage4 = _stage(256, 512, self.num_blocks[3], stride=2, shortcut=shortcut)
+        widths = [64] + [channels * self.block.expansion for channels in (64, 128, 256, 512)]
+        self.stage1 = self._stage(1, widths, stride=1)
+        self.stage2 = self._stage(2, widths, stride=2)
+        self.stage3 = self._stage(3, widths, stride=2)
+        self.stage4 = self._stage(4, widths, stride=2)
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):  # batch norms start at weight 1, bias 0
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(layer, BasicBlock):
+            elif isinstance(layer, _Block):
                 # Every block starts as its shortcut, so that the first filters learn from the first step on.
                 # Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1.
-                nn.init.zeros_(layer.bn2.weight)
+                nn.init.zeros_((layer.bn3 if isinstance(layer, Bottleneck) else layer.bn2).weight)
         self.to(memory_format=torch.channels_last_3d)  # Note [Channels last]
+
+    def _stage(self, number: int, widths: list[int], *, stride: int) -> nn.Sequential:
+        """Stack blocks; the first one changes size and channels, from widths[number - 1] to widths[number]."""
+        blocks = [self.block(widths[number - 1], widths[number], stride=stride, shortcut=self.shortcut)]
+        for _ in range(self.num_blocks[number - 1] - 1):
+            blocks.append(self.block(widths[number], widths[number], stride=1, shortcut=self.shortcut))
+        return nn.Sequential(*blocks)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Compute features.
@@ -127,81 +156,41 @@ class ResNet3D18(nn.Module):
         Args:
             clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
         Returns:
-            [B, 512], at least 0, in the dtype of the weights (under autocast, too).
+            [B, feature_dim], at least 0, in the dtype of the weights (under autocast, too).
         """
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = F.relu(self.stem_bn(self.stem_conv(x)), inplace=True)  # [B, 64, T, H/2, W/2]
         x = F.max_pool3d_with_indices(x, 3, stride=2, padding=1)[0]  # Note [Pooling under autocast]
-        x = self.stage1(x)  # [B, 64, T/2, H/4, W/4]
-        x = self.stage2(x)  # [B, 128, T/4, H/8, W/8]
-        x = self.stage3(x)  # [B, 256, T/8, H/16, W/16]
-        x = self.stage4(x)  # [B, 512, T/16, H/32, W/32]
+        x = self.stage1(x)  # [B, 64 or 256, T/2, H/4, W/4]
+        x = self.stage2(x)  # [B, 128 or 512, T/4, H/8, W/8]
+        x = self.stage3(x)  # [B, 256 or 1024, T/8, H/16, W/16]
+        x = self.stage4(x)  # [B, 512 or 2048, T/16, H/32, W/32]
         return x.mean(dim=(2, 3, 4), dtype=self.stem_conv.weight.dtype)
 
 
-def _stage(in_channels: int, out_channels: int, num_blocks: int, *, stride: int, shortcut: str) -> nn.Module:
-    """Stack blocks; the first one changes size and channels."""
-    blocks = [BasicBlock(in_channels, out_channels, stride=stride, shortcut=shortcut)]
-    for _ in range(num_blocks - 1):
-        blocks.append(BasicBlock(out_channels, out_channels, stride=1, shortcut=shortcut))
-    return nn.Sequential(*blocks)
+class ResNet3D10(ResNet3D):
+    """The shallowest: one block a stage. No weights of it are published."""
+
+    name, feature_dim = "resnet3d10", 512
+    block, num_blocks = BasicBlock, (1, 1, 1, 1)
 
 
-RESNET3D_BLOCKS = {ResNet3D18.num_blocks: ResNet3D18.name}
+class ResNet3D18(ResNet3D):
+    """Two blocks a stage."""
+
+    name, feature_dim = "resnet3d18", 512
+    block, num_blocks = BasicBlock, (2, 2, 2, 2)
 
 
-def _is_resnet3d(entries: Entries) -> bool:
-    return len(entries.shape("conv1.weight")) == 5 and len(entries.shape("layer1.0.conv1.weight")) == 5
+class ResNet3D34(ResNet3D):
+    """The deepest of basic blocks."""
+
+    name, feature_dim = "resnet3d34", 512
+    block, num_blocks = BasicBlock, (3, 4, 6, 3)
 
 
-def _is_resnet3d_2018(entries: Entries) -> bool:
-    """Decide by Note [2018 or 2020]."""
-    num_classes = next(iter(entries.shape("fc.weight")), None)
-    if num_classes in RESNETS_2018_CLASSES + RESNETS_2020_CLASSES:
-        return num_classes in RESNETS_2018_CLASSES
-    return entries.has_module_prefix or _identify_resnet3d(entries, stage="layer")[1] == "A"
+class ResNet3D50(ResNet3D):
+    """As many blocks as resnet3d34, but bottlenecks, and a longer feature."""
 
-
-def _identify_resnet3d(entries: Entries, *, stage: str) -> tuple[tuple[str, ...], str]:
-    """Tell the depth by the number of blocks, and shortcut B by its projections."""
-    num_blocks = tuple(entries.count(rf"{stage}{i}\.\d+\.") for i in (1, 2, 3, 4))
-    has_bottlenecks = entries.count(rf"{stage}\d\.\d+\.conv3\.") > 0
-    has_projections = entries.count(rf"{stage}\d\.\d+\.downsample\.") > 0
-    name = None if has_bottlenecks else RESNET3D_BLOCKS.get(num_blocks)
-    return (name,) if name else (), "B" if has_projections else "A"
-
-
-_RESNET3D_RENAME = ((r"^conv1\.", "stem_conv."), (r"^bn1\.", "stem_bn."), (r"^layer(\d)\.", r"stage\1."))
-LAYOUTS = (
-    Layout(  # resnet-18-kinetics.pth: Hara et al., CVPR 2018
-        name="3d-resnets-2018",
-        recognise=lambda entries: _is_resnet3d(entries) and _is_resnet3d_2018(entries),
-        identify=lambda entries: _identify_resnet3d(entries, stage="layer"),
-        rename=_RESNET3D_RENAME,
-        heads=("fc.",),
-        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1.0, 1.0, 1.0)),
-    ),
-    Layout(  # r3d18_K_200ep.pth: Kataoka et al., arXiv:2004.04968
-        name="3d-resnets-2020",
-        recognise=lambda entries: _is_resnet3d(entries) and not _is_resnet3d_2018(entries),
-        identify=lambda entries: _identify_resnet3d(entries, stage="layer"),
-        rename=_RESNET3D_RENAME,
-        heads=("fc.",),
-        preprocessing=ResNet3D18.preprocessing,
-    ),
-    Layout(
-        name="c3dhash-resnet3d",
-        recognise=lambda entries: len(entries.shape("stem_conv.weight")) == 5,
-        identify=lambda entries: _identify_resnet3d(entries, stage="stage"),
-        rename=(),
-        heads=(),
-        preprocessing=ResNet3D18.preprocessing,
-    ),
-)
-
-_HARA = "github.com/kenshohara/3D-ResNets-PyTorch"
-KNOWN_WEIGHTS = (
-    KnownWeights("kinetics400", "resnet-18-kinetics.pth", "resnet3d18", _HARA),
-    KnownWeights("kinetics700", "r3d18_K_200ep.pth", "resnet3d18", _HARA),
-    KnownWeights("kinetics700-mit", "r3d18_KM_200ep.pth", "resnet3d18", _HARA),
-)
+    name, feature_dim = "resnet3d50", 2048
+    block, num_blocks = Bottleneck, (3, 4, 6, 3)

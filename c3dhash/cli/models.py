@@ -13,8 +13,12 @@ from c3dhash.cli.common import json_option, print_json, print_table
 @json_option
 def models(as_json: bool) -> None:
     """List the backbones, what each reads, and which weights are known and found in pretrain/."""
+    import torch
+
     from c3dhash.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
 
+    with torch.device("meta"):  # shapes only: filling them would take long
+        num_parameters = {name: sum(p.numel() for p in build_backbone(name).parameters()) for name in BACKBONES}
     facts = []
     for name, backbone in BACKBONES.items():
         known = [weights for weights in KNOWN_WEIGHTS if weights.backbone == name]
@@ -22,7 +26,7 @@ def models(as_json: bool) -> None:
             {
                 "backbone": name,
                 "feature_dim": backbone.feature_dim,
-                "parameters": sum(parameter.numel() for parameter in build_backbone(name).parameters()),
+                "parameters": num_parameters[name],
                 "clip_size": list(backbone.clip_size),
                 "shortcuts": list(backbone.shortcuts),
                 "weights": [

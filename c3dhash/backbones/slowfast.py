@@ -1,0 +1,204 @@
+"""SlowFast: a path that sees few frames and one that sees all of them with an eighth of the channels; and SlowOnly."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from c3dhash.backbones.inflated import (
+    MMACTION2,
+    MMACTION2_PIXELS,
+    MMACTION2_RENAME,
+    InflatedResNet50,
+    mmaction2_kernel_frames,
+    pool_space,
+    start_weights,
+)
+from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+
+SLOW_KERNEL_FRAMES = ((1, 1, 1), (1, 1, 1, 1), (3, 3, 3, 3, 3, 3), (3, 3, 3))
+FAST_KERNEL_FRAMES = ((3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3, 3, 3), (3, 3, 3))
+ALPHA = 4  # the fast path sees as many times the frames of the slow one
+BETA_INVERSE = 8  # the slow path has as many times the channels of the fast one
+LATERAL_FRAMES = 7
+
+
+class SlowOnly(nn.Module):
+    """Map clips to the global average of the slow path's last stage; time keeps its length all the way.
+
+    The clips are few frames far apart: in the paper 8, every 8th one of a video.
+
+    Source: Feichtenhofer et al., SlowFast Networks for Video Recognition, ICCV 2019, table 1, slow pathway: kernels
+        over time in res4 and res5 only, padded with zeros. Default preprocessing: that of mmaction2's weights.
+    """
+
+    name = "slowonly"
+    feature_dim = 2048
+    clip_size = (8, 224, 224)
+    min_clip_size = (1, 16, 16)
+    clip_multiple = (1, 1)
+    preprocessing = MMACTION2_PIXELS
+    shortcuts = ()
+    shortcut = None
+
+    def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
+        super().__init__()
+        self.clip_size = (num_frames, size, size)
+        self.network = InflatedResNet50(kernel_frames=SLOW_KERNEL_FRAMES, stem_frames=1)
+        start_weights(self)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
+        Returns:
+            [B, 2048], at least 0, in the dtype of the weights (under autocast, too).
+        """
+        x = clips.contiguous(memory_format=torch.channels_last_3d)
+        x = pool_space(self.network.stem(x))  # [B, 64, T, H/4, W/4]
+        for stage in (1, 2, 3, 4):
+            x = self.network.stage(stage, x)  # [B, 2048, T, H/32, W/32] at last
+        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)
+
+
+class SlowFast(nn.Module):
+    """Map clips to the global averages of both paths' last stages, the slow one's first.
+
+    The fast path sees all frames of a clip, the slow one the first of every four (alpha = 4), so that the number of
+    frames is a multiple of 4. After the stem and the first three stages, convolutions of 7 frames that stride by 4
+    carry the fast path's channels over, joined to the slow one's. This is the paper's 8 x 8, R50, which its authors
+    and mmaction2 (slowfast_r50_8xb8-8x8x1) build with alpha = 4 and lateral kernels of 7 frames. The 4 x 16, with
+    alpha = 8 and 5 frames, is another network, and its weights are refused.
+
+    Source: Feichtenhofer et al., SlowFast Networks for Video Recognition, ICCV 2019, table 1 and section 3.3,
+        "time-strided convolution", beta = 1/8; which frames the slow path sees, and laterals without batch norm and
+        ReLU, from mmaction/models/backbones/resnet3d_slowfast.py of mmaction2. Default preprocessing: that of
+        mmaction2's weights.
+    """
+
+    name = "slowfast"
+    feature_dim = 2048 + 2048 // BETA_INVERSE
+    clip_size = (32, 224, 224)
+    min_clip_size = (ALPHA, 16, 16)
+    clip_multiple = (ALPHA, 1)
+    preprocessing = MMACTION2_PIXELS
+    shortcuts = ()
+    shortcut = None
+
+    def __init__(self, *, num_frames: int = 32, size: int = 224) -> None:
+        super().__init__()
+        self.clip_size = (num_frames, size, size)
+        fast_channels = [64 // BETA_INVERSE] + [channels // BETA_INVERSE for channels in (256, 512, 1024)]
+        self.slow_path = InflatedResNet50(
+            kernel_frames=SLOW_KERNEL_FRAMES,
+            stem_frames=1,
+            lateral_channels=tuple(2 * channels for channels in fast_channels),
+        )
+        self.fast_path = InflatedResNet50(kernel_frames=FAST_KERNEL_FRAMES, stem_frames=5, width=64 // BETA_INVERSE)
+        for place, channels in zip(("conv1", "layer1", "layer2", "layer3"), fast_channels, strict=True):
+            lateral = nn.Conv3d(
+                channels,
+                2 * channels,
+                (LATERAL_FRAMES, 1, 1),
+                stride=(ALPHA, 1, 1),
+                padding=(LATERAL_FRAMES // 2, 0, 0),
+                bias=False,
+            )
+            self.slow_path.add_module(f"{place}_lateral", lateral)
+        start_weights(self)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says; T a multiple of 4.
+        Returns:
+            [B, 2304], at least 0, in the dtype of the weights (under autocast, too).
+        """
+        fast = clips.contiguous(memory_format=torch.channels_last_3d)
+        slow = clips[:, :, ::ALPHA].contiguous(memory_format=torch.channels_last_3d)
+        slow = pool_space(self.slow_path.stem(slow))  # [B, 64, T/4, H/4, W/4]
+        fast = pool_space(self.fast_path.stem(fast))  # [B, 8, T, H/4, W/4]
+        slow = torch.cat([slow, self.slow_path.conv1_lateral(fast)], dim=1)  # [B, 64 + 16, T/4, H/4, W/4]
+        for stage in (1, 2, 3):
+            slow, fast = self.slow_path.stage(stage, slow), self.fast_path.stage(stage, fast)
+            lateral = getattr(self.slow_path, f"layer{stage}_lateral")
+            slow = torch.cat([slow, lateral(fast)], dim=1)  # a quarter more channels
+        slow, fast = self.slow_path.stage(4, slow), self.fast_path.stage(4, fast)
+        dtype = self.slow_path.conv1.weight.dtype
+        means = [path.mean(dim=(2, 3, 4), dtype=dtype) for path in (slow, fast)]  # [B, 2048], [B, 256]
+        return torch.cat(means, dim=1)
+
+
+def _identify_slowonly(entries: Entries) -> tuple[tuple[str, ...], None]:
+    return ((SlowOnly.name,) if mmaction2_kernel_frames(entries) == SLOW_KERNEL_FRAMES else ()), None
+
+
+def _identify_slowfast(entries: Entries) -> tuple[tuple[str, ...], None]:
+    is_known = (
+        mmaction2_kernel_frames(entries, "slow_path.") == SLOW_KERNEL_FRAMES
+        and mmaction2_kernel_frames(entries, "fast_path.") == FAST_KERNEL_FRAMES
+        and entries.shape("slow_path.conv1_lateral.conv.weight")[2:3] == (LATERAL_FRAMES,)
+    )
+    return ((SlowFast.name,) if is_known else ()), None
+
+
+LAYOUTS = (
+    Layout(  # slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb_20220901-2132fc87.pth
+        name="mmaction2-slowonly",
+        recognise=lambda entries: entries.shape("conv1.conv.weight") == (64, 3, 1, 7, 7),
+        identify=_identify_slowonly,
+        rename=(*MMACTION2_RENAME, (r"^", "network.")),
+        heads=("cls_head.",),
+        preprocessing=MMACTION2_PIXELS,
+    ),
+    Layout(  # slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth
+        name="mmaction2-slowfast",
+        recognise=lambda entries: len(entries.shape("slow_path.conv1.conv.weight")) == 5,
+        identify=_identify_slowfast,
+        rename=MMACTION2_RENAME,
+        heads=("cls_head.",),
+        preprocessing=MMACTION2_PIXELS,
+    ),
+    Layout(  # a state dict of ours
+        name="c3dhash-slowonly",
+        recognise=lambda entries: entries.shape("network.conv1.weight") == (64, 3, 1, 7, 7),
+        identify=lambda entries: ((SlowOnly.name,), None),
+        rename=(),
+        heads=(),
+        preprocessing=SlowOnly.preprocessing,
+    ),
+    Layout(  # a state dict of ours
+        name="c3dhash-slowfast",
+        recognise=lambda entries: len(entries.shape("slow_path.conv1.weight")) == 5,
+        identify=lambda entries: ((SlowFast.name,), None),
+        rename=(),
+        heads=(),
+        preprocessing=SlowFast.preprocessing,
+    ),
+)
+KNOWN_WEIGHTS = tuple(
+    KnownWeights(name, file_name, backbone, MMACTION2)
+    for backbone, name, file_name in (
+        ("slowonly", "kinetics400", "slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb_20220901-2132fc87.pth"),
+        ("slowonly", "kinetics400-4x16", "slowonly_r50_4x16x1_256e_8xb16_kinetics400-rgb_20220901-f6a40d08.pth"),
+        (
+            "slowonly",
+            "kinetics400-imagenet",
+            "slowonly_imagenet-pretrained-r50_8xb16-8x8x1-steplr-150e_kinetics400-rgb_20220901-df42dc84.pth",
+        ),
+        (
+            "slowonly",
+            "kinetics700-imagenet",
+            "slowonly_imagenet-pretrained-r50_16xb16-8x8x1-steplr-150e_kinetics700-rgb_20221013-15b93b10.pth",
+        ),
+        (
+            "slowonly",
+            "kinetics710-imagenet",
+            "slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb_20230612-12ce977c.pth",
+        ),
+        ("slowfast", "kinetics400", "slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth"),
+        ("slowfast", "kinetics400-steplr", "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb_20220818-b62a501f.pth"),
+    )
+)
