@@ -17,6 +17,7 @@ from c3dhash.errors import UsageError
 
 TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
+HASHES = ("itq", "lsh")
 
 
 def setting(
@@ -135,6 +136,31 @@ class TrainConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
+class HashConfig(ModelConfig):
+    """A network whose codes need no training: a backbone with published weights, and how its features are hashed."""
+
+    backbone: str | None = setting(
+        None, "Make codes without training from the features of this architecture; `c3dhash models` lists them."
+    )
+    weights: str | None = setting(
+        None, "Weights of that backbone: a file, or the name of one in pretrain/; needed with --backbone."
+    )
+    hash: str = setting(
+        "itq",
+        "Bits from features: itq is fitted on the features of these videos, lsh is drawn at random.",
+        choices=HASHES,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.backbone is not None and self.weights is None:
+            raise UsageError(
+                f"weights (None) of --backbone {self.backbone} are missing, and random ones tell nothing apart: give "
+                "--weights FILE or a name; `c3dhash models` lists what is known."
+            )
+
+
+@dataclass(frozen=True)
 class EncodeConfig:
     """How videos become codes."""
 
@@ -176,6 +202,7 @@ class EvaluateConfig:
     radius: int = setting(
         2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH
     )
+    compare: bool = setting(True, "Also score the features themselves, and codes made of them without training.")
 
     def __post_init__(self) -> None:
         check_settings(self)

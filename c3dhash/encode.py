@@ -23,7 +23,7 @@ from c3dhash.isolation import DecoderPool
 from c3dhash.loader import prefetch
 from c3dhash.model import HashNet, Run
 from c3dhash.precision import autocast, pick_device, pick_precision
-from c3dhash.records import CodeBatch, Sample
+from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.transforms import center_clip, decoded_short_side, normalize
 from c3dhash.video import read_clips
 
@@ -31,20 +31,26 @@ from c3dhash.video import read_clips
 class Encoded(NamedTuple):
     """What a network says about clips, float32 arrays; None where it lacks the head.
 
-    embeddings: [N, hash_length]. scores: class logits [N, num_classes].
+    embeddings: [N, hash_length]. scores: class logits [N, num_classes]. features: [N, feature_dim], None where they
+    were not asked for.
     """
 
     embeddings: np.ndarray | None
     scores: np.ndarray | None
+    features: np.ndarray | None = None
 
 
 class VideoResult(NamedTuple):
-    """One video after encoding: its codes and class scores [clips, num_classes], or why there are none."""
+    """One video after encoding: its codes and class scores [clips, num_classes], or why there are none.
+
+    features: what the codes were made of, where it was asked for.
+    """
 
     video: Path
     codes: CodeBatch | None
     scores: np.ndarray | None
     error: VideoError | None
+    features: FeatureBatch | None = None
 
 
 class Encoder:
@@ -53,12 +59,16 @@ class Encoder:
     Args:
         model: put on the device, in evaluation mode while encoding.
         device, precision: as in EncodeConfig.
+        with_features: give the backbone's features, too.
     """
 
-    def __init__(self, model: HashNet, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, model: HashNet, *, device: str = "auto", precision: str = "auto", with_features: bool = False
+    ) -> None:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = model.to(self.device)
+        self.with_features = with_features
 
     @torch.inference_mode()
     def __call__(self, clips: np.ndarray) -> Encoded:
@@ -67,7 +77,8 @@ class Encoder:
         batch = torch.from_numpy(clips).to(self.device)
         with autocast(self.device, self.precision):
             outputs = self.model(normalize(batch, self.model.preprocessing))
-        return Encoded(*(None if part is None else part.cpu().numpy() for part in outputs[1:]))
+        parts = (*outputs[1:], outputs.feature if self.with_features else None)
+        return Encoded(*(None if part is None else part.cpu().numpy() for part in parts))
 
 
 def encode_samples(
@@ -83,7 +94,9 @@ def encode_samples(
     return Encoded(*(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def encode_videos(run: Run, videos: Iterable[Path], *, config: EncodeConfig | None = None) -> Iterator[VideoResult]:
+def encode_videos(
+    run: Run, videos: Iterable[Path], *, config: EncodeConfig | None = None, with_features: bool = False
+) -> Iterator[VideoResult]:
     """Encode video files, each cut into windows, and yield each as soon as its last clip is through.
 
     Processes decode several videos at once and hand over clip by clip, so that memory holds a few batches
@@ -91,14 +104,15 @@ def encode_videos(run: Run, videos: Iterable[Path], *, config: EncodeConfig | No
     in another order than they went in.
 
     Args:
-        run: with a hash head or a class head, or both.
+        run: with a hash head or a class head, or both; or with none, for features.
         videos: paths.
         config: windows, batch size, device; EncodeConfig() by default.
+        with_features: give the backbone's features, too.
     Yields:
         A VideoResult a video; one that cannot be decoded carries the error and no codes.
     """
     config = config or EncodeConfig()
-    encoder = Encoder(run.model, device=config.device, precision=config.precision)
+    encoder = Encoder(run.model, device=config.device, precision=config.precision, with_features=with_features)
     stream = _ClipStream(run, videos, config)
     collected: dict[int, _Collected] = {}
     try:
@@ -143,13 +157,15 @@ def _result(end: _Message, collected: _Collected) -> VideoResult:
         error = end.error or VideoError(f"'{end.video}' gave no clip.")
         return VideoResult(end.video, None, None, error)
     starts, ends = np.array(collected.spans, np.float64).T
-    codes = scores = None
+    codes = scores = features = None
     if collected.encoded[0].embeddings is not None:
         embeddings = np.stack([part.embeddings for part in collected.encoded])
         codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
     if collected.encoded[0].scores is not None:
         scores = np.stack([part.scores for part in collected.encoded])
-    return VideoResult(end.video, codes, scores, None)
+    if collected.encoded[0].features is not None:
+        features = FeatureBatch(np.stack([part.features for part in collected.encoded]), starts, ends)
+    return VideoResult(end.video, codes, scores, None, features)
 
 
 class _ClipStream:

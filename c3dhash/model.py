@@ -93,7 +93,7 @@ class HashNet(nn.Module):
 class Run:
     """A trained network and what it needs around it.
 
-    config: what config.json holds. labels: class names. model: in evaluation mode.
+    config: what config.json holds. labels: class names, () where it knows none. model: in evaluation mode.
     fingerprint: of everything that decides its codes; a gallery remembers it.
     """
 
@@ -161,7 +161,9 @@ def load_run(path: Path | str) -> Run:
         raise CheckpointError(
             f"'{path}' is no run directory that can be loaded: {error}. Train one: c3dhash train"
         ) from error
-    if labels in ((), ("",)) and config.get("has_class_head"):
+    if labels == ("",):  # an empty file: a run that knows no classes
+        labels = ()
+    if not labels and config.get("has_class_head"):
         raise CheckpointError(f"run '{path}' is damaged: its {LABELS_FILE} is empty.")
     try:
         settings = ModelConfig(**{item.name: config[item.name] for item in dataclasses.fields(ModelConfig)})

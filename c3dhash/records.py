@@ -177,6 +177,34 @@ class CodeBatch:
         return f"CodeBatch(codes uint8 {list(self.codes.shape)}, hash_length={self.hash_length})"
 
 
+@dataclass(frozen=True, repr=False)
+class FeatureBatch:
+    """The features of the clips of one video.
+
+    features: float32 [N, feature_dim].
+    start_seconds, end_seconds: float64 [N], the segment that each clip stands for.
+    """
+
+    features: np.ndarray
+    start_seconds: np.ndarray
+    end_seconds: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.features.dtype != np.float32 or self.features.ndim != 2:
+            raise CodesError(
+                f"features must be float32 [N, feature_dim], got {self.features.dtype} {list(self.features.shape)}."
+            )
+        for times in (self.start_seconds, self.end_seconds):
+            if times.dtype != np.float64 or times.shape != self.features.shape[:1]:
+                raise CodesError(
+                    f"{len(self.features)} features need as many float64 start and end times, got {times.dtype} "
+                    f"{list(times.shape)}."
+                )
+
+    def __repr__(self) -> str:
+        return f"FeatureBatch(features float32 {list(self.features.shape)})"
+
+
 @dataclass(frozen=True)
 class Hit:
     """A video of the gallery that is similar to the query.
