@@ -69,6 +69,15 @@ class TrainConfig(ModelConfig):
 
     task: str = setting("joint", "Train both heads, the hash head alone, or the class head alone.", choices=TASKS)
     weights: str | None = setting(None, "Checkpoint to start from: a file, or the name of one in pretrain/.")
+    init: str = setting(
+        "random",
+        "What the hash head starts from: random weights, or a code without training on the backbone's features.",
+        choices=("random", *HASHES),
+    )
+    freeze: bool = setting(
+        False, "Train the heads only, in seconds, on features of the backbone that are computed once."
+    )
+    views: int = setting(4, "Augmented views of each training video, with --freeze.", low=1, high=1000)
     margin: float | None = setting(
         None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0
     )
@@ -87,7 +96,7 @@ class TrainConfig(ModelConfig):
     clips_per_class: int = setting(4, "K of the P x K batches.", low=1)
     optimizer: str = setting("sgd", "Optimizer.", choices=("sgd", "adamw"))
     learning_rate: float | None = setting(
-        None, "Peak learning rate; by default 0.05 with sgd and 0.001 with adamw, a fifth of it with --weights.", low=0
+        None, "Peak learning rate; by default 0.05 with sgd, 0.001 with adamw; a fifth of it with weights.", low=0
     )
     momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
     weight_decay: float | None = setting(
@@ -125,6 +134,8 @@ class TrainConfig(ModelConfig):
                 raise UsageError(
                     f"{name} ({getattr(self, name)}) must be 2 or more: a batch needs positives and negatives."
                 )
+        if self.init != "random" and not self.has_hash_head:
+            raise UsageError(f"init ({self.init!r}) is for a hash head, and --task classify has none: leave it out.")
 
     @property
     def has_hash_head(self) -> bool:

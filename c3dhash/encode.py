@@ -90,6 +90,11 @@ def encode_samples(
         VideoError: a sample does not decode.
     """
     clips = prefetch(reader.evaluation_clip, samples, workers=workers, ahead=2 * batch_size)
+    return encode_clips(encoder, clips, batch_size=batch_size)
+
+
+def encode_clips(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: int) -> Encoded:
+    """Encode clips, each uint8 [T, H, W, C], in their order."""
     parts = [encoder(batch) for batch in _batches(clips, batch_size)]
     return Encoded(*(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)))
 

@@ -190,7 +190,7 @@ class _Process:
             )  # fmt: skip
 
     def run(self, task: Callable, path: Path, options: dict[str, Any]) -> Iterator[Any]:
-        _send(self.connection, (task, path, options))
+        _send(self.connection, (task, path, options, os.getcwd()))  # noqa: PTH109 - what paths are relative to now
         while True:
             kind, value = _receive(self.connection)
             if kind == "result":
@@ -230,8 +230,9 @@ def serve() -> None:
     beat = _Beat(connection)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            task, path, options = _receive(connection)
+            task, path, options, directory = _receive(connection)
             try:
+                os.chdir(directory)
                 for result in task(path, **options, on_frame=beat):
                     _send(connection, ("result", result))
                 message = ("done", None)

@@ -11,7 +11,7 @@ from torch import nn
 from c3dhash.config import TrainConfig
 from c3dhash.losses import default_margin
 
-# Optimizer -> learning rate from random weights, weight decay. From trained weights the rate is divided.
+# Optimizer -> learning rate from random weights, weight decay. To fine-tune a trained backbone the rate is divided.
 DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}
 FINE_TUNING_DIVISOR = 5
 STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
@@ -20,7 +20,7 @@ STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a ten
 def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
     """Fill in the settings whose default depends on others, or (`shortcut`) on the weights to start from."""
     rate, decay = DEFAULTS[config.optimizer]
-    if config.weights:
+    if config.weights and not config.freeze:
         rate /= FINE_TUNING_DIVISOR
     return dataclasses.replace(
         config,
@@ -32,8 +32,12 @@ def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer; biases and normalisation weights (one-dimensional) are not decayed."""
-    parameters = list(model.parameters())
+    """Build the optimizer; biases and normalisation weights (one-dimensional) are not decayed.
+
+    With config.freeze it is that of the heads alone.
+    """
+    named = model.named_parameters()
+    parameters = [p for name, p in named if not (config.freeze and name.startswith("backbone."))]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

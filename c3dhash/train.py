@@ -35,8 +35,9 @@ from c3dhash.clips import ClipReader
 from c3dhash.config import TrainConfig
 from c3dhash.datasets import Dataset, carve_val
 from c3dhash.encode import Encoded, Encoder, encode_samples
-from c3dhash.errors import TrainingError
+from c3dhash.errors import TrainingError, UsageError
 from c3dhash.files import write_text
+from c3dhash.frozen import FrozenFeatures, frozen_features, initialize_hash_head
 from c3dhash.loader import prefetch
 from c3dhash.losses import batch_all_triplet_sums, classification_loss, reduce_triplets
 from c3dhash.model import HashNet, build_model, fingerprint, save_run
@@ -45,13 +46,14 @@ from c3dhash.plots import plot_curves
 from c3dhash.precision import autocast
 from c3dhash.records import Sample
 from c3dhash.transforms import normalize
-from c3dhash.validation import validate
+from c3dhash.validation import is_collapsed, validate
 from c3dhash.weights import find_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 
 LAST_FILE = "last.pt"
 VIDEOS_FILE = "videos.txt"
+PLOT_SECONDS = 5.0  # between two plots of the curves, each of which takes half a second
 
 
 def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameCache, resume: bool = False) -> Path:
@@ -70,6 +72,8 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
         TrainingError: nothing to train or validate on, a loss that is not finite, or nothing to resume.
     """
     weights = find_weights(config.weights, backbone=config.backbone) if config.weights and not resume else None
+    if config.freeze and not resume and not weights:
+        raise UsageError("freeze needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them.")
     config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None)
     dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
     torch.manual_seed(config.seed)
@@ -81,7 +85,7 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
     session = _Session(dataset, config, model, run_dir=run_dir, cache=cache)
     if resume:
         session.restore()
-    session.describe()
+    session.begin()
     while session.epoch < config.epochs:
         session.train_epoch()
         session.finish_epoch()
@@ -102,11 +106,14 @@ class _Session:
         self.val_labels = dataset.labels(self.val_samples)
         self.encoder = Encoder(model, device=config.device, precision=config.precision)
         self.model, self.device, self.precision = model, self.encoder.device, self.encoder.precision
+        self.frozen: FrozenFeatures | None = None
         self.optimizer = make_optimizer(model, config)
         self.epoch = 0
         self.best_value: list[float] = []
         self.history: list[dict[str, Any]] = []
         self.writer: SummaryWriter | None = None
+        self.plotted = 0.0
+        self.is_collapsed = False
 
     def _readable_samples(self) -> tuple[list[Sample], list[Sample]]:
         config, kept = self.config, []
@@ -127,18 +134,34 @@ class _Session:
             )
         return kept[0], kept[1]
 
-    def describe(self) -> None:
-        """Log what is trained on what, and write config.json so that even an early stop can be resumed."""
+    def begin(self) -> None:
+        """Log what is trained on what, prepare what does not change, and write what an early stop needs to resume."""
         frames, size = self.model.clip_size[:2]
         logger.info(
             "training %s, clips of %d x %d x %d, on %d videos of %d classes (%d to validate), %s on %s, into '%s'",
             self.config.backbone, frames, size, size, len(self.train_samples), len(self.dataset.classes),
             len(self.val_samples), self.precision, self.device, self.run_dir,
         )  # fmt: skip
+        if self.config.freeze:
+            self.frozen = frozen_features(
+                self.model, self.reader, self.train_samples, self.val_samples, config=self.config
+            )
         if not self.epoch:
+            if self.config.init != "random":
+                self._initialize_hash_head()
             self._save_model()
             self._save_last()
         self.writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.epoch + 1)
+
+    def _initialize_hash_head(self) -> None:
+        if self.frozen is not None:
+            features = self.frozen.views.reshape(-1, self.model.backbone.feature_dim)
+        else:
+            encoder = Encoder(
+                self.model, device=self.config.device, precision=self.config.precision, with_features=True
+            )
+            features = self._encode(self.train_samples, encoder).features
+        initialize_hash_head(self.model, features, method=self.config.init, seed=self.config.seed)
 
     def train_epoch(self) -> None:
         """Go through the training videos once, and append the means of the losses to the history."""
@@ -155,11 +178,11 @@ class _Session:
         progress = tqdm(
             self._load(batches), total=len(batches), desc=f"Epoch {self.epoch + 1}/{config.epochs}", unit="batch"
         )
-        for place, (clips, labels) in enumerate(progress):
+        for place, (inputs, labels) in enumerate(progress):
             rate = learning_rate(config, self.epoch + place / len(batches))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            losses = self._step(torch.from_numpy(clips), torch.from_numpy(labels))
+            losses = self._step(torch.from_numpy(inputs), torch.from_numpy(labels))
             if not np.isfinite(losses["loss"]):
                 raise TrainingError(
                     f"the loss is {losses['loss']} in epoch {self.epoch + 1}: try a learning_rate below "
@@ -175,8 +198,16 @@ class _Session:
         self.history.append({"epoch": self.epoch + 1, "learning_rate": rate, **means, **speed})
 
     def _load(self, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (uint8 [B, T, H, W, 3], labels) of each batch, read ahead by threads."""
+        """Yield (clips uint8 [B, T, H, W, C], labels) of each batch, read ahead by threads.
+
+        With a frozen backbone, features float32 [B, feature_dim] in the place of clips.
+        """
         config, epoch = self.config, self.epoch
+        if self.frozen is not None:
+            return (
+                (self.frozen.batch(batch, seed=(config.seed, epoch, place)), self.train_labels[batch])
+                for place, batch in enumerate(batches)
+            )
 
         def load(place: int) -> tuple[np.ndarray, np.ndarray]:
             clips = [
@@ -190,12 +221,15 @@ class _Session:
 
         return prefetch(load, range(len(batches)), workers=config.workers)
 
-    def _step(self, clips: Tensor, labels: Tensor) -> dict[str, float]:
+    def _step(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Take one optimizer step; return the losses of the batch."""
         config = self.config
-        clips, labels = clips.to(self.device), labels.to(self.device)
-        with autocast(self.device, self.precision):
-            outputs = self.model(normalize(clips, self.model.preprocessing))
+        inputs, labels = inputs.to(self.device), labels.to(self.device)
+        if self.frozen is not None:
+            outputs = self.model.heads(inputs)
+        else:
+            with autocast(self.device, self.precision):
+                outputs = self.model(normalize(inputs, self.model.preprocessing))
         losses: dict[str, Tensor] = {}
         if outputs.embedding is not None:
             sums = batch_all_triplet_sums(outputs.embedding, labels, margin=config.margin)
@@ -217,7 +251,12 @@ class _Session:
 
     def finish_epoch(self) -> None:
         """Validate, keep the best weights, and write everything that the next epoch needs."""
-        val = validate(self._encode(self.val_samples), self.val_samples, self.val_labels)
+        if self.frozen is not None:
+            encoded = self.frozen.encode_val(self.model, self.device)
+        else:
+            encoded = self._encode(self.val_samples, self.encoder)
+        val = validate(encoded, self.val_samples, self.val_labels)
+        self._warn_on_collapse(val)
         # mAP first, then accuracy; of equal epochs the later one, which has seen more.
         value = [val[name] for name in ("val_mAP", "val_accuracy") if name in val]
         self.history[-1].update(val)
@@ -229,12 +268,21 @@ class _Session:
         self._report(is_best)
         self._save_last()
 
-    def _encode(self, samples: list[Sample]) -> Encoded:
+    def _warn_on_collapse(self, val: dict[str, float]) -> None:
+        """Log a warning in the first epoch in which the codes have collapsed, and again where they do so anew."""
+        was_collapsed, hash_length = self.is_collapsed, self.config.hash_length
+        self.is_collapsed = is_collapsed(val, hash_length=hash_length, num_codes=len(self.val_samples))
+        if self.is_collapsed and not was_collapsed:
+            logger.warning(
+                "the codes collapse: %d of %d bits are dead, %d distinct codes for %d videos. A lower learning rate, "
+                "--triplet-reduction active or more classes a batch may help.",
+                val["val_dead_bits"], hash_length, val["val_distinct_codes"], len(self.val_samples),
+            )  # fmt: skip
+
+    def _encode(self, samples: list[Sample], encoder: Encoder) -> Encoded:
         """Encode the middle of each sample with the network as it is."""
         batch_size = self.config.classes_per_batch * self.config.clips_per_class
-        return encode_samples(
-            self.encoder, samples, reader=self.reader, batch_size=batch_size, workers=self.config.workers
-        )
+        return encode_samples(encoder, samples, reader=self.reader, batch_size=batch_size, workers=self.config.workers)
 
     def _report(self, is_best: bool) -> None:
         row = self.history[-1]
@@ -247,7 +295,9 @@ class _Session:
                 self.writer.add_scalar(name.replace("val_", "val/", 1), value, row["epoch"])
         write_text(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         self.writer.flush()
-        plot_curves(self.history, self.run_dir / "curves.png")
+        if self.epoch == self.config.epochs or time.monotonic() - self.plotted > PLOT_SECONDS:
+            plot_curves(self.history, self.run_dir / "curves.png")
+            self.plotted = time.monotonic()
 
     def finish(self) -> None:
         """Mark the run as finished; model.safetensors already holds the best epoch."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,6 @@ def validate(encoded: Encoded, samples: Sequence[Sample], labels: np.ndarray) ->
             result["val_mAP"] = mean_ap
         health = {**code_health(codes, hash_length=hash_length), **embedding_health(encoded.embeddings)}
         result.update({f"val_{name}": value for name, value in health.items() if value is not None})
-        warn_on_collapse(health, hash_length=hash_length, num_codes=len(codes))
     if encoded.scores is not None:
         if labels.ndim == 2:
             result["val_accuracy"] = mean_defined(label_average_precision(encoded.scores, labels)) or 0.0
@@ -52,11 +50,13 @@ def validate(encoded: Encoded, samples: Sequence[Sample], labels: np.ndarray) ->
     return result
 
 
-def warn_on_collapse(health: dict[str, Any], *, hash_length: int, num_codes: int) -> None:
-    """Log a warning where the codes have stopped to tell videos apart."""
-    if num_codes > 4 and (health["distinct_codes"] < 3 or health["dead_bits"] > hash_length / 2):
-        logger.warning(
-            "the codes collapse: %d of %d bits are dead, %d distinct codes for %d videos. A lower learning rate, "
-            "--triplet-reduction active or more classes a batch may help.",
-            health["dead_bits"], hash_length, health["distinct_codes"], num_codes,
-        )  # fmt: skip
+def is_collapsed(val: dict[str, float], *, hash_length: int, num_codes: int) -> bool:
+    """Tell whether the codes have stopped to tell videos apart.
+
+    Args:
+        val: from `validate`.
+        num_codes: how many codes it is about.
+    """
+    if num_codes <= 4 or "val_distinct_codes" not in val:
+        return False
+    return val["val_distinct_codes"] < 3 or val["val_dead_bits"] > hash_length / 2

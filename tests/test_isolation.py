@@ -45,6 +45,15 @@ def wait_until(condition) -> None:
         time.sleep(0.02)
 
 
+def test_relative_paths_follow_this_process(pool, tmp_path: Path, monkeypatch) -> None:
+    for folder, num_frames in (("one", 3), ("two", 5)):
+        (tmp_path / folder).mkdir()
+        write_video(tmp_path / folder / "v.mp4", num_frames)
+        monkeypatch.chdir(tmp_path / folder)
+        clip = pool.call(read_clips, Path("v.mp4"), num_frames=num_frames)
+        assert frame_numbers(clip.frames) == list(range(num_frames))
+
+
 def test_clips_are_those_of_this_process(pool, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 60)
     windows = {"num_frames": 5, "short_side": 40, "window_seconds": 1.0}

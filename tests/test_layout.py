@@ -17,7 +17,7 @@ LAYERS = [
     {"cli"},
     {"demo"},
     {"train", "query", "evaluate", "indexing", "data_check", "data_split", "data_frames", "data_list"},
-    {"validation", "optimization"},
+    {"validation", "optimization", "frozen"},
     {"encode", "pages"},
     {"clips", "batches", "model", "gallery", "datasets"},
     {"replica", "weights", "plots"},

@@ -10,7 +10,7 @@ import pytest
 
 from c3dhash.encode import Encoded
 from c3dhash.records import Sample
-from c3dhash.validation import validate, warn_on_collapse
+from c3dhash.validation import is_collapsed, validate
 
 
 def samples_of(groups: list[str]) -> list[Sample]:
@@ -42,9 +42,9 @@ def test_nothing_is_left_to_find(caplog):
     assert "another of its class from another source" in caplog.text
 
 
-def test_collapse_is_reported(caplog):
-    with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        warn_on_collapse({"distinct_codes": 50, "dead_bits": 3}, hash_length=48, num_codes=60)
-        assert not caplog.text
-        warn_on_collapse({"distinct_codes": 1, "dead_bits": 48}, hash_length=48, num_codes=60)
-    assert "48 of 48 bits are dead" in caplog.text
+def test_collapse():
+    assert not is_collapsed({"val_distinct_codes": 50, "val_dead_bits": 3}, hash_length=48, num_codes=60)
+    assert is_collapsed({"val_distinct_codes": 1, "val_dead_bits": 48}, hash_length=48, num_codes=60)
+    assert is_collapsed({"val_distinct_codes": 9, "val_dead_bits": 25}, hash_length=48, num_codes=60)
+    assert not is_collapsed({"val_distinct_codes": 1, "val_dead_bits": 48}, hash_length=48, num_codes=4)
+    assert not is_collapsed({"val_accuracy": 0.5}, hash_length=48, num_codes=60)

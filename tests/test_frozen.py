@@ -1,0 +1,120 @@
+"""Training the heads alone, and hash heads that start from a code without training."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from safetensors.torch import save_file
+
+from c3dhash.backbones import build_backbone
+from c3dhash.cache import FrameCache
+from c3dhash.clips import ClipReader
+from c3dhash.encode import Encoder, encode_samples
+from c3dhash.errors import UsageError
+from c3dhash.frozen import frozen_features, initialize_hash_head
+from c3dhash.model import build_model, load_run
+from c3dhash.train import _Session, train_run
+from c3dhash.weights import weights_metadata
+
+
+@pytest.fixture
+def cache(tmp_path) -> FrameCache:
+    return FrameCache(tmp_path / "frames", max_bytes=1 << 28)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights for the backbone of TINY."""
+    path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        backbone = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+    save_file(tensors, path, metadata=weights_metadata(backbone))
+    return path
+
+
+def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
+    config = replace(TINY, weights=str(weights), freeze=True, views=3, epochs=40, learning_rate=0.02)
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
+    assert caplog.text.count("the codes collapse") <= 1, "not in each epoch"
+    trained = run.model.state_dict()
+    plain = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+    before = load_run(train_run(motion, replace(config, epochs=1), run_dir=tmp_path / "one", cache=cache))
+    for name in plain.state_dict():
+        assert torch.equal(trained[f"backbone.{name}"], before.model.state_dict()[f"backbone.{name}"])
+    assert not torch.equal(trained["hash_head.weight"], before.model.state_dict()["hash_head.weight"])
+    losses = [json.loads(line)["class_loss"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 40
+    assert losses[-1] < 0.97 * losses[0]
+
+
+def test_features_are_those_of_the_network(motion, cache):
+    model = build_model(TINY, num_classes=3)
+    reader = ClipReader(*model.clip_size[:2], cache)
+    train, val = motion.split("train"), motion.split("val")
+    config = replace(TINY, views=2, precision="fp32")
+    frozen = frozen_features(model, reader, train, val, config=config)
+    assert frozen.views.shape == (2, len(train), model.backbone.feature_dim)
+    encoder = Encoder(model, device="cpu", precision="fp32", with_features=True)
+    clip = reader.training_clip(train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True)
+    np.testing.assert_allclose(frozen.views[1, 1], encoder(np.stack([clip])).features[0], rtol=1e-3, atol=1e-4)
+    assert not np.allclose(frozen.views[0], frozen.views[1])
+    encoded = encode_samples(encoder, val, reader=reader, batch_size=4, workers=1)
+    read = frozen.encode_val(model, torch.device("cpu"))
+    np.testing.assert_allclose(read.embeddings, encoded.embeddings, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(read.scores, encoded.scores, rtol=1e-3, atol=1e-4)
+    batch = frozen.batch(np.array([4, 0, 4]), seed=(1,))
+    for row, index in zip(batch, (4, 0, 4), strict=True):
+        assert any(np.array_equal(row, view[index]) for view in frozen.views)
+    assert np.array_equal(batch, frozen.batch(np.array([4, 0, 4]), seed=(1,)))
+
+
+def test_a_resumed_run_gives_the_very_numbers(motion, tmp_path, cache, weights, monkeypatch):
+    config = replace(TINY, weights=str(weights), freeze=True, init="lsh", epochs=4)
+    whole = load_run(train_run(motion, config, run_dir=tmp_path / "whole", cache=cache))
+    real_step, steps = _Session._step, []
+
+    def interrupted_step(self, inputs, labels):
+        steps.append(0)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+        return real_step(self, inputs, labels)
+
+    monkeypatch.setattr(_Session, "_step", interrupted_step)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache)
+    monkeypatch.undo()
+    resumed = load_run(train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache, resume=True))
+    assert resumed.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, weights, freeze, monkeypatch):
+    started = []
+
+    def remember(model, features, *, method, seed):
+        assert features.shape == (12 * (4 if freeze else 1), model.backbone.feature_dim)
+        initialize_hash_head(model, features, method=method, seed=seed)
+        values = torch.from_numpy(features) @ model.hash_head.weight.T + model.hash_head.bias
+        started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))
+
+    monkeypatch.setattr("c3dhash.train.initialize_hash_head", remember)
+    config = replace(TINY, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
+    train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    ((mean, size),) = started
+    assert mean < 1e-2 and size == pytest.approx(1, abs=1e-2)
+
+
+def test_what_does_not_go_together(motion, tmp_path, cache):
+    with pytest.raises(UsageError, match="freeze needs a trained backbone: give --weights"):
+        train_run(motion, replace(TINY, freeze=True), run_dir=tmp_path / "run", cache=cache)
+    with pytest.raises(UsageError, match=r"init \('itq'\) is for a hash head, and --task classify has none"):
+        replace(TINY, init="itq", task="classify")
