@@ -68,7 +68,11 @@ class TrainConfig(ModelConfig):
     """Everything that decides what a training run gives."""
 
     task: str = setting("joint", "Train both heads, the hash head alone, or the class head alone.", choices=TASKS)
-    weights: str | None = setting(None, "Checkpoint to start from: a file, or the name of one in pretrain/.")
+    weights: str | None = setting(
+        None,
+        "Weights to start from: a name (`c3dhash models` lists them), a file, or none for random ones; by default "
+        "a known file in pretrain/, else random.",
+    )
     init: str = setting(
         "random",
         "What the hash head starts from: random weights, or a code without training on the backbone's features.",
@@ -214,6 +218,16 @@ class EvaluateConfig:
         2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH
     )
     compare: bool = setting(True, "Also score the features themselves, and codes made of them without training.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class RecognizeConfig:
+    """How many classes are reported."""
+
+    top: int = setting(5, "Most probable classes to show for each video.", low=1, high=10_000)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -17,14 +17,16 @@ from torch import nn
 
 from c3dhash.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class, build_backbone
 from c3dhash.backbones.layouts import Entries, Layout, unwrap
-from c3dhash.checkpoints import RUN_WEIGHTS_NAME, load_checkpoint, read_checkpoint
+from c3dhash.checkpoints import load_checkpoint, read_checkpoint
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.records import Preprocessing
+from c3dhash.weight_files import PRETRAIN_DIR, find_weights, weights_of
 
 __all__ = [
     "KNOWN_WEIGHTS",
     "LAYOUTS",
     "LoadReport",
+    "choose_weights",
     "find_weights",
     "identify_weights",
     "load_backbone",
@@ -36,10 +38,17 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MIN_MATCHED = 0.9
+RANDOM_WEIGHTS = "none"
 METADATA_KEY = "c3dhash"
 # Files that name their backbone in the metadata: its own names, and the facts beside it.
 OWN_LAYOUT = Layout("c3dhash", lambda entries: False, lambda entries: ((), None), (), (), Preprocessing())
 OWN_FACTS = ("shortcut", "preprocessing", "clip_size")
+REPORTED = {  # fields of LoadReport -> how it prints them
+    "missing": "missing",
+    "misshaped": "mis-shaped",
+    "unexpected": "unexpected",
+    "not_used": "heads for other classes or codes, not used",
+}
 BATCH_COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without effect on what is computed
 
 
@@ -82,9 +91,9 @@ class LoadReport:
             f"{self.path} ({self.layout}) -> {self.backbone}: "
             f"{len(self.matched)} of {self.num_expected} entries matched; input {self.preprocessing}"
         ]
-        for kind in ("missing", "misshaped", "unexpected", "not_used"):
+        for kind, title in REPORTED.items():
             if names := getattr(self, kind):
-                lines.append(f"  {kind.replace('_', ' ')} ({len(names)}): {_first(names, 8)}")
+                lines.append(f"  {title} ({len(names)}): {_first(names, 8)}")
         return "\n".join(lines)
 
 
@@ -177,39 +186,37 @@ def weights_metadata(backbone: nn.Module) -> dict[str, str]:
     return {METADATA_KEY: json.dumps(facts)}
 
 
-def find_weights(
-    name_or_path: Path | str, *, backbone: str, search_dirs: tuple[Path, ...] = (Path("pretrain"),)
-) -> Path:
-    """Find a weights file by its path, its file name, or a short name such as "kinetics400".
+def choose_weights(name_or_path: Path | str | None, *, backbone: str, shortcut: str | None = None) -> Path | None:
+    """Decide which weights training starts from, and log it.
 
     Args:
-        name_or_path: a file or run directory; a file name in `search_dirs`; or a name of KNOWN_WEIGHTS.
-        backbone: what the weights are for; a short name can stand for different files.
+        name_or_path: as for find_weights; "none" for random weights; None for the first known file of this
+            backbone in pretrain/, or random weights where there is none.
+        backbone: a key of BACKBONES.
+        shortcut: the type that the backbone must have, or None; files with another one are passed over.
+    Returns:
+        A file or run directory, or None for random weights.
     Raises:
-        CheckpointError: not found; the text says what to download and where to put it.
+        CheckpointError: what was named is not found.
         UsageError: `backbone` is not a known name.
     """
-    backbone_class(backbone)
-    path = Path(name_or_path)
-    if path.is_file() or (path / RUN_WEIGHTS_NAME).is_file():
+    if name_or_path is not None and str(name_or_path) != RANDOM_WEIGHTS:
+        return find_weights(name_or_path, backbone=backbone)
+    known = weights_of(backbone)
+    if name_or_path is not None:
+        logger.info("weights: random, as asked for")
+        return None
+    for path in (PRETRAIN_DIR / each.file_name for each in known):
+        if not path.is_file():
+            continue
+        if shortcut is not None and (held := identify_weights(path)[1]) != shortcut:
+            logger.info("weights: '%s' has shortcut %s, not %s, and is left alone", path, held, shortcut)
+            continue
+        logger.info("weights: '%s', as it is there; --weights %s starts from random ones", path, RANDOM_WEIGHTS)
         return path
-    known = [weights for weights in KNOWN_WEIGHTS if weights.backbone == backbone]
-    wanted = [weights for weights in known if str(name_or_path) in (weights.name, weights.file_name)]
-    file_name = wanted[0].file_name if wanted else path
-    for folder in search_dirs:
-        if (folder / file_name).is_file():
-            return folder / file_name
-    places = ", ".join(f"'{folder}/'" for folder in search_dirs)
-    if not known:
-        raise CheckpointError(
-            f"weights '{name_or_path}' for {backbone} are neither a file nor in {places}, and no published ones are "
-            "known: give the path of a file."
-        )
-    downloads = [f"{each.file_name} ({each.name}, from {each.source})" for each in wanted or known]
-    raise CheckpointError(
-        f"weights '{name_or_path}' for {backbone} are neither a file nor in {places}: download "
-        f"{' or '.join(downloads)} and put it there (pretrain/README.md tells how), or give a path."
-    )
+    files = ", ".join(each.file_name for each in known) or "none is known"
+    logger.info("weights: random, as '%s/' holds none that suit %s (%s)", PRETRAIN_DIR, backbone, files)
+    return None
 
 
 def _open(path: Path, *, layout: str | None) -> Checkpoint:

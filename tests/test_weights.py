@@ -14,11 +14,13 @@ from upstream import fill, golden_arrays, golden_clips, golden_tensors, hollow_t
 from c3dhash.backbones import LAYOUTS, build_backbone
 from c3dhash.backbones.layouts import unwrap
 from c3dhash.backbones.resnet3d import ResNet3D18
+from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.model import build_model
 from c3dhash.records import Preprocessing
 from c3dhash.weights import (
     KNOWN_WEIGHTS,
-    find_weights,
+    choose_weights,
     identify_weights,
     load_backbone,
     load_checkpoint,
@@ -246,7 +248,7 @@ def test_report_lists_what_did_not_match(save, resnet, caplog):
     assert report.not_used == ("fc.weight", "fc.bias")
     text = str(report)
     assert "file.pth (3d-resnets-2020) -> resnet3d18: 97 of 100 entries matched" in text
-    assert "  missing (1): stage4.1.bn2.bias\n" in text and "  not used (2): fc.weight, fc.bias" in text
+    assert "  missing (1): stage4.1.bn2.bias\n" in text and "not used (2): fc.weight, fc.bias" in text
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
@@ -425,26 +427,69 @@ def test_damaged_metadata(tmp_path, facts):
         load_backbone(tmp_path / "model.safetensors")
 
 
-# Finding files
+# What training starts from
 
 
-def test_find_weights(tmp_path):
-    pretrain = tmp_path / "pretrain"
-    pretrain.mkdir()
-    (pretrain / "resnet-18-kinetics.pth").touch()
-    (tmp_path / "model.safetensors").touch()
-    options = {"backbone": "resnet3d18", "search_dirs": (tmp_path / "elsewhere", pretrain)}
-    expected = pretrain / "resnet-18-kinetics.pth"
-    assert find_weights(expected, **options) == expected
-    assert find_weights("resnet-18-kinetics.pth", **options) == expected
-    assert find_weights("kinetics400", **options) == expected
-    assert find_weights(tmp_path, **options) == tmp_path  # a run directory
-    with pytest.raises(CheckpointError, match=r"'kinetics700' for resnet3d18 .*pretrain/': download r3d18_"):
-        find_weights("kinetics700", **options)
-    with pytest.raises(CheckpointError, match=r"'my\.pth' for c3d .* download c3d-pretrained\.pth \(sport"):
-        find_weights("my.pth", backbone="c3d")
-    with pytest.raises(UsageError, match=r"backbone \('c4d'\)"):
-        find_weights("my.pth", backbone="c4d")
+@pytest.fixture
+def pretrain(tmp_path, monkeypatch):
+    """An empty pretrain/ in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    (tmp_path / "pretrain").mkdir()
+    return tmp_path / "pretrain"
+
+
+def test_nothing_named_and_nothing_there_means_random_weights(pretrain, caplog):
+    torch.save(hollow_tensors(C3D), pretrain / "mine.pth")  # not a known file
+    with caplog.at_level(logging.INFO, logger="c3dhash"):
+        assert choose_weights(None, backbone="c3d") is None
+    (message,) = caplog.messages
+    assert re.search(r"random, as 'pretrain/' holds none that suit c3d \(c3d-pretrained\.pth\)", message)
+
+
+def test_nothing_named_takes_the_first_known_file_and_says_so(pretrain, caplog):
+    for name in ("r3d18_K_200ep.pth", "resnet-18-kinetics.pth", "c3d-pretrained.pth"):
+        (pretrain / name).touch()
+    with caplog.at_level(logging.INFO, logger="c3dhash"):
+        assert choose_weights(None, backbone="resnet3d18") == Path("pretrain/resnet-18-kinetics.pth")
+    assert len(caplog.messages) == 1
+    assert "'pretrain/resnet-18-kinetics.pth', as it is there; --weights none" in caplog.text
+
+
+def test_a_file_with_another_shortcut_is_left_alone(pretrain, caplog):
+    torch.save(hollow_tensors(RESNET_A), pretrain / "resnet-18-kinetics.pth")
+    torch.save(hollow_tensors(RESNET_B), pretrain / "r3d18_K_200ep.pth")
+    with caplog.at_level(logging.INFO, logger="c3dhash"):
+        path = choose_weights(None, backbone="resnet3d18", shortcut="B")
+    assert path == Path("pretrain/r3d18_K_200ep.pth")
+    assert "resnet-18-kinetics.pth' has shortcut A, not B, and is left alone" in caplog.text
+    assert choose_weights(None, backbone="resnet3d18", shortcut="A") == Path("pretrain/resnet-18-kinetics.pth")
+
+
+def test_none_means_random_weights(pretrain, caplog):
+    (pretrain / "c3d-pretrained.pth").touch()
+    with caplog.at_level(logging.INFO, logger="c3dhash"):
+        assert choose_weights("none", backbone="c3d") is None
+    assert caplog.messages == ["weights: random, as asked for"]
+
+
+def test_named_weights_are_found_or_an_error(pretrain):
+    (pretrain / "c3d-pretrained.pth").touch()
+    assert choose_weights("sports1m", backbone="c3d") == Path("pretrain/c3d-pretrained.pth")
+    with pytest.raises(CheckpointError, match=r"'sports2m' for c3d must be a name \(sports1m\)"):
+        choose_weights("sports2m", backbone="c3d")
+    for name in ("none", None):
+        with pytest.raises(UsageError, match=r"backbone \('c4d'\)"):
+            choose_weights(name, backbone="c4d")
+
+
+def test_a_head_for_other_classes_is_not_used_and_that_is_logged(save, caplog):
+    model = build_model(ModelConfig(num_frames=2, size=16, shortcut="B"), num_classes=3)
+    before = model.class_head.weight.clone()
+    with caplog.at_level(logging.INFO, logger="c3dhash"):
+        load_into(model.backbone, save(hollow_tensors(RESNET_B)))  # of 700 classes
+    assert "heads for other classes or codes, not used (2): fc.weight, fc.bias" in caplog.text
+    assert torch.equal(model.class_head.weight, before)
 
 
 def test_pretrain_readme_lists_the_known_files():
