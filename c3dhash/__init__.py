@@ -22,6 +22,8 @@ _HOMES = {
     "open_gallery": "indexing",
     "Gallery": "gallery",
     "query_video": "query",
+    "recognize_videos": "recognize",
+    "export_onnx": "onnx_export",
     "evaluate_run": "evaluate",
     "evaluate_codes": "evaluate",
     "load_codes": "codes",

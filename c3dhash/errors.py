@@ -7,6 +7,7 @@
     ├── DatasetError            a data set or one of its lists is wrong
     ├── CheckpointError         a checkpoint or a run directory cannot be used
     ├── TrainingError           training cannot go on
+    ├── ExportError             a run cannot be written in another format
     ├── CodesError              codes, labels or a codes file are malformed
     └── GalleryError            a gallery cannot be opened or written
         └── ModelMismatchError  a gallery holds the codes of another model
@@ -42,6 +43,10 @@ class CheckpointError(C3DHashError):
 
 class TrainingError(C3DHashError):
     """Training cannot go on."""
+
+
+class ExportError(C3DHashError):
+    """A run cannot be written in another format."""
 
 
 class CodesError(C3DHashError):

@@ -111,6 +111,19 @@ class Run:
             )
         return self.model.hash_head.out_features
 
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        if self.model.class_head is None:
+            raise CheckpointError(
+                f"run '{self.path}' has no class head and recognises nothing: train with --task joint or classify."
+            )
+        return self.labels
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a video may have several of the labels."""
+        return bool(self.config.get("is_multi_label"))
+
     def __repr__(self) -> str:
         frames, size = self.model.clip_size[:2]
         return (

@@ -312,6 +312,7 @@ class _Session:
             **dataclasses.asdict(self.config),
             "data": str(self.dataset.directory.resolve()),
             "format": self.dataset.format,
+            "is_multi_label": self.dataset.is_multi_label,
             "allow_missing": bool(self.dataset.missing),
             "best_epoch": self.epoch,
             "best_value": self.best_value[0] if self.best_value else None,

@@ -17,7 +17,7 @@ import pytest
 from c3dhash.cli import main
 from c3dhash.cli.main import cli
 from c3dhash.codes import Codes, save_codes
-from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig, QueryConfig, TrainConfig
+from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig, QueryConfig, RecognizeConfig, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -142,6 +142,13 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
         (["data", "split", "x", "--shares", "1,2"], 2, r"--shares \(1,2\)"),
         (["data", "frames", "gone", "x"], 2, "gone"),
         (["train", "--format", "tape"], 2, "'tape'"),
+        (["classify"], 2, "VIDEO"),
+        (["classify", "a.mp4"], 1, "no finished run under 'runs/'"),
+        (["classify", "a.mp4", "--top", "0"], 2, r"top \(0\) must be between 1 and"),
+        (["models", "show", "c4d"], 2, r"backbone \('c4d'\) must be one of c3d"),
+        (["models", "--json", "show", "c3d"], 2, "--json must stand behind show"),
+        (["models", "export", "runs/x", "--onnx", "x.onnx"], 1, "'runs/x' is no run directory"),
+        (["models", "export", "runs/x"], 2, "--onnx"),
         (["fly"], 2, "No such command 'fly'"),
         ([], 2, "Usage"),
     ],
@@ -215,7 +222,8 @@ def test_data_commands(run, motion_dir, tmp_path):
     assert (code, "0 clips" in out) == (0, True)
 
 
-def test_models(run, tmp_path):
+def test_models(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / "pretrain").mkdir()
     (tmp_path / "pretrain" / "c3d-pretrained.pth").touch()
     code, out, _ = run("models", "--json")
@@ -223,8 +231,52 @@ def test_models(run, tmp_path):
     assert (code, facts["resnet3d18"]["feature_dim"], facts["c3d"]["feature_dim"]) == (0, 512, 4096)
     assert [weights["is_found"] for weights in facts["c3d"]["weights"]] == [True]
     assert not any(weights["is_found"] for weights in facts["resnet3d18"]["weights"])
+    assert (facts["c3d"]["gflops"], facts["c3d"]["preprocessing"]["scale"]) == (38.547, 1 / 255)
     code, out, _ = run("models")
     assert (code, "33.2 M" in out, "sports1m" in out) == (0, True, True)
+    assert re.search(r"^c3d +4096 +78\.0 M +38\.5 +16x112x112 +RGB 0-1, mean \.50 \.50 \.50 +1, 1 found$", out, re.M)
+    assert re.search(r"^sports1m +c3d +c3d-pretrained\.pth +found in pretrain/$", out, re.M)
+    assert max(map(len, out.splitlines())) <= 110
+
+
+def test_models_show(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    code, out, _ = run("models", "show", "resnet3d18")
+    assert (code, "RGB 0-1, mean .43 .41 .38, std .28 .27 .27" in out, "33,203,904" in out) == (0, True, True)
+    assert re.search(r"weights +kinetics400: resnet-18-kinetics\.pth, from github.com/.*\n +put it into pretrain/", out)
+    code, out, _ = run("models", "show", "c3d", "--json")
+    assert (code, json.loads(out)["backbone"]) == (0, "c3d")
+
+
+def test_models_export(run, untrained_run, tmp_path):
+    code, out, err = run("models", "export", untrained_run.path, "--onnx", "model.onnx", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["path"], report["input_shape"]) == ("model.onnx", ["N", 4, 16, 16, 3])
+    assert report["num_bytes"] == (tmp_path / "model.onnx").stat().st_size
+    code, out, err = run("models", "export", untrained_run.path, "--onnx", "one.onnx", "--batch-size", "1")
+    assert code == 0, err
+    assert re.match(r"one\.onnx: \d+\.\d MB, opset \d+, clips uint8 \[1, 4, 16, 16, 3\]\n", out)
+    assert re.search(r"^embedding: at most \d\.\de-\d\d from PyTorch$", out, re.M)
+
+
+def test_classify(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    code, out, err = run("classify", "db/move_up_000.mp4", "--model", untrained_run.path, "--json")
+    (video,) = json.loads(out)
+    assert (code, set(video), video["video"]) == (0, {"video", "top5"}, "db/move_up_000.mp4")
+    assert [set(prediction) for prediction in video["top5"]] == [{"label", "probability"}] * 3
+    probabilities = [prediction["probability"] for prediction in video["top5"]]
+    assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(1)
+    code, out, err = run("classify", "broken.mp4", "db", "--model", untrained_run.path, "--top", "1")
+    lines = out.splitlines()
+    assert (code, lines[0], lines[2], lines[4]) == (1, "broken.mp4", "db/move_up_000.mp4", "db/move_up_001.mp4")
+    assert lines[1].startswith("   failed: ") and re.fullmatch(r"   0\.\d{3}  move_\w+", lines[3])
+    assert "broken.mp4" in err
+    code, out, _ = run("classify", "broken.mp4", "--model", untrained_run.path, "--top", "3", "--json")
+    (video,) = json.loads(out)
+    assert (code, video["top3"], "broken.mp4" in video["reason"]) == (1, [], True)
 
 
 def test_an_existing_run_is_not_overwritten(run, untrained_run, motion_dir):
@@ -278,6 +330,7 @@ def commands(group, prefix: str = ""):
         ("train", (TrainConfig, CacheConfig)),
         ("index", (EncodeConfig,)),
         ("query", (QueryConfig,)),
+        ("classify", (RecognizeConfig, EncodeConfig)),
         ("evaluate", (EvaluateConfig, CacheConfig)),
     ],
 )

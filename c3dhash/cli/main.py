@@ -13,6 +13,7 @@ from c3dhash.cli.demo import demo
 from c3dhash.cli.evaluate import evaluate
 from c3dhash.cli.gallery import index, query
 from c3dhash.cli.models import models
+from c3dhash.cli.recognize import classify
 from c3dhash.cli.train import train
 from c3dhash.errors import C3DHashError, UsageError
 
@@ -34,7 +35,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, data, train, index, query, evaluate, models):
+for command in (demo, data, train, index, query, evaluate, classify, models):
     cli.add_command(command)
 
 

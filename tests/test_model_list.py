@@ -1,0 +1,90 @@
+"""What `c3dhash models` tells of the backbones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.video import R3D_18_Weights, r3d_18
+
+from c3dhash.backbones import BACKBONES, build_backbone
+from c3dhash.errors import UsageError
+from c3dhash.model_list import all_backbones, backbone_facts, count_gflops, describe_preprocessing
+from c3dhash.records import Preprocessing
+from c3dhash.weight_files import torchvision_cache
+
+
+class Attention(nn.Module):
+    """Reads clips as tokens, one a pixel; 3 channels of keys."""
+
+    preprocessing = Preprocessing()
+    clip_size = (2, 3, 4)
+
+    def forward(self, clips):
+        tokens = clips.flatten(2).transpose(1, 2)  # [B, 24, 3]
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+
+class OneConvolution(nn.Conv3d):
+    preprocessing = Preprocessing()
+    clip_size = (4, 10, 12)
+
+    def __init__(self):
+        super().__init__(3, 5, 3, padding=1, stride=(1, 2, 2))
+
+
+def test_multiply_adds_are_counted_once():
+    with torch.device("meta"):
+        layer = OneConvolution()
+    assert count_gflops(layer) == pytest.approx(4 * 5 * 6 * 5 * (3 * 27) / 1e9)  # outputs x channels out x window
+
+
+def test_attention_is_counted():
+    assert count_gflops(Attention()) == pytest.approx(2 * 24 * 24 * 3 / 1e9)  # scores, and their sum over values
+
+
+def test_r3d_18_costs_what_torchvision_says():
+    with torch.device("meta"):
+        network = r3d_18()
+    network.preprocessing, network.clip_size = Preprocessing(), (16, 112, 112)
+    assert count_gflops(network) == pytest.approx(R3D_18_Weights.KINETICS400_V1.meta["_ops"], rel=1e-3)
+
+
+def test_facts_are_those_of_the_backbone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    torchvision_cache().mkdir(parents=True)
+    (torchvision_cache() / "r3d18_K_200ep.pth").touch()
+    Path("pretrain").mkdir()
+    Path("pretrain/resnet-18-kinetics.pth").touch()
+    facts, network = backbone_facts("resnet3d18"), build_backbone("resnet3d18")
+    assert facts.num_parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert (facts.feature_dim, facts.clip_size, facts.shortcuts) == (512, (16, 112, 112), ("A", "B"))
+    assert facts.gflops == pytest.approx(8.308, abs=0.001)
+    assert [path for _, path in facts.weights] == [
+        Path("pretrain/resnet-18-kinetics.pth"),
+        torchvision_cache() / "r3d18_K_200ep.pth",
+        None,
+    ]
+    assert json.loads(json.dumps(facts.to_dict()))["weights"][1]["path"].endswith("r3d18_K_200ep.pth")
+
+
+def test_every_backbone_can_be_counted():
+    backbones = all_backbones()
+    assert [facts.name for facts in backbones] == list(BACKBONES)
+    assert all(facts.gflops > 0.1 and facts.num_parameters > 1e6 for facts in backbones)
+
+
+def test_an_unknown_backbone():
+    with pytest.raises(UsageError, match=r"backbone \('c4d'\) must be one of c3d"):
+        backbone_facts("c4d")
+
+
+def test_preprocessing_in_short():
+    assert describe_preprocessing(Preprocessing()) == "RGB 0-1, mean .50 .50 .50, std .50 .50 .50"
+    pixels = Preprocessing(channels="BGR", scale=1.0, mean=(90, 98.4, 102), std=(1, 1, 1))
+    assert describe_preprocessing(pixels) == "BGR 0-255, mean 90 98 102, std 1.00 1.00 1.00"
+    assert describe_preprocessing(pixels, with_std=False) == "BGR 0-255, mean 90 98 102"

@@ -1,0 +1,108 @@
+"""Actions of videos: probabilities over windows, and everything that can be wrong with a video or a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+from videos import write_video
+
+from c3dhash.config import EncodeConfig, ModelConfig
+from c3dhash.encode import encode_videos
+from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.model import build_model, load_run, save_run
+from c3dhash.recognize import class_probabilities, recognize_videos
+
+FP32 = EncodeConfig(precision="fp32", device="cpu", window_seconds=3, stride_seconds=2)
+
+
+def multi_label(run):
+    return dataclasses.replace(run, config={**run.config, "is_multi_label": True})
+
+
+def softmax(scores):
+    """By the definition, one number at a time."""
+    weights = [math.exp(score) for score in scores]
+    return [weight / sum(weights) for weight in weights]
+
+
+def test_probabilities_by_hand(untrained_run):
+    # windows (0, ln 3) -> (1/4, 3/4) and (0, 0) -> (1/2, 1/2); their mean is (3/8, 5/8)
+    scores = np.array([[0, math.log(3)], [0, 0]], np.float32)
+    assert class_probabilities(scores, run=untrained_run) == pytest.approx([3 / 8, 5 / 8], abs=1e-6)
+    # several labels a video: 1 / (1 + exp(-ln 3)) = 3/4; (1/2, (3/4 + 1/2) / 2)
+    assert class_probabilities(scores, run=multi_label(untrained_run)) == pytest.approx([1 / 2, 5 / 8], abs=1e-6)
+
+
+def test_large_scores_do_not_overflow(untrained_run):
+    scores = np.array([[1e4, -1e4]], np.float32)
+    assert class_probabilities(scores, run=untrained_run).tolist() == [1, 0]
+    assert class_probabilities(scores, run=multi_label(untrained_run)).tolist() == [1, 0]
+
+
+def test_the_windows_of_a_video_are_averaged(untrained_run, tmp_path):
+    video = write_video(tmp_path / "long.mp4", 250)  # 10 s: windows from 0, 2, 4, 6 and 7 s
+    (result,) = encode_videos(untrained_run, [video], config=FP32)
+    assert result.scores.shape == (5, 3)
+    expected = np.mean([softmax(scores) for scores in result.scores.tolist()], axis=0)
+    (recognition,) = recognize_videos(untrained_run, [video], config=FP32)
+    assert (recognition.video, recognition.error) == (video, None)
+    assert [prediction.label for prediction in recognition.top] == [
+        untrained_run.labels[index] for index in np.argsort(-expected)
+    ]
+    assert [prediction.probability for prediction in recognition.top] == pytest.approx(sorted(expected, reverse=True))
+    (best,) = recognize_videos(untrained_run, [video], config=FP32, top=1)
+    assert best.top == recognition.top[:1]
+
+
+def test_folders_and_bad_videos_in_their_order(untrained_run, motion_dir, tmp_path, caplog):
+    folder = tmp_path / "folder"
+    shutil.copytree(motion_dir / "query" / "move_up", folder / "deep")
+    bad, gone = tmp_path / "bad.mp4", tmp_path / "gone.mp4"
+    bad.write_bytes(b"no video")
+    good = folder / "deep" / "move_up_001.mp4"
+    recognitions = recognize_videos(untrained_run, [bad, good, str(folder), gone], config=FP32)
+    videos = [recognition.video for recognition in recognitions]
+    assert videos == [bad, good, folder / "deep" / "move_up_000.mp4", gone]
+    assert [bool(recognition.error) for recognition in recognitions] == [True, False, False, True]
+    assert [len(recognition.top) for recognition in recognitions] == [0, 3, 3, 0]
+    assert "bad.mp4" in caplog.text and "gone.mp4" in caplog.text
+
+
+def test_a_folder_that_cannot_be_read(untrained_run, motion_dir, tmp_path, monkeypatch, caplog):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "open")
+    (tmp_path / "shut").mkdir()
+    real = os.scandir
+
+    def refuse(path):  # root may read everything, so chmod does not do
+        if os.fspath(path) == str(tmp_path / "shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    shut, *good = recognize_videos(untrained_run, [tmp_path], config=FP32)
+    assert shut.video == tmp_path / "shut" and "shut' cannot be read: Permission denied" in str(shut.error)
+    assert [len(recognition.top) for recognition in good] == [3, 3]
+    assert "shut' cannot be read" in caplog.text
+
+
+def test_a_link_that_leads_nowhere_is_a_bad_video(untrained_run, tmp_path):
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "gone.mp4")
+    (recognition,) = recognize_videos(untrained_run, [tmp_path / "link.mp4"], config=FP32)
+    assert "link.mp4" in str(recognition.error)
+
+
+def test_what_is_refused(untrained_run, tmp_path):
+    with pytest.raises(UsageError, match=r"top \(0\) must be 1 or more"):
+        recognize_videos(untrained_run, [tmp_path], top=0)
+    with pytest.raises(UsageError, match=r"no videos in '.*'\."):
+        recognize_videos(untrained_run, [tmp_path])
+    model = build_model(ModelConfig(num_frames=4, size=16, hash_length=8), num_classes=None)
+    config = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 8}
+    save_run(tmp_path / "hash", model, config=config, labels=("a", "b"))
+    with pytest.raises(CheckpointError, match=r"run '.*hash' has no class head and recognises nothing: train with"):
+        recognize_videos(load_run(tmp_path / "hash"), [tmp_path / "gone.mp4"])
