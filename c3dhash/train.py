@@ -47,7 +47,7 @@ from c3dhash.precision import autocast
 from c3dhash.records import Sample
 from c3dhash.transforms import normalize
 from c3dhash.validation import is_collapsed, validate
-from c3dhash.weights import find_weights, identify_weights, load_into
+from c3dhash.weights import choose_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,14 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
     Raises:
         TrainingError: nothing to train or validate on, a loss that is not finite, or nothing to resume.
     """
-    weights = find_weights(config.weights, backbone=config.backbone) if config.weights and not resume else None
-    if config.freeze and not resume and not weights:
-        raise UsageError("freeze needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them.")
+    weights = None
+    if not resume:
+        weights = choose_weights(config.weights, backbone=config.backbone, shortcut=config.shortcut)
+        config = dataclasses.replace(config, weights=str(weights) if weights else None)
+        if config.freeze and not weights:
+            raise UsageError(
+                "freeze needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them."
+            )
     config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None)
     dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
     torch.manual_seed(config.seed)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from safetensors.torch import save_file
 
+from c3dhash.backbones import build_backbone
 from c3dhash.cache import FrameCache
 from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig, TrainConfig
@@ -18,6 +20,7 @@ from c3dhash.errors import DatasetError, TrainingError, UsageError
 from c3dhash.evaluate import evaluate_run
 from c3dhash.model import load_run
 from c3dhash.train import _Session, train_run
+from c3dhash.weights import weights_metadata
 
 TIMINGS = {"seconds", "clips_per_second"}
 
@@ -204,3 +207,20 @@ def test_queries_that_were_trained_on_are_reported(motion, tmp_path, cache, capl
 def test_values_that_are_not_allowed(field, value):
     with pytest.raises(UsageError, match=rf"{field} \('?{value}'?\)"):
         TrainConfig(**{field: value})
+
+
+def test_weights_in_pretrain_are_used_unless_refused(motion, tmp_path, cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrain").mkdir()
+    backbone = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+    with torch.no_grad():
+        backbone.stem_bn.weight.fill_(3.0)
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+    save_file(tensors, "pretrain/r3d18_K_200ep.pth", metadata=weights_metadata(backbone))
+    config = replace(TINY, epochs=1, learning_rate=0.0)
+    run = load_run(train_run(motion, config, run_dir=tmp_path / "found", cache=cache))
+    assert run.config["weights"] == "pretrain/r3d18_K_200ep.pth"
+    assert torch.equal(run.model.backbone.stem_bn.weight, torch.full((64,), 3.0))
+    run = load_run(train_run(motion, replace(config, weights="none"), run_dir=tmp_path / "random", cache=cache))
+    assert run.config["weights"] is None
+    assert torch.equal(run.model.backbone.stem_bn.weight, torch.ones(64))
