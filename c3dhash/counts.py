@@ -1,4 +1,4 @@
-"""Count, for every query, how many gallery codes lie at each Hamming distance, and how many relevant ones.
+"""Count, for every query, how many gallery items lie at each distance, and how many relevant ones.
 
 All that a ranking metric may depend on is in these two histograms (Note [Ties in Hamming ranking] in
 c3dhash/ties.py): no distance matrix is kept and nothing is sorted.
@@ -30,7 +30,7 @@ _HISTOGRAM_CODES = 1 << 18
 
 @dataclass(frozen=True, repr=False)
 class RankCounts:
-    """Histograms over the Hamming distance, one row per query.
+    """Histograms over the Hamming distance, or over groups of tied scores (`score_counts`), one row per query.
 
     all_counts: int64 [Q, hash_length + 1], how many gallery items lie at each distance.
     relevant_counts: int64 [Q, hash_length + 1], how many of them are relevant to the query.
@@ -116,13 +116,7 @@ def rank_counts(
         check_codes(codes, hash_length=hash_length, name=name)
         if not len(codes):
             raise CodesError(f"{name} are empty {list(codes.shape)}; ranking needs a query and an item.")
-    _check_labels("query_labels", query_labels, num_codes=len(query_codes))
-    _check_labels("gallery_labels", gallery_labels, num_codes=len(gallery_codes))
-    if query_labels.shape[1:] != gallery_labels.shape[1:]:
-        raise CodesError(
-            f"query and gallery labels must be of one kind and width, got {query_labels.dtype} "
-            f"{list(query_labels.shape)} and {gallery_labels.dtype} {list(gallery_labels.shape)}."
-        )
+    _check_both_labels(query_labels, gallery_labels, num_queries=len(query_codes), num_items=len(gallery_codes))
     if query_labels.ndim == 1:
         order = np.argsort(gallery_labels, kind="stable")
         gallery_codes, select = gallery_codes[order], _same_label(query_labels, gallery_labels[order])
@@ -146,8 +140,63 @@ def rank_counts(
     return RankCounts(all_counts, relevant_counts)
 
 
+def score_counts(scores: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray) -> RankCounts:
+    """Count gallery items and relevant items in every group of tied scores, highest score first.
+
+    A group without a relevant item adds nothing to any sum of precisions, and neither does it matter where in a run of
+    such groups one ends. So each run is one group, and a query with r relevant items has at most 2 r + 1:
+
+        run, tied with a relevant item, run, tied with a relevant item, ..., run
+
+    Args:
+        scores: float [Q, G]; the higher, the nearer. Equal scores are ties.
+        query_labels, gallery_labels: as for `rank_counts`.
+    Returns:
+        RankCounts, for what depends on ranks alone; there are no distances, and so no radius.
+    Raises:
+        CodesError: scores or labels are empty, malformed, or do not fit each other, or a score is NaN.
+    """
+    if scores.ndim != 2 or scores.dtype.kind != "f" or not scores.size:
+        raise CodesError(f"scores must be float [Q, G] and not empty, got {scores.dtype} {list(scores.shape)}.")
+    if np.isnan(scores).any():
+        raise CodesError(f"{int(np.isnan(scores).any(axis=1).sum())} of {len(scores)} rows of scores have a NaN.")
+    _check_both_labels(query_labels, gallery_labels, num_queries=len(scores), num_items=scores.shape[1])
+    if query_labels.ndim == 1:
+        order = np.argsort(gallery_labels, kind="stable")
+        scores, select = scores[:, order], _same_label(query_labels, gallery_labels[order])
+    else:
+        select = _shared_label(query_labels, gallery_labels)
+    rows = []
+    for query, row in enumerate(scores):
+        values, num_relevant = np.unique(row[select(query)], return_counts=True)  # rising
+        rising = np.sort(row)
+        bounds = np.stack([np.searchsorted(rising, values, side=side) for side in ("left", "right")], axis=1)
+        # From the lowest score to the highest: ends of run, tied, run, tied, ..., run.
+        sizes = np.diff(bounds.ravel(), prepend=0, append=len(row))
+        hits = np.zeros_like(sizes)
+        hits[1::2] = num_relevant
+        rows.append((sizes[::-1], hits[::-1]))
+    all_counts = np.zeros((len(rows), max(len(sizes) for sizes, _ in rows)), np.int64)
+    relevant_counts = np.zeros_like(all_counts)
+    for query, (sizes, hits) in enumerate(rows):
+        all_counts[query, : len(sizes)], relevant_counts[query, : len(hits)] = sizes, hits
+    return RankCounts(all_counts, relevant_counts)
+
+
 def _num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_both_labels(
+    query_labels: np.ndarray, gallery_labels: np.ndarray, *, num_queries: int, num_items: int
+) -> None:
+    _check_labels("query_labels", query_labels, num_codes=num_queries)
+    _check_labels("gallery_labels", gallery_labels, num_codes=num_items)
+    if query_labels.shape[1:] != gallery_labels.shape[1:]:
+        raise CodesError(
+            f"query and gallery labels must be of one kind and width, got {query_labels.dtype} "
+            f"{list(query_labels.shape)} and {gallery_labels.dtype} {list(gallery_labels.shape)}."
+        )
 
 
 def _check_labels(name: str, labels: np.ndarray, *, num_codes: int) -> None:

@@ -23,6 +23,7 @@ from c3dhash.accuracy import (
 )
 from c3dhash.bits import hamming_distances, pack_codes
 from c3dhash.codes import Codes, save_codes
+from c3dhash.comparison import compare, describe_comparison
 from c3dhash.config import EncodeConfig, EvaluateConfig
 from c3dhash.counts import RankCounts, rank_counts
 from c3dhash.datasets import Dataset
@@ -93,22 +94,27 @@ def evaluate_run(
         run: a Run.
         dataset: its query split is searched for in its gallery split (the training videos where there is none).
         reader: a ClipReader of the run's clip size.
-        config: depth and radius.
+        config: depth and radius, and whether to compare with the features themselves and with codes made of them
+            without training; the report then has a "comparison", a list with a row a method (see `compare`).
         encode: an EncodeConfig.
     Raises:
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
     from c3dhash.encode import Encoder, encode_samples
 
-    encode = encode or EncodeConfig()
-    if run.labels != dataset.classes:
+    encode, config = encode or EncodeConfig(), config or EvaluateConfig()
+    has_classes = run.labels or run.model.class_head is not None  # a run from `index --backbone` knows none
+    if has_classes and run.labels != dataset.classes:
         unknown = sorted(set(dataset.classes) - set(run.labels))
         what = f"class {unknown[0]!r} is unknown to it" if unknown else "the order or number of classes differs"
         raise DatasetError(
             f"run '{run.path}' was trained on {len(run.labels)} classes, '{dataset.directory}' has "
             f"{len(dataset.classes)}: {what}. Evaluate on the data it was trained for, or train anew."
         )
-    encoder = Encoder(run.model, device=encode.device, precision=encode.precision)
+    encoder = Encoder(
+        run.model, device=encode.device, precision=encode.precision,
+        with_features=config.compare and run.model.hash_head is not None,
+    )  # fmt: skip
     parts: dict[str, tuple[list[Sample], Any]] = {}
     for split in ("gallery", "query"):
         if split == "gallery" and run.model.hash_head is None:
@@ -137,6 +143,9 @@ def evaluate_run(
     )  # fmt: skip
     report = evaluate_codes(codes, config=config)
     numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
+    if config.compare:
+        features = encoded_gallery.features, encoded_queries.features
+        numbers["comparison"] = compare(codes, *features, counts=report.counts, k=config.k)
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
     return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
 
@@ -173,9 +182,11 @@ def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 
 def describe(numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    """Turn the numbers into rows for people: (name, value)."""
+    """Turn the numbers into rows for people: (name, value). The comparison has a table of its own."""
     rows = []
     for name, value in numbers.items():
+        if name == "comparison":
+            continue
         if isinstance(value, dict):
             spread = f" (worst order of ties {_format(value['worst'])}, best {_format(value['best'])})"
             rows.append((name, _format(value["expected"]) + spread))
@@ -207,6 +218,7 @@ def write_report(report: Report, directory: Path) -> Path:
         title=report.title,
         protocol=protocol,
         numbers=describe(report.numbers),
+        comparison=describe_comparison(report.numbers["comparison"]) if "comparison" in report.numbers else None,
         curve=curve,
         examples=_examples(report),
     )

@@ -3,6 +3,7 @@
 gallery/
   catalog.sqlite   the truth: videos, clips, codes, and the model that made them (catalog.py)
   index.faiss      a copy of the codes for FAISS (index.py, replica.py); it may be deleted, and is made again
+  model/           a run directory, where the gallery has a model of its own (fitting.py)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from c3dhash.replica import SAVE_SHARE, Replica
 
 CATALOG_NAME = "catalog.sqlite"
 INDEX_NAME = "index.faiss"
+MODEL_DIR = "model"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from c3dhash.encode import VideoResult, encode_videos
 from c3dhash.errors import ModelMismatchError, UsageError, VideoError
 from c3dhash.gallery import Gallery
 from c3dhash.model import Run
+from c3dhash.records import CodeBatch
 from c3dhash.video import content_hash, find_videos
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,12 @@ def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
 
 
 def index_videos(
-    run: Run, gallery: Gallery, places: Sequence[Path], *, config: EncodeConfig | None = None
+    run: Run,
+    gallery: Gallery,
+    places: Sequence[Path],
+    *,
+    config: EncodeConfig | None = None,
+    known_codes: Callable[[Path], CodeBatch | None] | None = None,
 ) -> IndexReport:
     """Bring a gallery up to date with folders of videos.
 
@@ -79,6 +85,7 @@ def index_videos(
         places: folders, searched with their subfolders, or single video files. Videos of the gallery that lay in
             one of the folders and are no longer there are removed.
         config: batch size, device, and the gallery's windows; None takes these and the defaults.
+        known_codes: returns the codes of a video where they are known already, so that it is not decoded, else None.
     Returns:
         An IndexReport.
     Raises:
@@ -96,6 +103,8 @@ def index_videos(
     update = _Update(run, gallery, places)
     with tqdm(total=len(update.found), desc="Indexing", unit="video") as update.progress:
         update.remove_gone()
+        if known_codes is not None:
+            update.take_known(known_codes)
         with closing(encode_videos(run, update.to_encode(), config=own)) as results:
             for result in results:
                 update.take(result)
@@ -121,9 +130,10 @@ class _Update:
         self.known = {video.video: video for video in gallery.videos()}
         self._seen: dict[str, _Seen] = {}
         self._touched: list[str] = []
-        places = [Path(os.path.abspath(place)) for place in places]  # noqa: PTH100 - links stay as they are
+        self._taken: set[str] = set()
+        places = [_absolute(place) for place in places]
         unreadable: list[OSError] = []
-        self.found = _find(places, unreadable)
+        self.found = find_in_places(places, on_error=unreadable.append)
         hidden = [Path(error.filename) for error in unreadable]
         self.gone = [
             name
@@ -145,6 +155,8 @@ class _Update:
     def to_encode(self) -> Iterator[Path]:
         """Yield what is new or changed; called by a decoder thread, one at a time."""
         for path in self.found:
+            if path in self._taken:
+                continue
             try:
                 stat, known = Path(path).stat(), self.known.get(path)
                 if known and (known.size_bytes, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
@@ -159,6 +171,22 @@ class _Update:
                 self._count_unchanged()
                 continue
             yield Path(path)
+
+    def take_known(self, known_codes: Callable[[Path], CodeBatch | None]) -> None:
+        """Take in what is new and has codes already; what cannot be read now is left to `to_encode`."""
+        for path in self.found:
+            if path in self.known:
+                continue
+            try:
+                stat = Path(path).stat()
+                codes = known_codes(Path(path))
+                if codes is None:
+                    continue
+                self._seen[path] = _Seen(stat.st_size, stat.st_mtime_ns, content_hash(path))
+            except (OSError, VideoError):
+                continue
+            self._taken.add(path)
+            self.take(VideoResult(Path(path), codes, None, None))
 
     def take(self, result: VideoResult) -> None:
         """Write the codes of a video into the gallery, or note why there are none."""
@@ -208,12 +236,23 @@ def folder_label(video: Path, labels: Sequence[str]) -> str | None:
     return video.parent.name if video.parent.name in labels else None
 
 
-def _find(places: Sequence[Path], unreadable: list[OSError]) -> list[str]:
-    """Return the absolute paths of the videos, each once; folders that cannot be read go into `unreadable`."""
+def find_in_places(places: Sequence[Path], *, on_error: Callable[[OSError], object] | None = None) -> list[str]:
+    """Return the absolute paths of the videos in folders, and of single files, each once.
+
+    Args:
+        places: folders, searched with their subfolders, or files.
+        on_error: called with what makes a subfolder unreadable; None logs it.
+    Raises:
+        UsageError: a place does not exist.
+    """
     found: dict[str, None] = {}
-    for place in places:
+    for place in map(_absolute, places):
         if not place.exists():
             raise UsageError(f"'{place}' does not exist; name a folder of videos.")
-        videos = find_videos(place, on_error=unreadable.append) if place.is_dir() else [place]
+        videos = find_videos(place, on_error=on_error) if place.is_dir() else [place]
         found.update(dict.fromkeys(map(str, videos)))
     return list(found)
+
+
+def _absolute(place: Path) -> Path:
+    return Path(os.path.abspath(place))  # noqa: PTH100 - links stay as they are

@@ -13,11 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from c3dhash.backbones import build_backbone
 from c3dhash.cli import main
 from c3dhash.cli.main import cli
 from c3dhash.codes import Codes, save_codes
-from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig, QueryConfig, RecognizeConfig, TrainConfig
+from c3dhash.config import (
+    CacheConfig,
+    EncodeConfig,
+    EvaluateConfig,
+    HashConfig,
+    QueryConfig,
+    RecognizeConfig,
+    TrainConfig,
+)
+from c3dhash.weights import weights_metadata
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -116,6 +128,52 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     assert (code, json.loads(out)[0]["distance"]) == (0, 0)
 
 
+def test_codes_without_training(run, motion_dir, tmp_path):
+    torch.manual_seed(0)
+    backbone = build_backbone("resnet3d10", num_frames=4, size=32)
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+    (tmp_path / "pretrain").mkdir()
+    save_file(tensors, tmp_path / "pretrain" / "own.safetensors", metadata=weights_metadata(backbone))
+    untrained = ["--backbone", "resnet3d10", "--weights", "own.safetensors", "--num-frames", "4", "--size", "32",
+                 "--hash-length", "8", "--precision", "fp32"]  # fmt: skip
+    shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    code, out, err = run("index", "db", *untrained)
+    assert (code, out) == (
+        0, "9 added, 0 updated, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
+    )  # fmt: skip
+    assert (
+        "Model: gallery/model (itq, 8 bits, fitted on 9 clips). "
+        "Evaluate it: c3dhash evaluate --model gallery/model --data DATA"
+    ) in err
+    code, out, err = run("evaluate", "--model", "gallery/model", "--data", motion_dir, "--precision", "fp32")
+    assert code == 0, err
+    table = out.split("\n\n")[1].splitlines()
+    assert table[0].split("  ")[0] == "method"
+    assert [line.split("  ")[0] for line in table[1:]] == ["features, cosine", "itq", "lsh", "this run"]
+    code, out, err = run("evaluate", "--model", "gallery/model", "--data", motion_dir, "--json", "--no-compare")
+    assert (code, "comparison" in json.loads(out)) == (0, False)
+
+    # Its own model also where another run is newer, and where the gallery was moved.
+    trained = tmp_path / "runs" / "trained"
+    shutil.copytree(tmp_path / "gallery" / "model", trained)
+    weights = load_file(trained / "model.safetensors")
+    weights["hash_head.bias"] += 1
+    save_file(weights, trained / "model.safetensors")
+    shutil.copytree(motion_dir / "val", tmp_path / "more")
+    code, out, err = run("index", "more", "--json")
+    assert (code, json.loads(out)["added"]) == (0, 6), err
+    (tmp_path / "gallery").rename(tmp_path / "moved")
+    code, out, err = run("query", "more/move_up/move_up_000.mp4", "--gallery", "moved", "--json")
+    assert (code, json.loads(out)[0]["distance"]) == (0, 0), err
+    code, out, err = run("index", "db", "more", "--gallery", "moved", *untrained, "--json")
+    assert (code, json.loads(out)["unchanged"]) == (0, 15), err
+    code, out, err = run("index", "db", "--gallery", "moved", *untrained, "--hash", "lsh")
+    assert code == 1
+    assert re.search(r"gallery 'moved' has a model of its own with hash itq, got lsh: leave", error_line(err))
+    code, out, err = run("index", "db", "--gallery", "moved", "--model", "runs/trained")
+    assert (code, "--gallery NAME" in error_line(err)) == (1, True)
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
@@ -128,9 +186,18 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
         (["train", "--resume", "x", "--margin", "3"], 2, "leave out --margin"),
         (["index", "db"], 1, "no finished run under 'runs/'. Train one: c3dhash train"),
         (["index"], 2, "DIR"),
+        (["index", "db", "--hash-length", "8"], 2, "--hash-length goes with --backbone NAME --weights FILE"),
+        (["index", "db", "--size", "32", "--hash", "lsh"], 2, "--size, --hash goes with --backbone"),
+        (["index", "db", "--backbone", "c3d"], 2, r"weights \(None\) of --backbone c3d are missing.*--weights FILE"),
+        (["index", "db", "--backbone", "c3d", "--model", "m"], 2, "--model .* --backbone .*: leave out one of them"),
+        (["index", "db", "--backbone", "vgg", "--weights", "w"], 2, r"backbone \('vgg'\) must be one of"),
+        (["index", "db", "--backbone", "c3d", "--weights", "w"], 1, "weights 'w' for c3d are neither a file nor in"),
+        (["index", "db", "--backbone", "c3d", "--weights", "w", "--hash", "pca"], 2, r"hash \('pca'\)"),
+        (["index", "db", "--backbone", "c3d", "--weights", "w", "--hash-length", "0"], 2, r"hash_length \(0\)"),
         (["query", "a.mp4"], 1, "gallery 'gallery' does not exist: run `c3dhash index DIR` first"),
         (["evaluate", "--codes", "gone.npz"], 1, "gone.npz"),
         (["evaluate", "--codes", "a.npz", "--model", "b"], 2, "leave out --model"),
+        (["evaluate", "--codes", "a.npz", "--compare"], 2, "leave out --compare"),
         (["evaluate"], 1, "no finished run"),
         (["data", "synth", "x", "--classes", "1"], 2, r"num_classes \(1\)"),
         (["data", "synth", "x", "--seed", "-1"], 2, r"seed \(-1\)"),
@@ -328,7 +395,7 @@ def commands(group, prefix: str = ""):
     "name, configs",
     [
         ("train", (TrainConfig, CacheConfig)),
-        ("index", (EncodeConfig,)),
+        ("index", (HashConfig, EncodeConfig)),
         ("query", (QueryConfig,)),
         ("classify", (RecognizeConfig, EncodeConfig)),
         ("evaluate", (EvaluateConfig, CacheConfig)),

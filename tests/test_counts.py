@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3dhash import counts as counts_module
-from c3dhash.counts import RankCounts, rank_counts
+from c3dhash.counts import RankCounts, rank_counts, score_counts
 from c3dhash.errors import CodesError
+from c3dhash.metrics import average_precision, precision_at_k
 
 CODES = np.zeros((3, 1), np.uint8)
 LABELS = np.array([0, 1, 1])
@@ -230,3 +231,67 @@ def test_own_group_is_left_out(is_multi_label: bool) -> None:
         expected = slow_counts(problem, hash_length=12)
         assert np.array_equal(found.all_counts[query], expected.all_counts[0])
         assert np.array_equal(found.relevant_counts[query], expected.relevant_counts[0])
+
+
+def groups_one_by_one(scores: np.ndarray, is_relevant: np.ndarray) -> RankCounts:
+    """Every distinct score a group, runs without a relevant item too."""
+    num_groups = max(len(np.unique(row)) for row in scores)
+    counts = np.zeros((2, len(scores), num_groups), np.int64)
+    for query, row in enumerate(scores):
+        for group, value in enumerate(sorted(set(row), reverse=True)):
+            counts[:, query, group] = (row == value).sum(), (is_relevant[query] & (row == value)).sum()
+    return RankCounts(*counts)
+
+
+@pytest.mark.parametrize("num_values", [2, 5, 1000])
+@pytest.mark.parametrize("k", [None, 1, 3, 10, 25, 26])
+def test_groups_of_scores_that_are_joined_change_no_metric(num_values, k):
+    rng = np.random.default_rng(num_values)
+    scores = (rng.integers(0, num_values, (30, 25)) / 7).astype(np.float32)
+    query_labels, gallery_labels = rng.integers(-1, 4, 30), rng.integers(-1, 4, 25)
+    is_relevant = (query_labels[:, None] == gallery_labels) & (query_labels[:, None] >= 0)
+    found, expected = score_counts(scores, query_labels, gallery_labels), groups_one_by_one(scores, is_relevant)
+    assert found.all_counts.sum(axis=1).tolist() == [25] * 30
+    assert found.num_relevant.tolist() == is_relevant.sum(axis=1).tolist()
+    assert found.all_counts.shape[1] <= 2 * is_relevant.sum(axis=1).max() + 1
+    for normaliser in ("all", "min", "hits") if k is None else ("all", "min", "hits", "k"):
+        for order in ("expected", "best", "worst"):
+            options = {"k": k, "normaliser": normaliser, "order": order}
+            np.testing.assert_allclose(
+                average_precision(found, **options), average_precision(expected, **options), rtol=1e-12
+            )
+    np.testing.assert_allclose(precision_at_k(found, k=k or 4), precision_at_k(expected, k=k or 4), rtol=1e-12)
+
+
+def test_scores_by_hand():
+    # 0.9 (relevant), 0.5 and 0.5 (one of them relevant), 0.1: AP = (1 + (2/2 + 2/3) / 2) / 2
+    scores = np.array([[0.5, 0.1, 0.9, 0.5]])
+    counts = score_counts(scores, np.array([3]), np.array([3, 0, 3, 1]))
+    assert average_precision(counts)[0] == pytest.approx((1 + (2 / 2 + 2 / 3) / 2) / 2)
+    assert average_precision(counts, order="best")[0] == 1
+    # the highest first: nothing, {0.9}, nothing, {0.5, 0.5}, {0.1}
+    assert counts.all_counts.tolist() == [[0, 1, 0, 2, 1]]
+    assert counts.relevant_counts.tolist() == [[0, 1, 0, 1, 0]]
+
+
+def test_scores_and_several_labels():
+    scores = np.array([[3.0, 2, 1], [1, 2, 3]])
+    query_labels = np.array([[True, True, False], [False, False, False]])
+    gallery_labels = np.array([[False, True, True], [False, False, True], [True, False, False]])
+    counts = score_counts(scores, query_labels, gallery_labels)
+    assert counts.num_relevant.tolist() == [2, 0]
+    assert average_precision(counts)[0] == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
+def test_wrong_scores_are_refused():
+    labels = np.array([0, 1])
+    with pytest.raises(CodesError, match=r"scores must be float \[Q, G\] and not empty, got int64 \[2, 2\]"):
+        score_counts(np.ones((2, 2), np.int64), labels, labels)
+    with pytest.raises(CodesError, match=r"got float64 \[2, 0\]"):
+        score_counts(np.ones((2, 0)), labels, labels[:0])
+    with pytest.raises(CodesError, match="1 of 2 rows of scores have a NaN"):
+        score_counts(np.array([[1, np.nan], [0, 0]]), labels, labels)
+    with pytest.raises(CodesError, match="gallery_labels must be one per code, got 2 for 3"):
+        score_counts(np.ones((2, 3)), labels, labels)
+    with pytest.raises(CodesError, match="of one kind"):
+        score_counts(np.ones((2, 2)), labels, np.ones((2, 2), bool))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig
 from c3dhash.encode import Encoder, encode_samples, encode_videos
 from c3dhash.errors import VideoError
+from c3dhash.model import HashNet
 from c3dhash.query import encode_video
 from c3dhash.transforms import center_clip, normalize
 from c3dhash.video import read_clips
@@ -65,6 +67,29 @@ def test_many_videos_good_and_bad(untrained_run, motion_dir, tmp_path, workers):
         assert str(video) in str(results[video].error)
 
 
+def test_features_where_they_are_asked_for(untrained_run, tmp_path):
+    video = write_video(tmp_path / "long.mp4", 125)  # 5 s at 25 fps
+    config = EncodeConfig(precision="fp32", device="cpu", batch_size=2, window_seconds=2)
+    (result,) = encode_videos(untrained_run, [video], config=config, with_features=True)
+    assert (result.features.features.dtype, result.features.features.shape) == (np.float32, (3, 512))
+    assert np.array_equal(result.features.start_seconds, result.codes.start_seconds)
+    assert np.array_equal(result.features.end_seconds, result.codes.end_seconds)
+    head = untrained_run.model.hash_head
+    with torch.no_grad():
+        embeddings = torch.tanh(head(torch.from_numpy(result.features.features)))
+    assert np.array_equal(pack_codes(embeddings.numpy()), result.codes.codes)
+    (result,) = encode_videos(untrained_run, [video], config=config)
+    assert result.features is None
+
+
+def test_a_network_without_heads_gives_features_alone(untrained_run, motion_dir):
+    model = HashNet(untrained_run.model.backbone, hash_length=None, num_classes=None).eval()
+    video = next((motion_dir / "train").glob("*/*.mp4"))
+    (result,) = encode_videos(replace(untrained_run, model=model), [video], config=FP32, with_features=True)
+    assert (result.codes, result.scores, result.error) == (None, None, None)
+    assert result.features.features.shape == (1, 512)
+
+
 def test_stopping_early_stops_the_threads(untrained_run, motion_dir):
     before = threading.active_count()
     results = encode_videos(untrained_run, sorted((motion_dir / "train").glob("*/*.mp4")) * 20, config=FP32)
@@ -105,5 +130,6 @@ def test_samples_and_videos_give_the_same_codes(untrained_run, motion, no_cache)
     encoded = encode_samples(encoder, samples, reader=reader, batch_size=4, workers=2)
     assert encoded.embeddings.shape == (6, 16)
     assert encoded.scores.shape == (6, 3)
+    assert encoded.features is None
     for sample, code in zip(samples, pack_codes(encoded.embeddings), strict=True):
         assert np.array_equal(encode_video(untrained_run, sample.video, config=FP32).codes, code[None])

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from c3dhash.accuracy import label_average_precision
 from c3dhash.bits import pack_codes
 from c3dhash.clips import ClipReader
 from c3dhash.codes import Codes, load_codes
@@ -13,6 +16,8 @@ from c3dhash.config import EncodeConfig, EvaluateConfig
 from c3dhash.datasets import Dataset
 from c3dhash.errors import DatasetError
 from c3dhash.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
+from c3dhash.model import HashNet, load_run, save_run
+from c3dhash.transforms import normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -43,7 +48,9 @@ def test_by_hand():
 def test_a_run_on_its_data_has_the_promised_keys(untrained_run, motion, no_cache, tmp_path):
     reader = ClipReader(4, 16, no_cache)
     report = evaluate_run(untrained_run, motion, reader=reader, encode=FP32)
-    assert set(report.numbers) >= KEYS | {"accuracy@1", "accuracy@5", "mean_class_accuracy", "share_near_zero"}
+    assert set(report.numbers) >= KEYS | {
+        "accuracy@1", "accuracy@5", "mean_class_accuracy", "share_near_zero", "comparison",
+    }  # fmt: skip
     assert json.loads(json.dumps(report.numbers)) == report.numbers
     assert report.numbers["num_gallery"] == 9
     assert report.numbers["accuracy@5"] == 1.0, "there are three classes"
@@ -58,6 +65,54 @@ def test_a_run_on_its_data_has_the_promised_keys(untrained_run, motion, no_cache
     assert text.count("data:image/jpeg;base64,") >= 6 * 7, "film strips of queries and hits"
     assert "move_up" in text
     assert f"{report.numbers['mAP']['expected']:.4f}" in text
+    for row in report.numbers["comparison"]:
+        assert row["method"] == "itq" or f"{row['mAP']:.4f}" in text
+    assert json.loads((page.parent / "report.json").read_text())["comparison"] == report.numbers["comparison"]
+
+
+def test_a_run_is_compared_with_codes_without_training(untrained_run, motion, no_cache, caplog):
+    reader, depth = ClipReader(4, 16, no_cache), EvaluateConfig(k=4)
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        report = evaluate_run(untrained_run, motion, reader=reader, config=depth, encode=FP32)
+    rows = {row["method"]: row for row in report.numbers["comparison"]}
+    assert list(rows) == ["float", "itq", "lsh", "run"]
+    assert rows["run"]["mAP"] == report.numbers["mAP"]["expected"]
+    assert rows["run"]["mAP@4/hits"] == report.numbers["mAP@4/hits"]
+    assert [row["bytes_per_item"] for row in rows.values()] == [2048, None, 2, 2]
+    assert rows["itq"]["mAP"] is None
+    assert "itq is not compared with: itq needs more clips to be fitted on than bits, got 9 for" in caplog.text
+    assert "comparison" not in dict(describe(report.numbers)), "it has a table of its own"
+    # by definition: the features of the samples, each through the network alone
+    model = untrained_run.model
+    parts = {split: [model.backbone(normalize(torch.from_numpy(reader.evaluation_clip(sample))[None],
+                                              model.preprocessing)).detach().numpy()[0]
+                     for sample in motion.split(split)] for split in ("gallery", "query")}  # fmt: skip
+    centred = {split: np.stack(part) - np.mean(parts["gallery"], axis=0) for split, part in parts.items()}
+    unit = {split: part / np.linalg.norm(part, axis=1, keepdims=True) for split, part in centred.items()}
+    labels = [motion.labels(motion.split(split)) for split in ("gallery", "query")]
+    values = label_average_precision(unit["gallery"] @ unit["query"].T, labels[0][:, None] == labels[1])
+    assert rows["float"]["mAP"] == pytest.approx(values.mean(), abs=1e-6)
+
+
+def test_no_comparison_where_it_is_not_asked_for(untrained_run, motion, no_cache, tmp_path):
+    reader, config = ClipReader(4, 16, no_cache), EvaluateConfig(compare=False)
+    report = evaluate_run(untrained_run, motion, reader=reader, config=config, encode=FP32)
+    assert "comparison" not in report.numbers
+    assert "without training" not in write_report(report, tmp_path / "report").read_text()
+
+
+def test_a_run_that_knows_no_classes(untrained_run, motion, no_cache, tmp_path, caplog):
+    model = HashNet(untrained_run.model.backbone, hash_length=4, num_classes=None)
+    config = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 4, "finished": True}
+    save_run(tmp_path / "run", model, config=config, labels=())
+    run = load_run(tmp_path / "run")
+    assert run.labels == ()
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        report = evaluate_run(run, motion, reader=ClipReader(4, 16, no_cache), encode=FP32)
+    assert set(report.numbers) >= KEYS | {"share_near_zero", "comparison"}
+    assert not {"accuracy@1", "accuracy@5", "mean_class_accuracy"} & set(report.numbers)
+    assert all(row["mAP"] > 0 for row in report.numbers["comparison"])
+    assert caplog.text == ""
 
 
 def test_the_training_videos_are_the_gallery_where_there_is_none(untrained_run, motion, no_cache):

@@ -65,6 +65,7 @@ def evaluate(
     """  # fmt: skip
     config = take(EvaluateConfig, options)
 
+    from c3dhash.comparison import describe_comparison
     from c3dhash.evaluate import describe, evaluate_codes, write_report
 
     if codes_path is not None:
@@ -82,6 +83,9 @@ def evaluate(
         print_json(report.numbers)
     else:
         print_table(("metric", "value"), describe(report.numbers))
+        if "comparison" in report.numbers:
+            click.echo()
+            print_table(*describe_comparison(report.numbers["comparison"]), right=(1, 2, 3, 4))
 
 
 def _evaluate_run(

@@ -1,0 +1,133 @@
+"""What codes cost and what training gave: features themselves, and codes made of them without training.
+
+    float   the features, taken relative to the gallery's mean, ranked by cosine; codes are approximations of this
+    itq     codes fitted on the gallery's features (c3dhash/hashing.py)
+    lsh     codes drawn at random, around the mean of the gallery's features
+    run     the codes of the run, beside these
+
+Queries are never fitted on. Every row is a mean over all orders of ties: Note [Ties in Hamming ranking] in ties.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from c3dhash.bits import num_code_bytes, pack_codes
+from c3dhash.codes import Codes
+from c3dhash.config import HASHES
+from c3dhash.counts import RankCounts, rank_counts, score_counts
+from c3dhash.errors import UsageError
+from c3dhash.hashing import fit_hash
+from c3dhash.metrics import average_precision, mean_defined, precision_at_k
+
+logger = logging.getLogger(__name__)
+
+SEED = 0
+_SCORES = 1 << 24  # how many are in memory at once
+_GALLERY_BLOCK = 1 << 12
+
+
+def compare(
+    codes: Codes, gallery_features: np.ndarray, query_features: np.ndarray, *, counts: RankCounts, k: int = 100
+) -> list[dict[str, Any]]:
+    """Score the features of a gallery and its queries, and what can be made of them without training.
+
+    Args:
+        codes: the run's own, with the labels.
+        gallery_features, query_features: float32 [G, feature_dim] and [Q, feature_dim].
+        counts: of the run's codes.
+        k: items, for mAP@k/hits.
+    Returns:
+        A row a method: `method` ("float", "itq", "lsh", "run"), `mAP`, `mAP@k/hits` and `precision@1` (means over the
+        queries with something relevant, expected over ties), and `bytes_per_item`. Where a method is not defined, as
+        ITQ with fewer features than bits, these are None and a warning has the reason.
+    """
+    labels = codes.query_labels, codes.gallery_labels
+    rows = [
+        _row(
+            "float",
+            feature_counts(query_features, gallery_features, *labels),
+            k=k,
+            num_bytes=gallery_features.itemsize * gallery_features.shape[1],
+        )
+    ]
+    num_bytes = num_code_bytes(codes.hash_length)
+    for method in HASHES:
+        try:
+            head = fit_hash(gallery_features, hash_length=codes.hash_length, method=method, seed=SEED)
+        except UsageError as error:
+            logger.warning("%s is not compared with: %s", method, error)
+            rows.append(_row(method, [], k=k, num_bytes=None))
+            continue
+        packed = pack_codes(head(query_features)), pack_codes(head(gallery_features))
+        found = rank_counts(*packed, *labels, hash_length=codes.hash_length)
+        rows.append(_row(method, [found], k=k, num_bytes=num_bytes))
+    return [*rows, _row("run", [counts], k=k, num_bytes=num_bytes)]
+
+
+def feature_counts(
+    query_features: np.ndarray, gallery_features: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray
+) -> Iterator[RankCounts]:
+    """Rank a gallery by the cosine of features that are taken relative to the gallery's mean; exact.
+
+    The products are summed in float64 and rounded to float32, so that items with the same feature tie wherever they
+    stand. A feature equal to the mean has no direction; its cosine is 0.
+
+    Args:
+        query_features, gallery_features: float [Q, feature_dim] and [G, feature_dim].
+        query_labels, gallery_labels: as for `rank_counts`.
+    Yields:
+        RankCounts of some queries after others, so that memory holds `_SCORES` scores however many there are.
+    """
+    mean = gallery_features.mean(axis=0, dtype=np.float64)
+    gallery_directions, query_directions = _directions(gallery_features, mean), _directions(query_features, mean)
+    num_rows = max(1, _SCORES // len(gallery_directions))
+    for start in range(0, len(query_directions), num_rows):
+        part = slice(start, start + num_rows)
+        queries = query_directions[part].astype(np.float64)
+        scores = np.empty((len(queries), len(gallery_directions)), np.float32)
+        for first in range(0, len(gallery_directions), _GALLERY_BLOCK):
+            block = slice(first, first + _GALLERY_BLOCK)
+            scores[:, block] = queries @ gallery_directions[block].T.astype(np.float64)
+        yield score_counts(scores, query_labels[part], gallery_labels)
+
+
+def describe_comparison(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Turn the rows of `compare` into a header and rows for people."""
+    names = {"float": "features, cosine", "itq": "itq", "lsh": "lsh", "run": "this run"}
+    keys = [key for key in rows[0] if key not in ("method", "bytes_per_item")]
+    table = [
+        (names[row["method"]], *(_format(row[key]) for key in keys), str(row["bytes_per_item"] or "-")) for row in rows
+    ]
+    return ("method", *keys, "bytes an item"), table
+
+
+def _format(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4f}"
+
+
+def _directions(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Take features relative to a mean and scale them to length 1: float32 [N, feature_dim]."""
+    centred = (features - mean).astype(np.float32)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length != 0)
+
+
+def _row(method: str, parts: Any, *, k: int, num_bytes: int | None) -> dict[str, Any]:
+    """Average over the queries of several RankCounts that have something relevant."""
+    values: dict[str, list[np.ndarray]] = {"mAP": [], f"mAP@{k}/hits": [], "precision@1": []}
+    for counts in parts:
+        answerable = counts.answerable()
+        per_query = (
+            average_precision(answerable),
+            average_precision(answerable, k=k, normaliser="hits"),
+            precision_at_k(answerable, k=1),
+        )
+        for found, value in zip(values.values(), per_query, strict=True):
+            found.append(value)
+    means = {name: mean_defined(np.concatenate(found)) if found else None for name, found in values.items()}
+    return {"method": method, **means, "bytes_per_item": num_bytes}

@@ -1,0 +1,29 @@
+"""A backbone that costs nothing, for tests of what is around a backbone."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from c3dhash.records import Preprocessing
+
+
+class TinyBackbone(nn.Module):
+    """One convolution, a ReLU and the average; its random features tell the motions of the motion set apart a bit."""
+
+    name = "tiny"
+    feature_dim = 24
+    clip_size = (4, 32, 32)
+    min_clip_size = (1, 8, 8)
+    clip_multiple = (1, 1)
+    preprocessing = Preprocessing()
+    shortcuts = ()
+    shortcut = None
+
+    def __init__(self, *, num_frames: int = 4, size: int = 32) -> None:
+        super().__init__()
+        self.clip_size = (num_frames, size, size)
+        self.conv = nn.Conv3d(3, 24, 5, stride=2, padding=2)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.conv(clips)).mean(dim=(2, 3, 4)).to(self.conv.weight.dtype)
