@@ -6,8 +6,15 @@ import json
 import shutil
 
 import pytest
+import safetensors.torch
+import torch
 
+from c3dhash.backbones import build_backbone
 from c3dhash.cli import main
+from c3dhash.records import Preprocessing
+from c3dhash.transforms import center_clip, normalize
+from c3dhash.video import read_clips
+from c3dhash.weights import load_backbone, load_into
 
 pytestmark = pytest.mark.realdata
 
@@ -58,3 +65,32 @@ def test_train_index_query_evaluate(jhmdb, tmp_path, monkeypatch, capsys):
     numbers = json.loads(run("evaluate", "--json"))
     assert (numbers["num_queries"], numbers["num_gallery"]) == (9, 24)
     assert 0 < numbers["mAP"]["worst"] <= numbers["mAP"]["expected"] <= numbers["mAP"]["best"] <= 1
+
+
+def test_image_weights_name_what_is_in_a_clip(real_data):
+    """ImageNet's classifier, put by hand on the feature of one frame, sees bows and baseball players."""
+    folder = real_data.parent / "pretrained"
+    path, labels = folder / "mobilenet_v2_imagenet1001.safetensors", folder / "imagenet1001_labels.txt"
+    network, weights = load_backbone(path), safetensors.torch.load_file(path)
+    names = [line.split(",")[0] for line in labels.read_text().splitlines()]
+    assert network.name == "tsn_mobilenet_v2"
+    assert network.preprocessing == Preprocessing("RGB", 1 / 127.5, (1, 1, 1), (1, 1, 1))
+
+    def seen(video) -> set[str]:
+        clip = next(iter(read_clips(video, num_frames=8, short_side=256)))
+        frame = torch.from_numpy(center_clip(clip.frames, size=224))[None, 3:4]
+        with torch.inference_mode():
+            feature = network(normalize(frame, network.preprocessing))
+        logits = feature @ weights["classifier.1.weight"].T + weights["classifier.1.bias"]
+        return {names[place] for place in logits[0].topk(5).indices}
+
+    for action, expected, least in (
+        ("shoot_bow", {"bow"}, 9),
+        ("swing_baseball", {"baseball", "ballplayer", "racket"}, 6),
+        ("golf", {"golf ball", "golfcart", "putter", "croquet ball"}, 5),
+    ):
+        videos = sorted((real_data / "jhmdb" / action).iterdir())[:10]
+        assert sum(bool(seen(video) & expected) for video in videos) >= least, action
+
+    report = load_into(build_backbone("tsm_mobilenet_v2"), path)
+    assert report.is_complete and set(report.not_used) == {"classifier.1.weight", "classifier.1.bias"}

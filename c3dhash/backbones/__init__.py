@@ -19,7 +19,17 @@ from __future__ import annotations
 
 from torch import nn
 
-from c3dhash.backbones import c3d, i3d, i3d_r50, resnet3d_weights, slowfast, torchvision_image, torchvision_video
+from c3dhash.backbones import (
+    c3d,
+    i3d,
+    i3d_r50,
+    resnet3d_weights,
+    slowfast,
+    torchvision_image,
+    torchvision_video,
+    tsm,
+    tsn,
+)
 from c3dhash.backbones.c3d import C3D
 from c3dhash.backbones.i3d import I3D, I3DFlow
 from c3dhash.backbones.i3d_r50 import I3DR50
@@ -37,6 +47,8 @@ from c3dhash.backbones.torchvision_video import (
     Swin3DS,
     Swin3DT,
 )
+from c3dhash.backbones.tsm import TSMConvNeXtTiny, TSMEfficientNetB0, TSMMobileNetV2, TSMResNet18, TSMResNet50
+from c3dhash.backbones.tsn import TSNConvNeXtTiny, TSNEfficientNetB0, TSNMobileNetV2, TSNResNet18, TSNResNet50
 from c3dhash.errors import UsageError
 
 BACKBONES: dict[str, type[nn.Module]] = {
@@ -59,9 +71,19 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "swin3d_t": Swin3DT,
     "swin3d_s": Swin3DS,
     "swin3d_b": Swin3DB,
+    "tsn_resnet18": TSNResNet18,
+    "tsn_resnet50": TSNResNet50,
+    "tsn_mobilenet_v2": TSNMobileNetV2,
+    "tsn_efficientnet_b0": TSNEfficientNetB0,
+    "tsn_convnext_tiny": TSNConvNeXtTiny,
+    "tsm_resnet18": TSMResNet18,
+    "tsm_resnet50": TSMResNet50,
+    "tsm_mobilenet_v2": TSMMobileNetV2,
+    "tsm_efficientnet_b0": TSMEfficientNetB0,
+    "tsm_convnext_tiny": TSMConvNeXtTiny,
 }
 
-_FILES = (c3d, i3d, resnet3d_weights, i3d_r50, slowfast, torchvision_image, torchvision_video)
+_FILES = (c3d, i3d, resnet3d_weights, i3d_r50, slowfast, torchvision_image, torchvision_video, tsn, tsm)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 
