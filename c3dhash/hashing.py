@@ -23,6 +23,8 @@ from c3dhash.bits import num_code_bytes
 from c3dhash.config import HASHES
 from c3dhash.errors import CodesError, UsageError
 
+ITQ_ITERATIONS = 50
+
 
 class HashHead(NamedTuple):
     """A linear layer whose sign is a code: bit = weight @ feature + bias > 0.
@@ -62,7 +64,8 @@ def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int =
         CodesError: features are not [N, feature_dim], or not finite.
     Source:
         Gong and Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011,
-        section 2, as FAISS's ITQTransform computes it (the scaling to length 1, and 50 iterations, are FAISS's).
+        section 2. The scaling to length 1 is FAISS's (ITQTransform); its rotation is not used, since it does not
+        reach the optimum: docs/decisions/0003-itq.md.
         Charikar, Similarity Estimation Techniques from Rounding Algorithms, STOC 2002, section 3.
     """
     if features.ndim != 2 or features.dtype.kind != "f":
@@ -114,8 +117,30 @@ def random_hyperplanes(feature_dim: int, *, hash_length: int, seed: int) -> np.n
     return np.concatenate(blocks).astype(np.float32)
 
 
+def find_rotation(projected: np.ndarray, *, seed: int) -> np.ndarray:
+    """Turn features so that least is lost where a value becomes a sign.
+
+    The loss |B - Z R|^2 with B = sign(Z R) falls in both steps of an iteration: for a given R the signs are the nearest
+    B; for a given B the R that minimises it maximises trace(R^T Z^T B), which R = U V^T does, with U S V^T = Z^T B.
+
+    Args:
+        projected: Z, float [N, L].
+        seed: of the rotation to begin with.
+    Returns:
+        R, float64 [L, L], orthogonal; turned features are Z @ R.
+    Source: Gong and Lazebnik, CVPR 2011, section 2.2, with its 50 iterations.
+    """
+    length = projected.shape[1]
+    rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((length, length)))[0]
+    for _ in range(ITQ_ITERATIONS):
+        signs = np.where(projected @ rotation > 0, 1.0, -1.0)
+        left, _, right = np.linalg.svd(projected.T @ signs)
+        rotation = left @ right
+    return rotation
+
+
 def _fit_itq(features: np.ndarray, *, hash_length: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fit FAISS's ITQTransform: PCA and rotation in one, float32 [hash_length, feature_dim], and the mean."""
+    """Return principal axes after the rotation, float32 [hash_length, feature_dim], and the mean of the features."""
     import faiss
 
     num_features, feature_dim = features.shape
@@ -124,9 +149,12 @@ def _fit_itq(features: np.ndarray, *, hash_length: int, seed: int) -> tuple[np.n
             f"itq needs more clips to be fitted on than bits, got {num_features} for hash_length {hash_length}: take "
             "fewer bits, more videos, or --hash lsh."
         )
-    transform = faiss.ITQTransform(feature_dim, hash_length, True)
-    transform.max_train_per_dim = -(-num_features // feature_dim)  # all of them; it would draw some otherwise
-    transform.itq.seed = seed
-    transform.train(np.ascontiguousarray(features, np.float32))
-    weight = faiss.vector_to_array(transform.pca_then_itq.A).reshape(hash_length, feature_dim)
-    return weight, faiss.vector_to_array(transform.mean)
+    mean = features.mean(axis=0, dtype=np.float64)
+    centred = (features - mean).astype(np.float32)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    pca = faiss.PCAMatrix(feature_dim, hash_length)
+    pca.max_points_per_d = -(-num_features // feature_dim)  # all of them; it would draw some otherwise
+    pca.train(centred)
+    axes = faiss.vector_to_array(pca.A).reshape(hash_length, feature_dim)
+    rotation = find_rotation(centred @ axes.T, seed=seed)
+    return (rotation.T @ axes).astype(np.float32), mean
