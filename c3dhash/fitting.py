@@ -37,6 +37,7 @@ from c3dhash.hashing import HashHead, check_hash, fit_hash
 from c3dhash.indexing import find_in_places
 from c3dhash.model import HashNet, Run, fingerprint, is_finished, load_run, save_run
 from c3dhash.records import CodeBatch, FeatureBatch
+from c3dhash.versions import versions
 from c3dhash.weights import find_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
@@ -257,8 +258,6 @@ def _sample(videos: Sequence[Path], kept: KeptFeatures, *, feature_dim: int) -> 
 
 def _save(headless: Run, head: HashHead, *, config: HashConfig, encode: EncodeConfig, num_clips: int) -> None:
     """Write the run directory; its config.json, with "finished", comes last."""
-    from c3dhash.train import versions  # brings TensorBoard and Matplotlib, which nothing else here needs
-
     model = HashNet(headless.model.backbone, hash_length=config.hash_length, num_classes=None)
     with torch.no_grad():
         model.hash_head.weight.copy_(torch.from_numpy(head.weight))

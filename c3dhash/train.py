@@ -13,11 +13,8 @@ import dataclasses
 import json
 import logging
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -25,10 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-import c3dhash
 from c3dhash.batches import balanced_batches
 from c3dhash.cache import FrameCache
 from c3dhash.clips import ClipReader
@@ -42,18 +37,18 @@ from c3dhash.loader import prefetch
 from c3dhash.losses import batch_all_triplet_sums, classification_loss, reduce_triplets
 from c3dhash.model import HashNet, build_model, fingerprint, save_run
 from c3dhash.optimization import learning_rate, make_optimizer, resolve
-from c3dhash.plots import plot_curves
 from c3dhash.precision import autocast
 from c3dhash.records import Sample
+from c3dhash.training_log import TrainingLog
 from c3dhash.transforms import normalize
 from c3dhash.validation import is_collapsed, validate
+from c3dhash.versions import versions
 from c3dhash.weights import choose_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 
 LAST_FILE = "last.pt"
 VIDEOS_FILE = "videos.txt"
-PLOT_SECONDS = 5.0  # between two plots of the curves, each of which takes half a second
 
 
 def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: FrameCache, resume: bool = False) -> Path:
@@ -116,8 +111,7 @@ class _Session:
         self.epoch = 0
         self.best_value: list[float] = []
         self.history: list[dict[str, Any]] = []
-        self.writer: SummaryWriter | None = None
-        self.plotted = 0.0
+        self.log: TrainingLog | None = None
         self.is_collapsed = False
 
     def _readable_samples(self) -> tuple[list[Sample], list[Sample]]:
@@ -156,7 +150,7 @@ class _Session:
                 self._initialize_hash_head()
             self._save_model()
             self._save_last()
-        self.writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.epoch + 1)
+        self.log = TrainingLog(self.run_dir, next_epoch=self.epoch + 1)
 
     def _initialize_hash_head(self) -> None:
         if self.frozen is not None:
@@ -270,7 +264,7 @@ class _Session:
         if is_best:
             self.best_value = value
             self._save_model()
-        self._report(is_best)
+        self.log.report(self.history, is_best=is_best, is_last=self.epoch == self.config.epochs)
         self._save_last()
 
     def _warn_on_collapse(self, val: dict[str, float]) -> None:
@@ -289,28 +283,13 @@ class _Session:
         batch_size = self.config.classes_per_batch * self.config.clips_per_class
         return encode_samples(encoder, samples, reader=self.reader, batch_size=batch_size, workers=self.config.workers)
 
-    def _report(self, is_best: bool) -> None:
-        row = self.history[-1]
-        shown = ", ".join(
-            f"{name[4:].replace('_', ' ')} {row[name]:.3f}" for name in ("val_mAP", "val_accuracy") if name in row
-        )
-        logger.info("epoch %d: loss %.3f, val %s%s", row["epoch"], row["loss"], shown, " (best)" if is_best else "")
-        for name, value in row.items():
-            if name != "epoch":
-                self.writer.add_scalar(name.replace("val_", "val/", 1), value, row["epoch"])
-        write_text(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
-        self.writer.flush()
-        if self.epoch == self.config.epochs or time.monotonic() - self.plotted > PLOT_SECONDS:
-            plot_curves(self.history, self.run_dir / "curves.png")
-            self.plotted = time.monotonic()
-
     def finish(self) -> None:
         """Mark the run as finished; model.safetensors already holds the best epoch."""
         config_path = self.run_dir / "config.json"
         config = json.loads(config_path.read_text())
         write_text(config_path, json.dumps({**config, "finished": True}, indent=2) + "\n")
-        if self.writer is not None:
-            self.writer.close()
+        if self.log is not None:
+            self.log.close()
 
     def _save_model(self) -> None:
         config = {
@@ -368,14 +347,3 @@ class _Session:
 def hash_seed(*parts: int) -> int:
     """Mix integers into one seed."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on, with the git commit where there is one."""
-    commit, root = "", Path(__file__).parents[1]
-    if (root / ".git").exists():  # an installed package may lie in somebody else's repository
-        with suppress(OSError):  # no git
-            command = ["git", "rev-parse", "HEAD"]
-            commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
-    return {"c3dhash": c3dhash.__version__, "torch": torch.__version__, "python": platform.python_version(),
-            **({"git_commit": commit} if commit else {})}  # fmt: skip
