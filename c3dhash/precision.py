@@ -5,8 +5,9 @@ Note [Wrong bf16 weight gradients on CPU]
     AVX512-BF16), the weight gradient of a 3D convolution is garbage - relative error near 1, infinities, once a
     corrupted heap - when the input has more than one frame but no more than the kernel is long, as in the
     deeper stages of a network on short clips. The output and the gradient of the input are right.
-    tests/test_precision.py holds the shapes. Such layers are computed in fp32 while a gradient is wanted
-    (or, for kernels of three frames, on input that is padded first: the same sum by another route).
+    tests/test_precision.py holds the shapes. In fp32 the same befalls kernels of seven frames that stride by two
+    (the stem of s3d) on 5 to 7 frames. While a gradient is wanted, such input is padded first, which gives the same
+    sum by another route; where that is not possible, a bf16 layer is computed in fp32.
 """
 
 from __future__ import annotations
@@ -65,23 +66,26 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 class GuardedConv3d(nn.Conv3d):
-    """A 3D convolution whose weight gradient is right under bf16 autocast on CPUs too."""
+    """A 3D convolution whose weight gradient is right on CPUs too."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve [B, C, T, H, W]; see Note [Wrong bf16 weight gradients on CPU]."""
-        length = self.kernel_size[0]
+        length, is_autocast = self.kernel_size[0], torch.is_autocast_enabled("cpu")
         if not (
             1 < input.shape[2] <= length
             and input.device.type == "cpu"
             and torch.is_grad_enabled()
-            and torch.is_autocast_enabled("cpu")
+            and (is_autocast or (self.stride[0] > 1 and length > 5))
         ):
             return super().forward(input)
-        if length == 3 and self.padding_mode == "zeros" and self.padding[0] == 1:
-            padded = F.pad(input, (0, 0, 0, 0, 1, 1))
+        frames = length // 2
+        if self.padding_mode == "zeros" and self.padding[0] == frames > 0:
+            padded = F.pad(input, (0, 0, 0, 0, frames, frames))
             return F.conv3d(
                 padded, self.weight, self.bias, self.stride, (0, *self.padding[1:]), self.dilation, self.groups
             )
+        if not is_autocast:
+            return super().forward(input)
         with torch.autocast("cpu", enabled=False):
             return super().forward(input.float())
 

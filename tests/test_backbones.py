@@ -1,14 +1,18 @@
 """Backbones: contract, other clip sizes, gradients of shortcut A. Golden values are in test_weights.py."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from c3dhash.backbones import BACKBONES, build_backbone
+from c3dhash.backbones import BACKBONES, LAYOUTS, build_backbone
+from c3dhash.backbones.layouts import unwrap
 from c3dhash.backbones.resnet3d import BasicBlock, ResNet3D18, shortcut_a
 from c3dhash.errors import UsageError
+from c3dhash.precision import guard_conv3d
 from c3dhash.records import Preprocessing
 
 
@@ -19,85 +23,152 @@ def seed():
         yield
 
 
-@pytest.fixture(scope="module")
-def networks():
-    """One of each, in evaluation mode; tests must leave them so."""
+# Entries that no feature depends on: the last attention of mvit_v2_s moves its distances and queries of places around,
+# but of its output the class token alone is read.
+UNREAD = {
+    "mvit_v2_s": {
+        f"network.blocks.15.attn.{name}" for name in ("rel_pos_h", "rel_pos_w", "rel_pos_t", "pool_q.pool.weight")
+    }
+}
+
+
+def small_clip(name: str, num_frames: int, size: int) -> tuple[int, int, int]:
+    """Round a clip size up to what a backbone takes."""
+    network = BACKBONES[name]
+    frames, pixels = (
+        math.ceil(max(value, network.min_clip_size[axis]) / network.clip_multiple[axis]) * network.clip_multiple[axis]
+        for axis, value in enumerate((num_frames, size))
+    )
+    return frames, pixels, pixels
+
+
+def clips_for(network: torch.nn.Module, num_frames: int, size: int, *, batch: int = 2) -> torch.Tensor:
+    """Draw clips of about this size: [B, C, T, H, W]. mvit takes what it was built for only."""
+    is_bound = network.name.startswith("mvit")
+    clip_size = network.clip_size if is_bound else small_clip(network.name, num_frames, size)
+    return torch.randn(batch, network.preprocessing.num_channels, *clip_size)
+
+
+def some_sum(features: torch.Tensor) -> torch.Tensor:
+    """Weigh features at random: behind a layer norm their plain sum, and that of their squares, never change."""
+    return (features * torch.randn_like(features)).sum()
+
+
+def wake_up(network: torch.nn.Module) -> torch.nn.Module:
+    """Let blocks that start as their shortcuts pass something."""
+    for layer in network.modules():
+        if hasattr(layer, "running_var") and not layer.weight.any():
+            torch.nn.init.ones_(layer.weight)
+    return network.eval()
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def network(request):
+    """Each backbone in turn, for small clips, in evaluation mode and guarded as in a HashNet; tests leave it so."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        built = {name: build_backbone(name).eval() for name in BACKBONES}
-    for layer in built["resnet3d18"].modules():
-        if isinstance(layer, torch.nn.BatchNorm3d):  # those at the ends of blocks start at 0: nothing would pass them
-            torch.nn.init.ones_(layer.weight)
+        num_frames, size, _ = small_clip(request.param, 4, 32)
+        built = wake_up(build_backbone(request.param, num_frames=num_frames, size=size))
+    guard_conv3d(built)
     return built
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_backbone_carries_its_facts(networks, name):
-    network = networks[name]
-    assert isinstance(network, BACKBONES[name])
-    assert network.name == name
-    assert network.clip_size == BACKBONES[name].clip_size == (16, 112, 112)
+@pytest.fixture(scope="module")
+def c3d():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_backbone("c3d").eval()
+
+
+def test_backbone_carries_its_facts(network):
+    name = network.name
+    assert type(network) is BACKBONES[name]
+    with torch.device("meta"):
+        default = build_backbone(name)
+    assert default.clip_size == BACKBONES[name].clip_size == small_clip(name, *default.clip_size[:2])
+    assert network.clip_size == small_clip(name, 4, 32)
     assert isinstance(network.preprocessing, Preprocessing)
-    assert network.shortcut is None or network.shortcut in network.shortcuts
-    assert network.feature_dim == {"c3d": 4096, "resnet3d18": 512}[name]
+    assert (network.shortcut in network.shortcuts) if network.shortcuts else (network.shortcut is None)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("shape", [(1, 3, 1, 16, 16), (2, 3, 8, 56, 56), (2, 3, 17, 40, 72)])
-def test_other_clip_sizes(networks, name, shape):
+@pytest.mark.parametrize(("num_frames", "size", "batch"), [(1, 1, 1), (8, 56, 2), (17, 40, 2)])
+def test_other_clip_sizes(network, num_frames, size, batch):
+    clips = clips_for(network, num_frames, size, batch=batch)
     with torch.inference_mode():
-        features = networks[name](torch.randn(shape))
-    assert features.shape == (shape[0], networks[name].feature_dim)
+        features = network(clips)
+    assert features.shape == (batch, network.feature_dim)
     assert features.dtype == torch.float32
     assert features.isfinite().all() and features.std() > 0
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_feature_of_a_clip_does_not_depend_on_its_batch(networks, name):
-    clips = torch.randn(2, 3, 4, 32, 32)
+def test_frames_need_not_be_square(network):
+    if network.name.startswith("mvit"):
+        pytest.skip("takes what it was built for only")
     with torch.inference_mode():
-        batch = networks[name](clips)
-        alone = torch.cat([networks[name](clip[None]) for clip in clips])
+        features = network(clips_for(network, 4, 40)[..., :24])
+    assert features.shape == (2, network.feature_dim) and features.std() > 0
+
+
+def test_feature_of_a_clip_does_not_depend_on_its_batch(network):
+    clips = clips_for(network, 4, 32)
+    with torch.inference_mode():
+        batch = network(clips)
+        alone = torch.cat([network(clip[None]) for clip in clips])
     torch.testing.assert_close(batch, alone, rtol=1e-3, atol=1e-3 * batch.std().item())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_frame_counts(networks, name):
-    clips = torch.randn(2, 3, 18, 16, 16, requires_grad=True)  # with a rest in each halving: 18 9 5 3 2
-    (gradient,) = torch.autograd.grad(networks[name](clips).sum(), clips)
+def test_every_frame_counts(network):
+    clips = clips_for(network, 18, 16).requires_grad_()  # with a rest in each halving: 18 9 5 3 2
+    (gradient,) = torch.autograd.grad(some_sum(network(clips)), clips)
     assert gradient.abs().sum(dim=(0, 1, 3, 4)).all()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_order_of_frames_counts(networks, name):
-    clips = torch.randn(2, 3, 8, 32, 32)
+def test_order_of_frames_counts(network):
+    if network.name.startswith("tsn"):
+        pytest.skip("the mean over frames has no order")
+    clips = clips_for(network, 8, 32)
     with torch.inference_mode():
-        forth, back = networks[name](clips), networks[name](clips.flip(2))
+        forth, back = network(clips), network(clips.flip(2))
     assert (forth - back).abs().max() > 0.1 * forth.std()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_bf16_autocast_gives_float32_features_close_to_float32(networks, name):
-    clips = torch.randn(2, 3, 8, 32, 32)
+def test_bf16_autocast_gives_float32_features_close_to_float32(network):
+    clips = clips_for(network, 8, 32)
     with torch.inference_mode():
-        exact = networks[name](clips)
+        exact = network(clips)
         with torch.autocast("cpu", torch.bfloat16):
-            features = networks[name](clips)
+            features = network(clips)
     assert features.dtype == torch.float32
-    assert 0 < (features - exact).abs().max() < 0.1 * exact.std()
+    assert 0 < (features - exact).abs().max() < 0.15 * exact.std()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_all_weights_get_a_gradient(networks, name):
-    network = networks[name]
-    network(torch.randn(2, 3, 2, 16, 16)).square().mean().backward()
+def test_all_weights_get_a_gradient(network):
+    some_sum(network(clips_for(network, 4, 32))).backward()
     gradients = {key: weight.grad for key, weight in network.named_parameters()}
     network.zero_grad()
-    assert [key for key, gradient in gradients.items() if gradient is None or not gradient.any()] == []
+    without = {key for key, gradient in gradients.items() if gradient is None or not gradient.any()}
+    assert without == UNREAD.get(network.name, set())
 
 
-def test_c3d_is_the_paper_network_at_112(networks):
-    network, clips = networks["c3d"], torch.randn(1, 3, 16, 112, 112)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_state_dict_of_ours_is_recognised_once(name):
+    with torch.device("meta"):
+        network = build_backbone(name)
+    entries = unwrap(network.state_dict())
+    found = [layout for layout in LAYOUTS.values() if layout.recognise(entries)]
+    assert len(found) == 1
+    names, shortcut = found[0].identify(entries)
+    assert name in names and shortcut == network.shortcut
+    assert {found[0].own_name(key) for key in entries.tensors} == set(network.state_dict())
+
+
+def test_listing_backbones_does_not_import_torchvision():
+    script = "import sys, c3dhash.backbones; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_c3d_is_the_paper_network_at_112(c3d):
+    network, clips = c3d, torch.randn(1, 3, 16, 112, 112)
     x = clips
     with torch.inference_mode():
         for names, kernel, padding in (
@@ -118,8 +189,8 @@ def test_c3d_is_the_paper_network_at_112(networks):
     torch.testing.assert_close(features, fc7, rtol=1e-3, atol=1e-4 * fc7.std().item())
 
 
-def test_c3d_drops_out_in_training_only(networks):
-    network, clips = networks["c3d"], torch.randn(1, 3, 4, 16, 16)
+def test_c3d_drops_out_in_training_only(c3d):
+    network, clips = c3d, torch.randn(1, 3, 4, 16, 16)
     with torch.no_grad():
         assert torch.equal(network(clips), network(clips))
         kept = network(clips) > 0
@@ -135,9 +206,9 @@ def test_new_weights_follow_he():
     assert torch.equal(network.stem_bn.weight, torch.ones(64)) and not network.stem_bn.bias.any()
 
 
-def test_c3d_keeps_the_size_of_activations(networks):
+def test_c3d_keeps_the_size_of_activations(c3d):
     with torch.inference_mode():
-        features = networks["c3d"](torch.randn(2, 3, 8, 32, 32))
+        features = c3d(torch.randn(2, 3, 8, 32, 32))
     assert 0.05 < features.square().mean().sqrt() < 20  # weights of a ninth of He's variance would give 1e-4
 
 
@@ -177,11 +248,11 @@ def test_gradient_flows_through_the_shortcut_of_a_block():
     torch.testing.assert_close(gradient, expected)
 
 
-def test_build_backbone_takes_a_clip_size_and_a_shortcut(networks):
-    network = build_backbone("resnet3d18", num_frames=8, size=56, shortcut="A")
+def test_build_backbone_takes_a_clip_size_and_a_shortcut():
+    network, default = build_backbone("resnet3d18", num_frames=8, size=56, shortcut="A"), build_backbone("resnet3d18")
     assert (network.clip_size, network.shortcut) == ((8, 56, 56), "A")
-    assert (ResNet3D18.clip_size, networks["resnet3d18"].shortcut) == ((16, 112, 112), "B")
-    keys, keys_b = set(network.state_dict()), set(networks["resnet3d18"].state_dict())
+    assert (ResNet3D18.clip_size, default.shortcut) == ((16, 112, 112), "B")
+    keys, keys_b = set(network.state_dict()), set(default.state_dict())
     assert keys < keys_b
     assert {key.rsplit(".", 2)[0] for key in keys_b - keys} == {f"stage{i}.0.downsample" for i in (2, 3, 4)}
 
@@ -189,13 +260,22 @@ def test_build_backbone_takes_a_clip_size_and_a_shortcut(networks):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet19", {}, r"backbone \('resnet19'\) must be one of c3d, resnet3d18"),
+        ("resnet19", {}, r"backbone \('resnet19'\) must be one of c3d, resnet3d10, resnet3d18, "),
         ("c3d", {"num_frames": 0}, r"num_frames \(0\) of c3d must be a whole number from 1; 16 is"),
         ("c3d", {"size": 15}, r"size \(15\) of c3d must be a whole number from 16; 112 is"),
         ("resnet3d18", {"size": 8}, r"size \(8\) of resnet3d18 must be a whole number from 16"),
         ("resnet3d18", {"size": 56.0}, r"size \(56\.0\) of resnet3d18 must be a whole number"),
         ("resnet3d18", {"num_frames": True}, r"num_frames \(True\)"),
         ("resnet3d18", {"shortcut": "C"}, r"shortcut \('C'\) of resnet3d18 must be one of A, B; the def"),
+        (
+            "slowfast",
+            {"num_frames": 30},
+            r"num_frames \(30\) of slowfast must be a multiple of 4 from 4; 32 is its def",
+        ),
+        ("mvit_v2_s", {"num_frames": 15}, r"num_frames \(15\) of mvit_v2_s must be a multiple of 2 from 2; 16 is"),
+        ("mvit_v1_b", {"size": 112}, r"size \(112\) of mvit_v1_b must be a multiple of 32 from 32; 224 is its default"),
+        ("s3d", {"num_frames": 4}, r"num_frames \(4\) of s3d must be a whole number from 5; 16 is its default"),
+        ("s3d", {"shortcut": "B"}, r"shortcut \('B'\) is not for s3d, which has none: leave it out"),
         ("c3d", {"shortcut": "A"}, r"shortcut \('A'\) is not for c3d, which has none: leave it out"),
     ],
 )

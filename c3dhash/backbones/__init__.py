@@ -26,7 +26,7 @@ from c3dhash.backbones import (
     resnet3d_weights,
     slowfast,
     torchvision_image,
-    torchvision_video,
+    torchvision_video_weights,
     tsm,
     tsn,
 )
@@ -83,7 +83,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "tsm_convnext_tiny": TSMConvNeXtTiny,
 }
 
-_FILES = (c3d, i3d, resnet3d_weights, i3d_r50, slowfast, torchvision_image, torchvision_video, tsn, tsm)
+_FILES = (c3d, i3d, resnet3d_weights, i3d_r50, slowfast, torchvision_image, torchvision_video_weights, tsn, tsm)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 
