@@ -336,7 +336,7 @@ def test_what_cannot_be_made_is_refused(config, videos, path, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"no videos in '.*empty'"):
         make_run(path, [tmp_path / "empty"], config=config)
-    with pytest.raises(CheckpointError, match=r"weights 'gone\.pth' for tiny must be a name \(none is known\), a file or"):
+    with pytest.raises(CheckpointError, match=r"weights 'gone\.pth' for tiny must be a name \(none is known\)"):
         make_run(path, [videos], config=dataclasses.replace(config, weights="gone.pth"))
     with pytest.raises(UsageError, match=r"backbone \('vgg'\) must be one of"):
         make_run(path, [videos], config=dataclasses.replace(config, backbone="vgg"))
