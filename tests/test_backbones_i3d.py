@@ -1,6 +1,7 @@
 """I3D on RGB and on flow: golden values, TensorFlow's padding, its checkpoints, and every clip size."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from c3dhash.backbones.i3d import I3D, I3DFlow, same_padding
 from c3dhash.backbones.layouts import unwrap
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.records import Preprocessing
-from c3dhash.weights import KNOWN_WEIGHTS, find_weights, identify_weights, load_backbone, load_into
+from c3dhash.weight_files import find_weights
+from c3dhash.weights import KNOWN_WEIGHTS, identify_weights, load_backbone, load_into
 
 RGB, FLOW = "i3d_rgb_imagenet", "i3d_flow_imagenet"
 NAMES = {RGB: "i3d", FLOW: "i3d_flow"}
@@ -97,14 +99,16 @@ def test_rgb_and_flow_are_not_mixed_up(tmp_path, networks, golden, other):
     assert torch.equal(networks[other].conv_1a.conv.weight, before)
 
 
-def test_known_files(tmp_path):
+def test_known_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrain").mkdir()
     known = {(weights.backbone, weights.name): weights.file_name for weights in KNOWN_WEIGHTS}
     for backbone, stream in (("i3d", "rgb"), ("i3d_flow", "flow")):
         assert known[backbone, "kinetics400"] == f"{stream}_imagenet.pt"
         assert known[backbone, "charades"] == f"{stream}_charades.pt"
-        (tmp_path / f"{stream}_imagenet.pt").touch()
-        found = find_weights("kinetics400", backbone=backbone, search_dirs=(tmp_path,))
-        assert found == tmp_path / f"{stream}_imagenet.pt"
+        (tmp_path / "pretrain" / f"{stream}_imagenet.pt").touch()
+        found = find_weights("kinetics400", backbone=backbone)
+        assert found == Path("pretrain") / f"{stream}_imagenet.pt"
 
 
 # The network
