@@ -91,7 +91,7 @@ def test_backbone_carries_its_facts(network):
     assert (network.shortcut in network.shortcuts) if network.shortcuts else (network.shortcut is None)
 
 
-@pytest.mark.parametrize(("num_frames", "size", "batch"), [(1, 1, 1), (8, 56, 2), (17, 40, 2)])
+@pytest.mark.parametrize(("num_frames", "size", "batch"), [(1, 1, 1), (9, 40, 2)])
 def test_other_clip_sizes(network, num_frames, size, batch):
     clips = clips_for(network, num_frames, size, batch=batch)
     with torch.inference_mode():
@@ -126,14 +126,14 @@ def test_every_frame_counts(network):
 def test_order_of_frames_counts(network):
     if network.name.startswith("tsn"):
         pytest.skip("the mean over frames has no order")
-    clips = clips_for(network, 8, 32)
+    clips = clips_for(network, 4, 32)
     with torch.inference_mode():
         forth, back = network(clips), network(clips.flip(2))
     assert (forth - back).abs().max() > 0.1 * forth.std()
 
 
 def test_bf16_autocast_gives_float32_features_close_to_float32(network):
-    clips = clips_for(network, 8, 32)
+    clips = clips_for(network, 4, 32)
     with torch.inference_mode():
         exact = network(clips)
         with torch.autocast("cpu", torch.bfloat16):

@@ -296,7 +296,7 @@ def test_models(run, tmp_path, monkeypatch):
     code, out, _ = run("models", "--json")
     facts = {fact["backbone"]: fact for fact in json.loads(out)}
     assert (code, facts["resnet3d18"]["feature_dim"], facts["c3d"]["feature_dim"]) == (0, 512, 4096)
-    assert [weights["is_found"] for weights in facts["c3d"]["weights"]] == [True]
+    assert [weights["file"] for weights in facts["c3d"]["weights"] if weights["is_found"]] == ["c3d-pretrained.pth"]
     assert not any(weights["is_found"] for weights in facts["resnet3d18"]["weights"])
     assert (facts["c3d"]["gflops"], facts["c3d"]["preprocessing"]["scale"]) == (38.547, 1 / 255)
     code, out, _ = run("models")

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from c3dhash.backbones import LAYOUTS
+from c3dhash.backbones.layouts import unwrap
+
 GOLDEN_DIR = Path(__file__).parent / "golden"
 
 
@@ -60,3 +63,76 @@ def golden_clips(num_frames: int, *, scale: float = 1.0) -> torch.Tensor:
 def relative_error(values: torch.Tensor, expected: np.ndarray) -> float:
     """Return the largest error in standard deviations of the expected values."""
     return float(np.abs(values.detach().numpy() - expected).max() / expected.std())
+
+
+def recognised(tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Name the layouts that say a checkpoint is theirs."""
+    return [name for name, layout in LAYOUTS.items() if layout.recognise(unwrap(tensors))]
+
+
+def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """Fill all entries by the rule."""
+    return {key: fill(key, shape) for key, shape in shapes.items()}
+
+
+def hollow(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """Give each entry its shape, but one stored number."""
+    return {key: torch.tensor(0.5).expand(shape) for key, shape in shapes.items()}
+
+
+def norm_shapes(key: str, channels: int) -> dict[str, tuple[int, ...]]:
+    """List the entries of a batch norm."""
+    names = ("weight", "bias", "running_mean", "running_var")
+    return {**{f"{key}.{name}": (channels,) for name in names}, f"{key}.num_batches_tracked": ()}
+
+
+def resnet3d_shapes(num_blocks: tuple[int, ...], *, is_deep: bool, shortcut: str, num_classes: int) -> dict:
+    """List the entries that github.com/kenshohara/3D-ResNets-PyTorch gives a 3D ResNet; is_deep: of bottlenecks."""
+    shapes = {"conv1.weight": (64, 3, 7, 7, 7), **norm_shapes("bn1", 64)}
+    in_channels, expansion = 64, 4 if is_deep else 1
+    for stage, (width, count) in enumerate(zip((64, 128, 256, 512), num_blocks, strict=True), start=1):
+        for block in range(count):
+            path, out_channels = f"layer{stage}.{block}", width * expansion
+            convs = [(width, in_channels, 3, 3, 3), (width, width, 3, 3, 3)]
+            if is_deep:
+                convs = [(width, in_channels, 1, 1, 1), (width, width, 3, 3, 3), (out_channels, width, 1, 1, 1)]
+            for number, shape in enumerate(convs, start=1):
+                shapes |= {f"{path}.conv{number}.weight": shape, **norm_shapes(f"{path}.bn{number}", shape[0])}
+            if shortcut == "B" and block == 0 and (stage > 1 or in_channels != out_channels):
+                shapes[f"{path}.downsample.0.weight"] = (out_channels, in_channels, 1, 1, 1)
+                shapes |= norm_shapes(f"{path}.downsample.1", out_channels)
+            in_channels = out_channels
+    return {**shapes, "fc.weight": (num_classes, in_channels), "fc.bias": (num_classes,)}
+
+
+def conv_module_shapes(key: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """List the entries of a convolution and its norm as mmcv's ConvModule names them."""
+    return {f"{key}.conv.weight": shape, **norm_shapes(f"{key}.bn", shape[0])}
+
+
+def mmaction2_resnet50_shapes(
+    path: str, *, stem_frames: int, kernel_frames: list[list[int]], width: int = 64, lateral_frames: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """List the entries that mmaction2's ResNet3d gives a ResNet-50.
+
+    kernel_frames: of each stage, of each block, the length of conv1. lateral_frames: of kernels that come from a path
+        with an eighth of the channels, 0 for none.
+    """
+    shapes = conv_module_shapes(f"{path}conv1", (width, 3, stem_frames, 7, 7))
+    in_channels = width
+    for stage, frames_of_blocks in enumerate(kernel_frames, start=1):
+        if lateral_frames:
+            name = "conv1" if stage == 1 else f"layer{stage - 1}"
+            fast = in_channels // 8
+            shapes[f"{path}{name}_lateral.conv.weight"] = (2 * fast, fast, lateral_frames, 1, 1)
+            in_channels += 2 * fast
+        channels = width * 2 ** (stage - 1)
+        for block, frames in enumerate(frames_of_blocks):
+            key = f"{path}layer{stage}.{block}"
+            shapes |= conv_module_shapes(f"{key}.conv1", (channels, in_channels, frames, 1, 1))
+            shapes |= conv_module_shapes(f"{key}.conv2", (channels, channels, 1, 3, 3))
+            shapes |= conv_module_shapes(f"{key}.conv3", (4 * channels, channels, 1, 1, 1))
+            if block == 0:
+                shapes |= conv_module_shapes(f"{key}.downsample", (4 * channels, in_channels, 1, 1, 1))
+            in_channels = 4 * channels
+    return shapes

@@ -50,10 +50,8 @@ LAYOUTS = (
 )
 _SOURCE = "download.pytorch.org/models"
 KNOWN_WEIGHTS = (
+    KnownWeights("imagenet", "resnet50-0676ba61.pth", "i3d_r50", _SOURCE, torchvision="ResNet50_Weights.IMAGENET1K_V1"),
     KnownWeights(
-        "imagenet1k-v1", "resnet50-0676ba61.pth", "i3d_r50", _SOURCE, torchvision="ResNet50_Weights.IMAGENET1K_V1"
-    ),
-    KnownWeights(
-        "imagenet1k-v2", "resnet50-11ad3fa6.pth", "i3d_r50", _SOURCE, torchvision="ResNet50_Weights.IMAGENET1K_V2"
+        "imagenet-v2", "resnet50-11ad3fa6.pth", "i3d_r50", _SOURCE, torchvision="ResNet50_Weights.IMAGENET1K_V2"
     ),
 )
