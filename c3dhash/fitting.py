@@ -24,7 +24,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from c3dhash.backbones import backbone_class, build_backbone
@@ -32,8 +31,9 @@ from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig, ModelConfig
 from c3dhash.encode import encode_videos
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.frozen import initialize_hash_head
 from c3dhash.gallery import CATALOG_NAME, MODEL_DIR
-from c3dhash.hashing import HashHead, check_hash, fit_hash
+from c3dhash.hashing import HashHead, check_hash
 from c3dhash.indexing import find_in_places
 from c3dhash.model import HashNet, Run, fingerprint, is_finished, load_run, save_run
 from c3dhash.records import CodeBatch, FeatureBatch
@@ -100,9 +100,10 @@ def make_run(
     headless = Run(gallery_path / MODEL_DIR, {}, (), network.eval(), key)
     _compute_features(headless, videos, kept, encode)
     features = _sample(videos, kept, feature_dim=network.backbone.feature_dim)
-    head = fit_hash(features, hash_length=config.hash_length, method=config.hash, seed=SEED)
+    model = HashNet(network.backbone, hash_length=config.hash_length, num_classes=None)
+    initialize_hash_head(model, features, method=config.hash, seed=SEED)
     logger.info("%s: %d bits fitted on %d clips.", config.hash, config.hash_length, len(features))
-    _save(headless, head, config=config, encode=encode, num_clips=len(features))
+    _save(headless, model, config=config, encode=encode, num_clips=len(features))
     return load_run(headless.path)
 
 
@@ -256,12 +257,8 @@ def _sample(videos: Sequence[Path], kept: KeptFeatures, *, feature_dim: int) -> 
     return np.concatenate([np.empty((0, feature_dim), np.float32), *(parts[video] for video in sorted(parts))])
 
 
-def _save(headless: Run, head: HashHead, *, config: HashConfig, encode: EncodeConfig, num_clips: int) -> None:
+def _save(headless: Run, model: HashNet, *, config: HashConfig, encode: EncodeConfig, num_clips: int) -> None:
     """Write the run directory; its config.json, with "finished", comes last."""
-    model = HashNet(headless.model.backbone, hash_length=config.hash_length, num_classes=None)
-    with torch.no_grad():
-        model.hash_head.weight.copy_(torch.from_numpy(head.weight))
-        model.hash_head.bias.copy_(torch.from_numpy(head.bias))
     content = {
         **dataclasses.asdict(config),
         "task": "hash",

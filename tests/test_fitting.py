@@ -135,7 +135,7 @@ def test_every_clip_goes_through_the_network_once(config, videos, path, no_netwo
 def test_the_second_time_it_is_not_fitted_again(config, videos, path, motion_dir, monkeypatch):
     run = make_run(path, [videos], config=config, encode=FP32)
     update(path, run, [videos])
-    monkeypatch.setattr(fitting, "fit_hash", None)
+    monkeypatch.setattr(fitting, "initialize_hash_head", None)
     again = make_run(path, [videos, motion_dir / "val"], config=config, encode=FP32)
     assert again.fingerprint == run.fingerprint
     report = update(path, again, [videos, motion_dir / "val"])
