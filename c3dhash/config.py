@@ -158,20 +158,20 @@ class HashConfig(ModelConfig):
         None, "Make codes without training from the features of this architecture; `c3dhash models` lists them."
     )
     weights: str | None = setting(
-        None, "Weights of that backbone: a file, or the name of one in pretrain/; needed with --backbone."
+        None, "Weights of that backbone: a name (`c3dhash models` lists them) or a file; needed with --backbone."
     )
     hash: str = setting(
         "itq",
-        "Bits from features: itq is fitted on the features of these videos, lsh is drawn at random.",
+        "Bits from features: itq is fitted to those of these videos, lsh is drawn at random around their mean.",
         choices=HASHES,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.backbone is not None and self.weights is None:
+        if self.backbone is not None and self.weights in (None, "none"):
             raise UsageError(
-                f"weights (None) of --backbone {self.backbone} are missing, and random ones tell nothing apart: give "
-                "--weights FILE or a name; `c3dhash models` lists what is known."
+                f"weights ({self.weights}) of --backbone {self.backbone} would be random, and such codes say little: "
+                f"give --weights NAME or FILE; `c3dhash models show {self.backbone}` lists what is known."
             )
 
 

@@ -340,7 +340,7 @@ def test_what_cannot_be_made_is_refused(config, videos, path, tmp_path):
         make_run(path, [videos], config=dataclasses.replace(config, weights="gone.pth"))
     with pytest.raises(UsageError, match=r"backbone \('vgg'\) must be one of"):
         make_run(path, [videos], config=dataclasses.replace(config, backbone="vgg"))
-    with pytest.raises(UsageError, match=r"weights \(None\) of --backbone c3d are missing.*--weights FILE"):
+    with pytest.raises(UsageError, match=r"weights \(None\) of --backbone c3d would be random.*--weights NAME or FILE"):
         HashConfig(backbone="c3d")
     with pytest.raises(UsageError, match=r"hash \('pca'\) must be one of itq, lsh"):
         dataclasses.replace(config, hash="pca")
