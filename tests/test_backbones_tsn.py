@@ -89,6 +89,8 @@ def test_names_are_torchvisions(networks, name):
     theirs = numbered(architecture)
     head = {"resnet": "fc.", "convnext_tiny": "classifier.2."}.get(re.sub(r"\d+$", "", architecture), "classifier.")
     expected = {f"network.{key}": value.shape for key, value in theirs.items() if not key.startswith(head)}
+    if architecture == "mobilenet_v2":
+        expected["turned"] = ()
     assert {key: value.shape for key, value in networks[name].state_dict().items()} == expected
 
 
@@ -271,7 +273,7 @@ def assert_loads_whole(path, name):
     report = load_into(network, path)
     assert report.is_complete and not report.unexpected and not report.misshaped
     for key, value in network.state_dict().items():
-        if "num_batches" not in key:
+        if "num_batches" not in key and key != "turned":
             least, most = value.aminmax()
             assert least == most == pytest.approx(mark(key.removeprefix("network."))), key
     assert network.clip_size == (3, 64, 64)
@@ -322,6 +324,38 @@ def test_1001_classes_are_tf_slims(tmp_path):
         assert assert_loads_whole(path, name).preprocessing == MINUS_ONE_TO_ONE
     assert load_backbone(path).preprocessing == MINUS_ONE_TO_ONE
     assert load_backbone(path, layout="torchvision-mobilenet-v2").preprocessing == IMAGENET
+
+
+class SamePadding(torch.nn.Conv2d):
+    """A 3 x 3 convolution of stride 2 as TensorFlow pads it: in all as much as needed, the odd row at the end."""
+
+    def forward(self, x):
+        before = [1 if side % 2 else 0 for side in x.shape[2:]]
+        x = torch.nn.functional.pad(x, (before[1], 1, before[0], 1))
+        return torch.nn.functional.conv2d(x, self.weight, None, self.stride, 0, self.dilation, self.groups)
+
+
+@pytest.mark.parametrize("size", [64, 60, 37])
+def test_weights_of_tf_slim_see_what_tf_slim_sees(tmp_path, size):
+    reference = models.mobilenet_v2(num_classes=1001)
+    for layer in reference.modules():  # statistics that the signal survives
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        reference.features.train()(torch.randn(8, 3, 64, 64))
+    torch.save(reference.eval().state_dict(), tmp_path / "file.pth")
+    num_strided = 0
+    for layer in reference.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.stride == (2, 2):
+            layer.__class__, num_strided = SamePadding, num_strided + 1
+    assert num_strided == 5
+    clips = torch.randn(2, 3, 3, size, size)
+    with torch.inference_mode():
+        expected = torch.stack([reference.features(frames).mean((2, 3)) for frames in clips.unbind(2)]).mean(0)
+        plain = load_backbone(tmp_path / "file.pth", layout="torchvision-mobilenet-v2")(clips)
+        features = load_backbone(tmp_path / "file.pth")(clips)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-3 * expected.std().item())
+    assert (plain - expected).abs().max() > 0.05 * expected.std()
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class TSMResNet50(TSM):
     name, architecture, feature_dim = "tsm_resnet50", TSNResNet50.architecture, TSNResNet50.feature_dim
 
 
-class TSMMobileNetV2(TSM):
+class TSMMobileNetV2(TSM, TSNMobileNetV2):
     __doc__ = TSNMobileNetV2.__doc__
     name, architecture, feature_dim = "tsm_mobilenet_v2", TSNMobileNetV2.architecture, TSNMobileNetV2.feature_dim
 

@@ -8,9 +8,11 @@ The 2D networks compute in channels_last. With one thread on a CPU with AVX512-B
 0.96 of the time in fp32 (ConvNeXt: 1.1) and 0.54 to 0.93 in bf16.
 
 # Note [Padding of TF-slim]
-TensorFlow pads a convolution of stride 2 at the right and at the bottom, torchvision at all sides. Weights from TF-slim
-load and are useful, but their network is torchvision's: its features are not exactly those of TF-slim's network.
-pretrain/README.md says how much that costs.
+TensorFlow pads the even input of a 3 x 3 convolution of stride 2 at the right and at the bottom. torchvision pads all
+sides, of which the stride uses the left and the top: its network on weights of TF-slim looks at other pixels, and at
+fewer edges. That is the same network seen in a mirror: turn the kernels and the frames by 180 degrees, and
+torchvision's padding is where TensorFlow's was, while the average over the picture does not notice. So the
+kernels are turned when they are loaded, and `turned` says that frames must be, too.
 """
 
 from __future__ import annotations
@@ -91,6 +93,14 @@ class TSNMobileNetV2(TSN):
 
     name, architecture, feature_dim = "tsn_mobilenet_v2", "mobilenet_v2", 1280
 
+    def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
+        super().__init__(num_frames=num_frames, size=size)
+        self.register_buffer("turned", torch.zeros(()))  # 1 for weights of TF-slim: Note [Padding of TF-slim]
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features; see `TSN.forward`."""
+        return super().forward(torch.where(self.turned > 0, clips.flip(3, 4), clips))
+
 
 class TSNEfficientNetB0(TSN):
     """Source: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019."""
@@ -129,6 +139,11 @@ def _is_mobilenet_of_slim(entries: Entries) -> bool:
     return _architecture(entries) == "mobilenet_v2" and entries.shape("classifier.1.weight")[:1] == (1001,)
 
 
+def _turn(tensor: torch.Tensor, _shape: torch.Size) -> torch.Tensor:
+    """Turn a kernel by 180 degrees: Note [Padding of TF-slim]."""
+    return tensor.flip(2, 3) if tensor.ndim == 4 else tensor
+
+
 def _identify_video_resnet(entries: Entries, *, prefix: str = "", conv: str = "") -> tuple[tuple[str, ...], None]:
     """Tell depth and kind of a 2D ResNet trained on video: with shifts a TSM; without, a TSN, or a start for a TSM.
 
@@ -154,6 +169,7 @@ LAYOUTS = (
         rename=_TORCHVISION_RENAME,
         heads=("classifier.",),
         preprocessing=IMAGENET,
+        implied=(("turned", 0.0),),
     ),
     Layout(  # mobilenet_v2_imagenet1001.safetensors; Note [Padding of TF-slim]
         name="tf-slim-mobilenet-v2",
@@ -162,6 +178,8 @@ LAYOUTS = (
         rename=_TORCHVISION_RENAME,
         heads=("classifier.",),
         preprocessing=TF_SLIM,
+        adapt=_turn,
+        implied=(("turned", 1.0),),
     ),
     Layout(  # efficientnet_b0_rwightman-*.pth
         name="torchvision-efficientnet-b0",
