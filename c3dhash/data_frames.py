@@ -23,12 +23,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from c3dhash.clip_plan import EPSILON_SECONDS
 from c3dhash.decoder import Decoder
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.files import write_text
 from c3dhash.frame_folder import TIMES_FILE
 from c3dhash.isolation import DecoderPool
-from c3dhash.video import EPSILON_SECONDS, find_videos
+from c3dhash.video import find_videos
 
 logger = logging.getLogger(__name__)
 

@@ -42,8 +42,45 @@ MAX_CLAIMED_SECONDS = 24 * 3600  # a longer claim is not planned with: it may be
 MAX_GAP_SECONDS = 3600  # a longer pause between two frames is a broken clock (MPEG clocks wrap after 26 h)
 MAX_HELD_FRAMES = 16  # what an H.264 decoder may hold back: H.264 A.3.1, max_dec_frame_buffering
 CLOCK_ROUNDING_SECONDS = 0.001
+SEEKABLE_KINDS = frozenset(("mp4", "matroska"))  # of c3dhash.containers
+SEEK_MARGIN_SECONDS = 0.5  # OpenCV counts frames by the frame rate, which may vary
 STILL_SECONDS = 0.04  # how long a video of one frame without a frame rate lasts
 RECODE = "write it anew with: ffmpeg -i VIDEO -c:v libx264 NEW.mp4"
+
+
+def believe(path: Path, width_px: int, height_px: int, fps: float, num_frames: int) -> VideoInfo:
+    """Return what a header says, with 0 for a frame rate or a number of frames that it cannot mean."""
+    fps = fps if 1 / MAX_GAP_SECONDS <= fps <= MAX_FPS else 0.0
+    num_frames = num_frames if 0 < num_frames <= MAX_CLAIMED_SECONDS * fps else 0
+    return VideoInfo(path, width_px, height_px, fps, num_frames)
+
+
+def max_missing(claimed: int) -> float:
+    """Return how many of the claimed frames may be missing at the end. Note [Lying headers]."""
+    return max(8, 0.1 * claimed)
+
+
+def end_of_last(times: list[float], frame_seconds: float) -> float:
+    """Return the end of the last frame.
+
+    It lasts `frame_seconds`, what the header's frame rate says, or, where half of the frames do not keep to it
+    within 10 %, the median of the frames before it.
+    """
+    last_seconds = frame_seconds
+    median_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if median_seconds and not 0.9 < median_seconds / (last_seconds or np.inf) < 1.1:
+        last_seconds = median_seconds
+    return times[-1] + (last_seconds or STILL_SECONDS)
+
+
+def to_rgb(frame: np.ndarray, short_side: int | None) -> np.ndarray:
+    """Return an upright BGR frame as RGB, uint8 [H, W, 3], resized to a short side in px where one is given."""
+    height, width = frame.shape[:2]
+    if short_side and short_side != min(height, width):
+        scale = short_side / min(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 class Clock:
@@ -77,6 +114,10 @@ class Clock:
         self.time = max(self.time, time)
         return self.time
 
+    def leap(self, reported: float) -> None:
+        """Go on from a frame for which OpenCV reports `reported` seconds, without those before it."""
+        self._reported = reported
+
     def _snap(self, time: float) -> float:
         if not self.frame_seconds:
             return time
@@ -95,7 +136,8 @@ class Decoder:
     def __init__(
         self, path: Path, *, short_side: int | None = None, on_frame: Callable[[], object] | None = None
     ) -> None:
-        self.path, self.short_side, self._on_frame = path, short_side, on_frame
+        self.path, self.short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
+        self._has_landed = False  # on a frame whose time `times` has not given
         self._kind = check_container(path)
         try:
             str(path).encode()
@@ -125,21 +167,42 @@ class Decoder:
         """Return what the header says, with 0 for what it does not say or cannot mean."""
         width_px = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         height_px = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 1 / MAX_GAP_SECONDS <= fps <= MAX_FPS else 0.0
         num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        num_frames = num_frames if 0 < num_frames <= MAX_CLAIMED_SECONDS * fps else 0
-        return VideoInfo(self.path, width_px, height_px, fps, num_frames)
+        return believe(self.path, width_px, height_px, self._capture.get(cv2.CAP_PROP_FPS), num_frames)
 
     def times(self) -> Iterator[float]:
         """Go through the frames: grab one, yield its time in seconds from the first; never decreasing."""
-        while self._capture.grab():
-            if self._on_frame:
-                self._on_frame()
+        while self._has_landed or self._grab():
+            self._has_landed = False
             try:
-                yield self.clock.tick(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                yield self.clock.tick(self._reported())
             except VideoError as error:
                 raise VideoError(f"video '{self.path}': {error}; {RECODE}.") from error
+
+    def seek(self, seconds: float) -> bool:
+        """Go to a frame at or before a time, in seconds from the first frame; `times` goes on from there.
+
+        Returns:
+            False where that cannot be trusted; the decoder is then of no more use. Only where a container has
+            times that do not jump (MP4, Matroska), and where OpenCV reports such a time after the seek.
+        """
+        if self._kind not in SEEKABLE_KINDS or not self._grab():
+            return False
+        first = self._reported()
+        self.clock.tick(first)
+        self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * (first + seconds - SEEK_MARGIN_SECONDS))
+        self._has_landed = self._grab()
+        landed = self._reported()
+        self.clock.leap(landed)
+        return self._has_landed and first < landed <= first + seconds
+
+    def _grab(self) -> bool:
+        if is_grabbed := self._capture.grab():
+            self._on_frame()
+        return is_grabbed
+
+    def _reported(self) -> float:
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def picture(self) -> np.ndarray:
         """Return the frame whose time came last: uint8 [H, W, 3], RGB, upright, resized to `short_side`."""
@@ -147,18 +210,11 @@ class Decoder:
         if not is_decoded:
             index = self.clock.num_frames - 1
             raise VideoError(f"video '{self.path}': frame {index} does not decode; {RECODE}.")
-        height, width = frame.shape[:2]
-        if self.short_side and self.short_side != min(height, width):
-            scale = self.short_side / min(height, width)
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        return to_rgb(frame, self.short_side)
 
     def end_seconds(self, times: list[float]) -> float:
         """Return the end of the last frame; check first that a pass that gave `times` saw the whole video.
 
-        The last frame lasts as long as the header's frame rate says, or, where half of the frames do
-        not keep to it within 10 %, the median of the frames before it.
         Raises:
             VideoError: nothing decodes, the end is missing (Note [Lying headers]), the clock makes no sense.
         """
@@ -166,11 +222,7 @@ class Decoder:
             raise VideoError(f"video '{self.path}' has no frame that decodes; copy or download it again.")
         if len(times) == 1 and self._capture.get(cv2.CAP_PROP_FPS) > MAX_FPS:
             raise VideoError(f"video '{self.path}' is a sound file with a cover picture, not a video.")
-        last_seconds = self.frame_seconds
-        median_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-        if median_seconds and not 0.9 < median_seconds / (last_seconds or np.inf) < 1.1:
-            last_seconds = median_seconds
-        end_seconds = times[-1] + (last_seconds or STILL_SECONDS)
+        end_seconds = end_of_last(times, self.frame_seconds)
         self._check_claims(len(times), end_seconds)
         self._check_clock()
         return end_seconds
@@ -178,7 +230,7 @@ class Decoder:
     def _check_claims(self, num_frames: int, end_seconds: float) -> None:
         claimed, claimed_seconds = self.info.num_frames, self.info.duration_seconds
         missing = min(claimed - num_frames, (claimed_seconds - end_seconds) * self.info.fps)
-        if self._kind != "matroska" and missing > max(8, 0.1 * claimed):
+        if self._kind != "matroska" and missing > max_missing(claimed):
             raise VideoError(
                 f"video '{self.path}' is damaged: {num_frames} of {claimed} frames decode, "
                 f"{end_seconds:.2f} of {claimed_seconds:.2f} s; copy or download it again, or {RECODE}."

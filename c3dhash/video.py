@@ -1,33 +1,27 @@
 """Video files -> clips: the right frames with their times in seconds, or a VideoError.
 
-    file ──> check_container ──> Decoder: grab, grab, look, grab, ... ──> Clip, Clip, ...
-                                 a time each         └─ _Plan: which frame is shown at each time of a clip
+    file ──> packets (PyAV, where it is installed) ──> Clip, Clip, ...
+               └─ passes (OpenCV), for what does not fit and where it is not
 
-Note [Trust, then verify]
-    Which frames a clip needs depends on the timeline of the whole video, which only a decode to the end
-    tells: headers overstate or omit the number of frames, AVI files drop frames inside, phones record at a
-    variable rate. To decode twice, once to learn and once to look, would always be right and always be slow.
-    So the first pass believes the header for the length, expects the next frame after one frame duration,
-    keeps the frames that would then be needed, and notes the time of every frame on the way. A clip is made
-    from noted times only; where a frame that it needs was not kept, the rest of the pass only notes times,
-    and a second pass takes what is still missing. Well-formed files cost one pass, odd ones two, and both
-    give the same frames.
+Both give the same frames at the same times; clip_plan says which ones.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
-import math
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
+from c3dhash import passes
+from c3dhash.clip_plan import Plan, Unsuited
 from c3dhash.decoder import Decoder
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Clip, Segment, VideoInfo
@@ -38,7 +32,6 @@ VIDEO_SUFFIXES = frozenset((
     ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
     ".ts", ".vob", ".webm", ".wmv",
 ))  # fmt: skip
-EPSILON_SECONDS = 1e-6  # float noise when times are compared
 
 
 def find_videos(directory: Path | str, *, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
@@ -138,7 +131,7 @@ def read_clip(
     Raises:
         VideoError: see `read_clips`; or the segment begins after the end.
     """
-    plan = _Plan(num_frames, short_side, segment=segment)
+    plan = Plan(num_frames, short_side, segment=segment)
     with closing(_read(Path(path), plan, on_frame)) as clips:
         return next(clips)
 
@@ -175,146 +168,29 @@ def read_clips(
     if stride_seconds is not None and window_seconds is None:
         raise UsageError(f"stride_seconds ({stride_seconds}) needs window_seconds; set both or none.")
     stride_seconds = window_seconds if stride_seconds is None else stride_seconds
-    return _read(Path(path), _Plan(num_frames, short_side, window_seconds, stride_seconds), on_frame)
+    return _read(Path(path), Plan(num_frames, short_side, window_seconds, stride_seconds), on_frame)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Which segments of a video become clips, and at which times a clip looks."""
-
-    num_frames: int
-    short_side: int | None = None
-    window_seconds: float | None = None
-    stride_seconds: float | None = None
-    segment: Segment | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_frames < 1:
-            raise UsageError(f"num_frames ({self.num_frames}) must be at least 1; 16 is a good start.")
-        if self.window_seconds is not None and not 0 < self.window_seconds < math.inf:
-            raise UsageError(f"window_seconds ({self.window_seconds}) must be above 0, or None for all.")
-        if self.stride_seconds is not None and not 0 < self.stride_seconds < math.inf:
-            raise UsageError(f"stride_seconds ({self.stride_seconds}) must be above 0; None is the window.")
-        if self.short_side is not None and self.short_side < 1:
-            raise UsageError(f"short_side ({self.short_side}) must be at least 1 px; None keeps the size.")
-
-    def segments(self, end_seconds: float) -> list[Segment]:
-        """Return the segments of a video that ends at `end_seconds`, in the order of their starts."""
-        if self.segment:
-            start = self.segment.start_seconds
-            return [Segment(start, min(self.segment.end_seconds, end_seconds))] if start < end_seconds else []
-        window, stride = self.window_seconds, self.stride_seconds
-        if window is None or end_seconds <= window + EPSILON_SECONDS:
-            return [Segment(0.0, end_seconds)] if end_seconds > 0 else []
-        num_windows = 1 + int((end_seconds - window + EPSILON_SECONDS) / stride)
-        starts = [i * stride for i in range(num_windows)]
-        tail = end_seconds - max(num_windows * stride, starts[-1] + window)
-        if tail >= window / self.num_frames:
-            starts.append(end_seconds - window)
-        return [Segment(start, start + window) for start in starts]
-
-    def targets(self, segment: Segment) -> np.ndarray:
-        """Return the times that a clip of `segment` shows: float64 [num_frames], seconds."""
-        start, end = segment.start_seconds, segment.end_seconds
-        return start + (np.arange(self.num_frames) + 0.5) * (end - start) / self.num_frames
-
-    def shown(self, segment: Segment, times: list[float]) -> list[int]:
-        """Return the index of the frame on display at each target, the last with time <= target."""
-        return [bisect_right(times, target + EPSILON_SECONDS) - 1 for target in self.targets(segment).tolist()]
-
-
-def _read(path: Path, plan: _Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
-    """Yield the clips of a plan in the order of their starts. Note [Trust, then verify]."""
-    times: list[float] = []
-    with Decoder(path, short_side=plan.short_side, on_frame=on_frame) as decoder:
-        missing = yield from _first_pass(decoder, plan, times)
-    if missing:
-        with Decoder(path, short_side=plan.short_side, on_frame=on_frame) as decoder:
-            yield from _second_pass(decoder, plan, times, missing)
-
-
-def _first_pass(decoder: Decoder, plan: _Plan, times: list[float]) -> Generator[Clip, None, list[Segment]]:
-    """Yield the clips that come out as the header promised; return the segments left for a second pass.
-
-    Args:
-        times: empty; the time of each frame is added.
-    """
-    segments = plan.segments(math.inf if plan.segment else decoder.info.duration_seconds)
-    # The last window depends on where the video ends, the others only on the video going on.
-    settled = segments if plan.segment else segments[:-1]
-    targets = np.sort([plan.targets(segment) for segment in segments], axis=None)
-    kept: dict[int, np.ndarray] = {}
-    num_done, num_past, is_trusted, reach = 0, 0, bool(segments), decoder.frame_seconds
-    for time in decoder.times():
-        if times:  # where a frame was late, as 25 fps stored as 30, others will be
-            reach = max(reach, min(time - times[-1], 2 * decoder.frame_seconds))
-        times.append(time)
-        while is_trusted and num_done < len(settled) and time >= settled[num_done].end_seconds:
-            clip = _make_clip(plan, settled[num_done], times, kept)
-            is_trusted = clip is not None
-            if is_trusted:
+def _read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
+    """Yield the clips of a plan in the order of their starts."""
+    num_done = 0
+    if packets := _packets():
+        try:
+            for clip in packets.read(path, plan, on_frame):
                 yield clip
                 num_done += 1
-                if plan.segment:
-                    return []
-                _forget(kept, before=plan.shown(segments[num_done], times)[0])
-        if not is_trusted:
-            kept.clear()
-            continue
-        num_past_before, num_past = num_past, int(np.searchsorted(targets, time - EPSILON_SECONDS))
-        if num_past == num_past_before:  # no target came up while the frame before was shown
-            kept.pop(len(times) - 2, None)
-        if num_past < len(targets) and targets[num_past] + EPSILON_SECONDS < time + reach:
-            kept[len(times) - 1] = decoder.picture()
-    missing = _final_segments(decoder, plan, times)[num_done:]
-    while missing and (clip := _make_clip(plan, missing[0], times, kept)) is not None:
-        yield clip
-        missing.pop(0)
-    return missing
+            return
+        except Unsuited as error:
+            logger.debug("video '%s' is read with OpenCV: %s.", path, error)
+    yield from islice(passes.read(path, plan, on_frame), num_done, None)
 
 
-def _final_segments(decoder: Decoder, plan: _Plan, times: list[float]) -> list[Segment]:
-    """Return the segments of a video of which every frame's time is known."""
-    end_seconds = decoder.end_seconds(times)
-    segments = plan.segments(end_seconds)
-    if not segments:
-        raise VideoError(
-            f"video '{decoder.path}' lasts {end_seconds:.2f} s, but a segment begins at "
-            f"{plan.segment.start_seconds:.2f} s; correct the segment."
-        )
-    if plan.segment and plan.segment.end_seconds - end_seconds > EPSILON_SECONDS:
-        logger.warning("video '%s': %s is cut at the end, %.2f s.", decoder.path, plan.segment, end_seconds)
-    return segments
-
-
-def _second_pass(decoder: Decoder, plan: _Plan, times: list[float], segments: list[Segment]) -> Iterator[Clip]:
-    """Yield the clips of `segments` of a video whose times are known."""
-    needed = [plan.shown(segment, times) for segment in segments]
-    wanted = {index for indices in needed for index in indices}
-    kept: dict[int, np.ndarray] = {}
-    num_done = 0
-    for index, _time in enumerate(decoder.times()):
-        if index in wanted:
-            kept[index] = decoder.picture()
-        while num_done < len(segments) and index >= needed[num_done][-1]:
-            yield _make_clip(plan, segments[num_done], times, kept)
-            num_done += 1
-            if num_done == len(segments):
-                return
-            _forget(kept, before=needed[num_done][0])
-    raise VideoError(f"video '{decoder.path}' had {len(times)} frames, now fewer: did it change? Try again.")
-
-
-def _make_clip(plan: _Plan, segment: Segment, times: list[float], kept: dict[int, np.ndarray]) -> Clip | None:
-    """Return the clip of a segment from the kept frames, or None where one is not there."""
-    indices = plan.shown(segment, times)
-    if any(index not in kept for index in indices):
+@functools.cache
+def _packets() -> ModuleType | None:
+    """Return the module that reads with PyAV, or None where that is not installed."""
+    try:
+        from c3dhash import packets
+    except ImportError as error:
+        logger.debug("videos are read with OpenCV: %s.", error)
         return None
-    frames = [kept[index] for index in indices]
-    return Clip(np.stack(frames), np.array([times[index] for index in indices]), segment)
-
-
-def _forget(kept: dict[int, np.ndarray], *, before: int) -> None:
-    """Drop the frames that no later clip can need."""
-    for index in [index for index in kept if index < before]:
-        del kept[index]
+    return packets

@@ -1,0 +1,252 @@
+"""Clips with PyAV: the times of all packets first, then only those frames that clips show.
+
+    file ──> packets, none decoded ──> Timeline ──> Plan ──> seek, decode, look; seek, decode, look ──> Clip, Clip, ...
+                                                             └─ is it the frame that was expected?
+
+Note [Packets first]
+    A packet says when its frame is shown, and reading it costs a hundredth of decoding it. So all times are known
+    before the first frame is decoded, and it is decoded what clips show: from the last key frame before each, and
+    without the frames that no other is made from and nobody looks at.
+    Packets may lie: some never become a frame, others are damaged. So it is checked what comes out: every frame that is
+    looked at, every I- and P-frame decoded on the way, and the first frame, and the last (of a
+    segment: the one after) must come, in order, whole, and with the time that was expected. A picture is handed out when the
+    next one is there, the last of a video when all of this held. Where anything does not, this module gives up
+    (Unsuited), and c3dhash.passes, which believes no packet, decides whether the video is good or damaged.
+
+Note [Same frames]
+    Both roads give the same frames, byte by byte. They share the rules for times (Clock), the plan and the resizing,
+    and colours are converted by swscale with the settings of OpenCV. That takes PyAV 17 and OpenCV 5: earlier ones call
+    swscale in another way, and HD (BT.709) then differs by 1 of 256 on average, by 5 at most.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import chain
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+
+from c3dhash.clip_plan import Plan, Unsuited, clips_from, final_segments
+from c3dhash.containers import check_container
+from c3dhash.decoder import MAX_HELD_FRAMES, believe, end_of_last, max_missing, to_rgb
+from c3dhash.records import Clip
+from c3dhash.timeline import Run, Timeline
+
+OLDEST_AV = 17
+if int(av.__version__.split(".")[0]) < OLDEST_AV:
+    raise ImportError(f"PyAV {av.__version__} is older than {OLDEST_AV}; pip install --upgrade av")
+
+# Codecs whose key frames are known to make everything after them decode as it does from the start. (A GIF, for
+# one, calls all of its frames key frames.)
+CODECS = frozenset(("h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9"))
+# Those of which FFmpeg leaves out, with NONREF, only what no other frame is made from: nal_ref_idc = 0 (H.264 7.4.1),
+# B-pictures. H.265's "sub-layer non-reference pictures" are made use of by higher sub-layers (H.265 3.1).
+SKIPPABLE_CODECS = frozenset(("h264", "mpeg2video", "mpeg4"))
+LAST_TIME_IS_GUESSED = frozenset(("mpeg2video", "mpeg4"))  # by OpenCV, where there are B-frames
+TURNS = {0: None, 90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+KEPT_BYTES = 16 << 20  # packets of a smaller video are kept from the first reading to the second
+MIN_SEEK_PACKETS = 32  # fewer are read over faster than sought
+
+
+def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Iterator[Clip]:
+    """Yield the clips of a plan in the order of their starts, the same as `passes.read`.
+
+    Raises:
+        VideoError: the file is no video, or cut short.
+        Unsuited: anything else; clips that were yielded before are good.
+    """
+    kind = check_container(path)
+    try:
+        with closing(_Reader(path, plan.short_side, on_frame)) as reader:
+            timeline = reader.scan(plan.segment.end_seconds if plan.segment else math.inf)
+            is_inside = plan.segment is not None and timeline.has_passed(plan.segment.end_seconds)
+            if is_inside:
+                segments = plan.segments(math.inf)
+            elif plan.segments(end_seconds := reader.end_seconds(timeline, kind)):
+                segments = final_segments(plan, path, end_seconds)
+            else:
+                raise Unsuited("the segment begins after its end")
+            times = timeline.times
+            wanted = {index for segment in segments for index in plan.shown(segment, times)}
+            beyond = bisect_left(times, segments[-1].end_seconds) if is_inside else len(times) - 1
+            pictures = reader.pictures(timeline, wanted, first_and_last={0, beyond})
+            yield from clips_from(pictures, plan=plan, segments=segments, times=times)
+    except (av.FFmpegError, UnicodeError) as error:
+        raise Unsuited(str(error)) from error
+
+
+class _Reader:
+    """One open video."""
+
+    def __init__(self, path: Path, short_side: int | None, on_frame: Callable[[], object] | None) -> None:
+        self._path, self._short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
+        self._reformatter = VideoReformatter()  # keeps its tables from frame to frame
+        self._kept: list[av.Packet] = []
+        self._shape: tuple[int, int, str] | None = None
+        self._open()
+        if self._codec.codec.canonical_name not in CODECS:
+            raise Unsuited(f"its codec is {self._codec.codec.canonical_name}")
+        if self._stream.disposition & Disposition.attached_pic:
+            raise Unsuited("its first picture is a cover")
+        rate = self._stream.guessed_rate or self._stream.average_rate or 1 / self._stream.time_base
+        self._tick_seconds = float(self._stream.time_base)
+        seconds = (self._container.duration or 0) / av.time_base or (self._stream.duration or 0) * self._tick_seconds
+        num_frames = self._stream.frames or int(seconds * float(rate) + 0.5)
+        self.info = believe(path, self._stream.width, self._stream.height, float(rate), num_frames)
+        if not self.info.fps:
+            raise Unsuited("it has no frame rate")
+
+    def _open(self) -> None:
+        # A path is never taken for a protocol; a title in an unknown encoding is no reason to fail.
+        self._container = av.open(f"file:{self._path.absolute()}", metadata_errors="replace")
+        if not self._container.streams.video:
+            raise Unsuited("it has no video stream")
+        self._stream = self._container.streams.video[0]
+        self._codec = self._stream.codec_context
+        if self._codec is None:
+            raise Unsuited("its codec is unknown")
+        self._codec.thread_type, self._codec.thread_count = "NONE", 1  # callers read several videos at once
+        self._packets = self._demux()
+        self._position = 0  # of the packet that comes next
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _demux(self) -> Iterator[av.Packet]:
+        for packet in self._container.demux(self._stream):
+            self._on_frame()
+            if packet.size:  # an AVI has empty ones for frames that were dropped, and the last one has no content
+                yield packet
+
+    def scan(self, until_seconds: float) -> Timeline:
+        """Read the times of all packets up to a time; see Note [Packets first]."""
+        pts: list[int] = []
+        is_key: list[bool] = []
+        is_hidden: list[bool] = []
+        first, num_late, num_bytes = math.inf, 0, 0
+        for packet in self._packets:
+            if packet.pts is None or packet.is_corrupt:
+                raise Unsuited(f"packet {len(pts)} has no time or is damaged")
+            pts.append(packet.pts)
+            is_key.append(packet.is_keyframe)
+            is_hidden.append(packet.is_discard)
+            num_bytes += packet.size
+            if num_bytes <= KEPT_BYTES:
+                self._kept.append(packet)
+            first = min(first, math.inf if packet.is_discard else packet.pts)
+            num_late = num_late + 1 if packet.pts > first + until_seconds / self._tick_seconds else 0
+            if num_late > MAX_HELD_FRAMES:  # what is shown before `until_seconds` cannot come after so many
+                break
+        self._position = len(pts)
+        if num_bytes > KEPT_BYTES:
+            self._kept.clear()
+        return Timeline(pts, is_key, is_hidden, tick_seconds=self._tick_seconds, frame_seconds=1 / self.info.fps)
+
+    def end_seconds(self, timeline: Timeline, kind: str) -> float:
+        """Return the end of the last frame of a video that was scanned to its end. See `Decoder.end_seconds`."""
+        times, frame_seconds = timeline.times, 1 / self.info.fps
+        end_seconds = end_of_last(times, frame_seconds)
+        missing = (self.info.duration_seconds - end_seconds) * self.info.fps
+        if kind != "matroska" and missing > max_missing(self.info.num_frames):
+            raise Unsuited(f"{missing:.0f} of {self.info.num_frames} frames are missing at the end")
+        is_guessed = timeline.is_reordered and self._codec.codec.canonical_name in LAST_TIME_IS_GUESSED
+        if is_guessed and abs(times[-1] - times[-2] - frame_seconds) > 1e-9:
+            raise Unsuited("OpenCV does not know when the last frame comes")
+        return end_seconds
+
+    def pictures(
+        self, timeline: Timeline, wanted: set[int], *, first_and_last: set[int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield index and picture of the frames that are wanted, in order: uint8 [H, W, 3], RGB, upright, resized.
+
+        Args:
+            first_and_last: what must decode as well, so that the times are what they seem.
+        """
+        held: tuple[int, np.ndarray] | None = None
+        for run in timeline.runs(sorted(wanted | first_and_last)):
+            for index, frame in self._decode(timeline, run):
+                if index not in wanted:
+                    continue
+                if held:
+                    yield held
+                held = index, self._picture(frame)
+        if held:
+            yield held
+
+    def _decode(self, timeline: Timeline, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode a run; yield the frames that it is asked for, and check that all came that must."""
+        can_skip = timeline.is_reordered and self._codec.codec.canonical_name in SKIPPABLE_CODECS
+        due = iter(timeline.due(run, only_anchors=can_skip))
+        next_due, last = next(due), -1
+        for frame in self._frames(timeline, run, can_skip=can_skip):
+            if frame.pts < timeline.pts[run.start]:
+                continue  # made from frames before the key frame too
+            index = timeline.index_of.get(frame.pts, -1)
+            if not last < index <= next_due or frame.is_corrupt:
+                raise Unsuited(f"frame {index} came after {last}, when {next_due} was due, or is damaged")
+            last = index
+            if index == next_due:
+                next_due = next(due, math.inf)
+            if index in run.asked:
+                yield index, frame
+        if next_due < math.inf:
+            raise Unsuited(f"frame {next_due} did not come")
+
+    def _frames(self, timeline: Timeline, run: Run, *, can_skip: bool) -> Iterator[av.VideoFrame]:
+        """Yield what comes out of the decoder for the packets of a run."""
+        self._go_to(timeline, run.start)
+        self._codec.flush_buffers()
+        for position in range(run.start, run.end + 1):
+            packet = self._next_packet(timeline)
+            if can_skip:
+                is_asked = timeline.index_of.get(timeline.pts[position]) in run.asked
+                self._codec.skip_frame = "DEFAULT" if is_asked else "NONREF"
+            yield from self._codec.decode(packet)
+        yield from self._codec.decode(None)
+
+    def _go_to(self, timeline: Timeline, position: int) -> None:
+        """Make the packet at a position, a key frame, the one that comes next."""
+        if self._kept:
+            self._packets, self._position = iter(self._kept[position:]), position
+        elif not 0 <= position - self._position < MIN_SEEK_PACKETS and not self._seek(timeline, position):
+            self.close()
+            self._open()
+        while self._position < position:
+            self._next_packet(timeline)
+
+    def _seek(self, timeline: Timeline, position: int) -> bool:
+        """Go to a key frame, or to one before it; return False where the container cannot."""
+        with suppress(av.FFmpegError):
+            self._container.seek(timeline.pts[position], stream=self._stream)
+            packets = self._demux()
+            first = next(packets, None)
+            if first is not None and (landed := timeline.position_of.get(first.pts, position + 1)) <= position:
+                self._packets, self._position = chain((first,), packets), landed
+                return True
+        return False
+
+    def _next_packet(self, timeline: Timeline) -> av.Packet:
+        packet = next(self._packets, None)
+        if packet is None or packet.pts != timeline.pts[self._position]:
+            raise Unsuited(f"packet {self._position} is not what it was")
+        self._position += 1
+        return packet
+
+    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
+        shape = frame.width, frame.height, frame.format.name
+        self._shape = self._shape or shape
+        if shape != self._shape or frame.rotation % 360 not in TURNS:
+            raise Unsuited(f"a frame is {shape} and turned by {frame.rotation} degrees, the first was {self._shape}")
+        converted = self._reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1)
+        plane = converted.planes[0]
+        picture = np.ndarray((frame.height, frame.width, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
+        turn = TURNS[frame.rotation % 360]
+        return to_rgb(picture if turn is None else cv2.rotate(picture, turn), self._short_side)
