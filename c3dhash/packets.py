@@ -7,11 +7,12 @@ Note [Packets first]
     A packet says when its frame is shown, and reading it costs a hundredth of decoding it. So all times are known
     before the first frame is decoded, and it is decoded what clips show: from the last key frame before each, and
     without the frames that no other is made from and nobody looks at.
-    Packets may lie: some never become a frame, others are damaged. So it is checked what comes out: every frame that is
-    looked at, every I- and P-frame decoded on the way, and the first frame, and the last (of a
-    segment: the one after) must come, in order, whole, and with the time that was expected. A picture is handed out when the
-    next one is there, the last of a video when all of this held. Where anything does not, this module gives up
-    (Unsuited), and c3dhash.passes, which believes no packet, decides whether the video is good or damaged.
+    Packets may lie: some never become a frame, others are damaged. So what comes out is checked: every frame that is
+    looked at, every I- and P-frame decoded on the way, the first frame of the video, and the last (of a segment: the
+    one after) must come, in order, whole, and with the time that was expected. A picture is handed out when the next
+    one is there, and the last when all of this held. Where anything does not, this module gives up (Unsuited), and
+    c3dhash.passes, which believes no packet, decides whether the video is good or damaged. Damage in what is not
+    decoded is not seen: the frames that are handed out are right nonetheless. (c3dhash data check decodes everything.)
 
 Note [Same frames]
     Both roads give the same frames, byte by byte. They share the rules for times (Clock), the plan and the resizing,
@@ -50,7 +51,6 @@ CODECS = frozenset(("h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9"
 # Those of which FFmpeg leaves out, with NONREF, only what no other frame is made from: nal_ref_idc = 0 (H.264 7.4.1),
 # B-pictures. H.265's "sub-layer non-reference pictures" are made use of by higher sub-layers (H.265 3.1).
 SKIPPABLE_CODECS = frozenset(("h264", "mpeg2video", "mpeg4"))
-LAST_TIME_IS_GUESSED = frozenset(("mpeg2video", "mpeg4"))  # by OpenCV, where there are B-frames
 TURNS = {0: None, 90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 KEPT_BYTES = 16 << 20  # packets of a smaller video are kept from the first reading to the second
 MIN_SEEK_PACKETS = 32  # fewer are read over faster than sought
@@ -96,7 +96,7 @@ class _Reader:
             raise Unsuited(f"its codec is {self._codec.codec.canonical_name}")
         if self._stream.disposition & Disposition.attached_pic:
             raise Unsuited("its first picture is a cover")
-        rate = self._stream.guessed_rate or self._stream.average_rate or 1 / self._stream.time_base
+        rate = self._stream.average_rate or 1 / self._stream.time_base  # what OpenCV says it is
         self._tick_seconds = float(self._stream.time_base)
         seconds = (self._container.duration or 0) / av.time_base or (self._stream.duration or 0) * self._tick_seconds
         num_frames = self._stream.frames or int(seconds * float(rate) + 0.5)
@@ -157,9 +157,6 @@ class _Reader:
         missing = (self.info.duration_seconds - end_seconds) * self.info.fps
         if kind != "matroska" and missing > max_missing(self.info.num_frames):
             raise Unsuited(f"{missing:.0f} of {self.info.num_frames} frames are missing at the end")
-        is_guessed = timeline.is_reordered and self._codec.codec.canonical_name in LAST_TIME_IS_GUESSED
-        if is_guessed and abs(times[-1] - times[-2] - frame_seconds) > 1e-9:
-            raise Unsuited("OpenCV does not know when the last frame comes")
         return end_seconds
 
     def pictures(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import FPS, claim_avi_frames, needs_ffmpeg, run_ffmpeg, turn_mp4, write_ffmpeg, write_video
+from videos import FPS, claim_avi_frames, frame_number, needs_ffmpeg, run_ffmpeg, turn_mp4, write_ffmpeg, write_video
 
 from c3dhash.decoder import Clock, Decoder
 from c3dhash.errors import VideoError
@@ -50,6 +50,13 @@ def test_clock_without_a_frame_rate_refuses_to_guess() -> None:
     assert ticks([3.0, 3.5], frame_seconds=0) == [0, 0.5]
     with pytest.raises(VideoError, match="frame 1 has no usable time"):
         ticks([0.0, 0.0], frame_seconds=0)
+
+
+def test_clock_goes_on_after_a_leap() -> None:
+    clock = Clock(0.04)
+    assert clock.tick(2.0) == 0
+    clock.leap(7202.0)
+    np.testing.assert_allclose([clock.tick(7202.0), clock.tick(7202.04)], [7200, 7200.04], atol=1e-9)
 
 
 def read_times(path: Path) -> tuple[list[float], float]:
@@ -212,3 +219,28 @@ def test_the_last_frame_of_a_variable_rate_lasts_the_median(tmp_path: Path) -> N
     times, end_seconds = read_times(write_ffmpeg(tmp_path / "a.mkv", 6, *options))
     np.testing.assert_allclose(times, np.array([0, 1, 3, 6, 10, 15]) / FPS, atol=1e-9)
     assert end_seconds == pytest.approx((15 + 3) / FPS)  # gaps of 1 2 3 4 5 frames
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_seek_lands_at_or_before_a_time(tmp_path: Path, name: str) -> None:
+    options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "25", "-output_ts_offset", "2")
+    path = write_ffmpeg(tmp_path / name, 200, *options)
+    for target in (3.0, 5.5, 7.9):
+        beats: list[int] = []
+        with Decoder(path, on_frame=lambda: beats.append(1)) as decoder:  # noqa: B023
+            assert decoder.seek(target)
+            times = []
+            for time in decoder.times():
+                times.append(time)
+                assert frame_number(decoder.picture()) == round(time * FPS)
+        assert target - 2 < times[0] <= target
+        np.testing.assert_allclose(times, np.arange(round(times[0] * FPS), 200) / FPS, atol=1e-9)
+        assert len(beats) == len(times) + 1
+
+
+def test_seek_says_where_it_cannot_be_trusted(tmp_path: Path) -> None:
+    with Decoder(write_video(tmp_path / "a.avi", 100)) as decoder:
+        assert not decoder.seek(3.0)
+    with Decoder(write_video(tmp_path / "a.mp4", 100)) as decoder:
+        assert not decoder.seek(0.1)  # the frame before the margin is the first, which was given

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import FPS, frame_numbers, needs_ffmpeg, numbered_frame, run_ffmpeg, write_ffmpeg, write_video
+from videos import FPS, H264, VP9, frame_numbers, needs_ffmpeg, numbered_frame, run_ffmpeg, write_ffmpeg, write_video
 
 from c3dhash.errors import VideoError
 from c3dhash.isolation import DecoderPool
 from c3dhash.video import choose_frames, read_clip, read_clips
-
-H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "250")
-VP9 = ("-c:v", "libvpx-vp9", "-cpu-used", "8")
 
 
 @needs_ffmpeg

@@ -16,11 +16,16 @@ import cv2
 import numpy as np
 import pytest
 
+from c3dhash.records import Clip
+
 FPS = 25
 WIDTH_PX, HEIGHT_PX = 160, 96
 NUM_BITS = 10
 ROWS, COLUMNS = 4, 5
 ORANGE = (255, 210, 160)
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "250")
+VP9 = ("-c:v", "libvpx-vp9", "-cpu-used", "8")
+VARIABLE = ("-vf", "setpts='if(lt(N,30),N,3*N-60)'", "-vsync", "vfr", *H264)
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg program")
 
@@ -49,6 +54,32 @@ def frame_number(frame: np.ndarray) -> int:
 
 def frame_numbers(frames: np.ndarray) -> list[int]:
     return [frame_number(frame) for frame in frames]
+
+
+def shown(times: list[float], start: float, end: float, num_frames: int) -> list[int]:
+    """Oracle: the index of the last frame that has begun, at the centre of each of `num_frames` parts."""
+    indices = []
+    for part in range(num_frames):
+        target = start + (part + 0.5) * (end - start) / num_frames
+        indices.append(max(i for i, time in enumerate(times) if time <= target + 1e-6 or i == 0))
+    return indices
+
+
+def check_clip(clip: Clip, times: list[float], segment: tuple[float, float], *, atol: float = 1e-5) -> None:
+    """Check the segment, the numbers and the times of a clip of a video whose frame i has number i."""
+    np.testing.assert_allclose([clip.segment.start_seconds, clip.segment.end_seconds], segment, atol=atol)
+    numbers = frame_numbers(clip.frames)
+    assert numbers == shown(times, *segment, len(numbers))
+    np.testing.assert_allclose(clip.pts_seconds, np.array(times)[numbers], atol=atol)
+
+
+def regular(num_frames: int, fps: float = FPS) -> list[float]:
+    return [i / fps for i in range(num_frames)]
+
+
+def slow_then_fast(index: int) -> float:
+    """Seconds: 30 frames at 25 fps, then at 25/3 fps; as VARIABLE writes them."""
+    return (index if index < 30 else 30 + 3 * (index - 30)) / FPS
 
 
 def write_video(
@@ -91,15 +122,16 @@ def run_ffmpeg(*arguments: str, stdin: bytes = b"") -> None:
     subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], input=stdin, check=True)
 
 
-def turn_mp4(path: Path) -> Path:
-    """Set the rotation flag of an MP4: a player turns its frames by 90 degrees clockwise.
+def turn_mp4(path: Path, *, degrees: int = 90) -> Path:
+    """Set the rotation flag of an MP4: a player turns its frames clockwise.
 
     Source: ISO/IEC 14496-12, 8.3.2: the matrix (a b u; c d v; x y w) of the track header, 16.16 and 2.30
-    fixed point, here (0 1 0; -1 0 0; 0 0 1); it begins 44 bytes after the name of a version 0 box.
+    fixed point, for 90 degrees (0 1 0; -1 0 0; 0 0 1); it begins 44 bytes after the name of a version 0 box.
     """
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 44
-    matrix = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4")
+    cosine, sine = (round(value * 65536) for value in (np.cos(np.radians(degrees)), np.sin(np.radians(degrees))))
+    matrix = np.array([cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 30], ">i4")
     content[start : start + 36] = matrix.tobytes()
     path.write_bytes(content)
     return path
