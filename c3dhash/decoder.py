@@ -42,6 +42,7 @@ MAX_CLAIMED_SECONDS = 24 * 3600  # a longer claim is not planned with: it may be
 MAX_GAP_SECONDS = 3600  # a longer pause between two frames is a broken clock (MPEG clocks wrap after 26 h)
 MAX_HELD_FRAMES = 16  # what an H.264 decoder may hold back: H.264 A.3.1, max_dec_frame_buffering
 CLOCK_ROUNDING_SECONDS = 0.001
+FAR_SECONDS = 10.0  # a segment that begins later is sought, where that can be trusted
 SEEKABLE_KINDS = frozenset(("mp4", "matroska"))  # of c3dhash.containers
 SEEK_MARGIN_SECONDS = 0.5  # OpenCV counts frames by the frame rate, which may vary
 STILL_SECONDS = 0.04  # how long a video of one frame without a frame rate lasts

@@ -13,11 +13,13 @@ Note [Packets first]
     one is there, and the last when all of this held. Where anything does not, this module gives up (Unsuited), and
     c3dhash.passes, which believes no packet, decides whether the video is good or damaged. Damage in what is not
     decoded is not seen: the frames that are handed out are right nonetheless. (c3dhash data check decodes everything.)
+    For a segment far into an MP4 or Matroska file only its first packets and those around the segment are read: there
+    are no clocks that jump in these containers, so nothing between them can change the times.
 
 Note [Same frames]
     Both roads give the same frames, byte by byte. They share the rules for times (Clock), the plan and the resizing,
     and colours are converted by swscale with the settings of OpenCV. That takes PyAV 17 and OpenCV 5: earlier ones call
-    swscale in another way, and HD (BT.709) then differs by 1 of 256 on average, by 5 at most.
+    swscale in another way, and HD (BT.709) then differs by 1 of 255 on average, by 5 at most.
 """
 
 from __future__ import annotations
@@ -37,8 +39,16 @@ from av.video.reformatter import VideoReformatter
 
 from c3dhash.clip_plan import Plan, Unsuited, clips_from, final_segments
 from c3dhash.containers import check_container
-from c3dhash.decoder import MAX_HELD_FRAMES, believe, end_of_last, max_missing, to_rgb
-from c3dhash.records import Clip
+from c3dhash.decoder import (
+    FAR_SECONDS,
+    MAX_HELD_FRAMES,
+    SEEKABLE_KINDS,
+    believe,
+    end_of_last,
+    max_missing,
+    to_rgb,
+)
+from c3dhash.records import Clip, Segment
 from c3dhash.timeline import Run, Timeline
 
 OLDEST_AV = 17
@@ -65,8 +75,9 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
     """
     kind = check_container(path)
     try:
+        str(path).encode()  # what OpenCV cannot open is refused by its road
         with closing(_Reader(path, plan.short_side, on_frame)) as reader:
-            timeline = reader.scan(plan.segment.end_seconds if plan.segment else math.inf)
+            timeline = reader.timeline(plan.segment, may_leap=kind in SEEKABLE_KINDS)
             is_inside = plan.segment is not None and timeline.has_passed(plan.segment.end_seconds)
             if is_inside:
                 segments = plan.segments(math.inf)
@@ -79,7 +90,7 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
             beyond = bisect_left(times, segments[-1].end_seconds) if is_inside else len(times) - 1
             pictures = reader.pictures(timeline, wanted, first_and_last={0, beyond})
             yield from clips_from(pictures, plan=plan, segments=segments, times=times)
-    except (av.FFmpegError, UnicodeError) as error:
+    except (av.FFmpegError, ValueError) as error:
         raise Unsuited(str(error)) from error
 
 
@@ -89,7 +100,6 @@ class _Reader:
     def __init__(self, path: Path, short_side: int | None, on_frame: Callable[[], object] | None) -> None:
         self._path, self._short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
         self._reformatter = VideoReformatter()  # keeps its tables from frame to frame
-        self._kept: list[av.Packet] = []
         self._shape: tuple[int, int, str] | None = None
         self._open()
         if self._codec.codec.canonical_name not in CODECS:
@@ -116,6 +126,7 @@ class _Reader:
         self._codec.thread_type, self._codec.thread_count = "NONE", 1  # callers read several videos at once
         self._packets = self._demux()
         self._position = 0  # of the packet that comes next
+        self._kept: list[av.Packet] = []
 
     def close(self) -> None:
         self._container.close()
@@ -126,13 +137,29 @@ class _Reader:
             if packet.size:  # an AVI has empty ones for frames that were dropped, and the last one has no content
                 yield packet
 
-    def scan(self, until_seconds: float) -> Timeline:
-        """Read the times of all packets up to a time; see Note [Packets first]."""
+    def timeline(self, segment: Segment | None, *, may_leap: bool) -> Timeline:
+        """Read the times of all packets, or up to the end of a segment, or around it; see Note [Packets first].
+
+        Args:
+            may_leap: whether a segment that is far into the video may be sought.
+        """
+        if not segment:
+            return self._scan(math.inf)
+        if may_leap and segment.start_seconds > FAR_SECONDS:
+            timeline = self._scan(segment.end_seconds, leap_seconds=segment.start_seconds)
+            if timeline.has_passed(segment.end_seconds):
+                return timeline
+            self.close()  # to find out where the video ends, all is read
+            self._open()
+        return self._scan(segment.end_seconds)
+
+    def _scan(self, until_seconds: float, *, leap_seconds: float = 0.0) -> Timeline:
+        """Read packets up to a time; leave out those from the first ones to a key frame before another time."""
         pts: list[int] = []
         is_key: list[bool] = []
         is_hidden: list[bool] = []
-        first, num_late, num_bytes = math.inf, 0, 0
-        for packet in self._packets:
+        first, num_late, num_bytes, gap = math.inf, 0, 0, None
+        while (packet := next(self._packets, None)) is not None:
             if packet.pts is None or packet.is_corrupt:
                 raise Unsuited(f"packet {len(pts)} has no time or is damaged")
             pts.append(packet.pts)
@@ -143,12 +170,32 @@ class _Reader:
                 self._kept.append(packet)
             first = min(first, math.inf if packet.is_discard else packet.pts)
             num_late = num_late + 1 if packet.pts > first + until_seconds / self._tick_seconds else 0
-            if num_late > MAX_HELD_FRAMES:  # what is shown before `until_seconds` cannot come after so many
+            # Frames leave their order by MAX_HELD_FRAMES at most: so many later, all that is shown before has come.
+            if num_late > MAX_HELD_FRAMES:
                 break
+            if leap_seconds and is_hidden.count(False) > MAX_HELD_FRAMES:
+                gap = self._leap(pts, int(first + leap_seconds / self._tick_seconds))
+                leap_seconds = 0.0
         self._position = len(pts)
         if num_bytes > KEPT_BYTES:
             self._kept.clear()
-        return Timeline(pts, is_key, is_hidden, tick_seconds=self._tick_seconds, frame_seconds=1 / self.info.fps)
+        return Timeline(
+            pts, is_key, is_hidden, tick_seconds=self._tick_seconds, frame_seconds=1 / self.info.fps, gap=gap
+        )
+
+    def _leap(self, pts: list[int], target: int) -> int | None:
+        """Seek to a key frame at or before a time; return the position of the gap, None where there is none."""
+        self._container.seek(target, stream=self._stream)
+        known = set(pts)
+        self._packets = self._demux()
+        landed = next(self._packets, None)
+        if landed is not None and landed.pts in known:
+            self._packets = (packet for packet in self._packets if packet.pts not in known)
+            return None
+        if landed is None or landed.pts is None or landed.pts > target or not landed.is_keyframe:
+            raise Unsuited("a seek did not land on a key frame before the segment")
+        self._packets = chain((landed,), self._packets)
+        return len(pts)
 
     def end_seconds(self, timeline: Timeline, kind: str) -> float:
         """Return the end of the last frame of a video that was scanned to its end. See `Decoder.end_seconds`."""
@@ -184,7 +231,7 @@ class _Reader:
         due = iter(timeline.due(run, only_anchors=can_skip))
         next_due, last = next(due), -1
         for frame in self._frames(timeline, run, can_skip=can_skip):
-            if frame.pts < timeline.pts[run.start]:
+            if frame.pts is not None and frame.pts < timeline.pts[run.start]:
                 continue  # made from frames before the key frame too
             index = timeline.index_of.get(frame.pts, -1)
             if not last < index <= next_due or frame.is_corrupt:

@@ -23,17 +23,15 @@ from pathlib import Path
 import numpy as np
 
 from c3dhash.clip_plan import EPSILON_SECONDS, Plan, clips_from, final_segments, forget, make_clip
-from c3dhash.decoder import Decoder
+from c3dhash.decoder import FAR_SECONDS, Decoder
 from c3dhash.errors import VideoError
 from c3dhash.records import Clip, Segment
-
-MIN_SEEK_SECONDS = 10.0  # a segment that begins before is decoded from the start of the video
 
 
 def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
     """Yield the clips of a plan in the order of their starts. Note [Trust, then verify]."""
     options = {"short_side": plan.short_side, "on_frame": on_frame}
-    if plan.segment and plan.segment.start_seconds > MIN_SEEK_SECONDS:
+    if plan.segment and plan.segment.start_seconds > FAR_SECONDS:
         with Decoder(path, **options) as decoder:
             is_there = decoder.seek(plan.segment.start_seconds)
             if is_there and not (yield from _first_pass(decoder, plan, [], is_whole=False)):

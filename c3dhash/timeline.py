@@ -40,12 +40,20 @@ class Timeline:
         is_hidden: whether an edit list hides the frame: it may be needed by others, and is not shown.
         tick_seconds: the unit of `pts`.
         frame_seconds: one by the frame rate of the header. Note [Clock].
+        gap: the position before which packets were left out.
     Raises:
         Unsuited: times that repeat, leap or do not fit the order of the packets.
     """
 
     def __init__(
-        self, pts: list[int], is_key: list[bool], is_hidden: list[bool], *, tick_seconds: float, frame_seconds: float
+        self,
+        pts: list[int],
+        is_key: list[bool],
+        is_hidden: list[bool],
+        *,
+        tick_seconds: float,
+        frame_seconds: float,
+        gap: int | None = None,
     ) -> None:
         if not pts or all(is_hidden) or not is_key[0]:
             raise Unsuited("it does not begin with a key frame")
@@ -62,8 +70,13 @@ class Timeline:
         self._is_anchor = (ticks == np.maximum.accumulate(ticks)).tolist()
         self._keys = np.flatnonzero(is_key).tolist()
         clock = Clock(frame_seconds)
-        first = pts[self.positions[0]]
-        self.times = [clock.tick((pts[position] - first) * tick_seconds) for position in self.positions]
+        self.times: list[float] = []
+        for position in self.positions:
+            seconds = (pts[position] - pts[self.positions[0]]) * tick_seconds
+            if gap is not None and position >= gap:
+                clock.leap(seconds)
+                gap = None
+            self.times.append(clock.tick(seconds))
         if clock.num_guessed:
             raise Unsuited("its clock jumps")
         self.position_of = {value: position for position, value in enumerate(pts)}

@@ -159,7 +159,8 @@ def read_clips(
         window_seconds: None for the whole video.
         stride_seconds: from the start of a window to that of the next; `window_seconds` where None.
         short_side: px, as in `read_clip`.
-        on_frame: called with each frame that is decoded, so that a long silence shows a decoder that hangs.
+        on_frame: called with each packet that is read or frame that is decoded, so that a long silence shows a
+            decoder that hangs.
     Raises:
         UsageError: an argument is out of range.
         VideoError: not a video, cut short, or its timestamps make no sense. The last two may show only at the

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from videos import (
+    FAR,
     H264,
     VARIABLE,
-    VP9,
     check_clip,
     claim_avi_frames,
     needs_ffmpeg,
@@ -123,16 +123,6 @@ def test_a_file_that_shrinks_between_the_passes(tmp_path: Path) -> None:
 
 
 # Segments far into a video
-
-FAR = [
-    ("a.mp4", (*H264, "-g", "50")),
-    ("a.mkv", (*H264, "-g", "50")),
-    ("fragments.mp4", (*H264, "-g", "50", "-movflags", "frag_keyframe+empty_moov")),
-    ("open-gop.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50", "-x264-params", "open-gop=1")),
-    ("late.mp4", (*H264, "-g", "50", "-output_ts_offset", "2")),
-    ("a.webm", (*VP9, "-g", "50")),
-    ("mpeg4.mov", ("-c:v", "mpeg4", "-bf", "2", "-g", "50")),
-]
 
 
 @needs_ffmpeg

@@ -53,6 +53,13 @@ def test_hidden_frames_are_decoded_and_not_shown() -> None:
     assert line.due(Run(0, 3, {0}), only_anchors=True) == [0, 1]
 
 
+def test_a_gap_may_last_hours() -> None:
+    pts, is_key = [5, 7, 6, 200_007, 200_010, 200_008], [True, False, False, True, False, False]
+    line = Timeline(pts, is_key, [False] * 6, tick_seconds=0.04, frame_seconds=0.04, gap=3)
+    np.testing.assert_allclose(line.times, np.array([0, 1, 2, 200_002, 200_003, 200_005]) * 0.04, atol=1e-9)
+    assert line.runs([0, 4]) == [Run(0, 0, {0}), Run(3, 5, {4})]
+
+
 @pytest.mark.parametrize(
     ("pts", "keys", "hidden", "reason"),
     [

@@ -26,6 +26,16 @@ ORANGE = (255, 210, 160)
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "250")
 VP9 = ("-c:v", "libvpx-vp9", "-cpu-used", "8")
 VARIABLE = ("-vf", "setpts='if(lt(N,30),N,3*N-60)'", "-vsync", "vfr", *H264)
+# Containers in which segments are sought, with key frames every 2 s.
+FAR = [
+    ("a.mp4", (*H264, "-g", "50")),
+    ("a.mkv", (*H264, "-g", "50")),
+    ("fragments.mp4", (*H264, "-g", "50", "-movflags", "frag_keyframe+empty_moov")),
+    ("open-gop.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50", "-x264-params", "open-gop=1")),
+    ("late.mp4", (*H264, "-g", "50", "-output_ts_offset", "2")),
+    ("a.webm", (*VP9, "-g", "50")),
+    ("mpeg4.mov", ("-c:v", "mpeg4", "-bf", "2", "-g", "50")),
+]
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg program")
 
