@@ -1,0 +1,92 @@
+"""Clips per second of every backbone on this machine, and the share of its peak that it reaches.
+
+    python benchmarks/backbones.py [--only TEXT] [--repeats 3]
+
+The network alone, in inference mode, on random clips of its default size, as many at a time as make about half a second
+of work; fp32 and bf16 autocast in turns, medians after one run of warm-up. The peak is that of a square matrix
+multiplication in the same precision, measured before and after each backbone, the better of the two: other work on the
+machine slows both. GFLOPs are multiply-adds, each counted once, as `c3dhash models` counts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from common import machine
+
+from c3dhash.backbones import BACKBONES, build_backbone
+from c3dhash.model import HashNet
+from c3dhash.model_list import backbone_facts
+from c3dhash.precision import autocast
+
+PEAK_SIZE = 2048
+TARGET_SECONDS = 0.5
+CPU = torch.device("cpu")
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def peak(precision: str) -> float:
+    """Return 10^9 multiply-adds a second of a matrix multiplication."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = (torch.randn(PEAK_SIZE, PEAK_SIZE).to(dtype) for _ in range(2))
+    left @ right
+    return PEAK_SIZE**3 / min(seconds_of(lambda: left @ right) for _ in range(5)) / 1e9
+
+
+def measure(name: str, *, repeats: int) -> str:
+    """Return a row of the table."""
+    network = HashNet(build_backbone(name), hash_length=48, num_classes=None).eval()
+    shape = network.preprocessing.num_channels, *network.clip_size
+    facts = backbone_facts(name)
+
+    def run(clips: torch.Tensor, precision: str) -> float:
+        with torch.inference_mode(), autocast(CPU, precision):
+            return seconds_of(lambda: network(clips))
+
+    peaks = {precision: peak(precision) for precision in ("fp32", "bf16")}
+    one = torch.randn(1, *shape)
+    for precision in peaks:
+        run(one, precision)
+    batch_size = max(1, min(32, round(TARGET_SECONDS / run(one, "bf16"))))
+    clips = torch.randn(batch_size, *shape)
+    times: dict[str, list[float]] = {precision: [] for precision in peaks}
+    for turn in range(repeats + 1):
+        for precision, found in times.items():
+            seconds = run(clips, precision)
+            if turn:
+                found.append(seconds)
+    cells = []
+    for precision, found in times.items():
+        rate = batch_size / statistics.median(found)
+        best = max(peaks[precision], peak(precision))
+        cells += [f"{rate:.2f}" if rate < 10 else f"{rate:.1f}", f"{rate * facts.gflops / best:.0%}"]
+    clip = "x".join(map(str, network.clip_size))
+    size = f"{facts.num_parameters / 1e6:.1f} M | {facts.gflops:.1f}"
+    return f"| `{name}` | {clip} | {size} | {cells[0]} | {cells[2]} | {cells[1]} | {cells[3]} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="Backbones whose name holds this text.")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print(machine("torch", "torchvision"))
+    print(f"peak of a matrix multiplication: {peak('fp32'):.0f} fp32, {peak('bf16'):.0f} bf16, GFLOPs a second\n")
+    print("| backbone | clip | parameters | GFLOPs | clips/s fp32 | bf16 | share of peak fp32 | bf16 |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in BACKBONES:
+        if options.only in name:
+            print(measure(name, repeats=options.repeats), flush=True)
+
+
+if __name__ == "__main__":
+    main()
