@@ -105,9 +105,15 @@ def count_gflops(backbone: nn.Module) -> float:
 
 
 def describe_preprocessing(preprocessing: Preprocessing, *, with_std: bool = True) -> str:
-    """Say shortly what pixels are read: channels, their range, mean and standard deviation (rounded)."""
-    text = f"{preprocessing.channels} 0-{255 * preprocessing.scale:g}, mean {_short(preprocessing.mean)}"
-    return f"{text}, std {_short(preprocessing.std)}" if with_std else text
+    """Say shortly what is read: the channels and, of the pixels, the range that they are brought to.
+
+    Where channels differ: their range before the mean is taken off, the mean, and the standard deviation.
+    """
+    top, mean, std = 255 * preprocessing.scale, preprocessing.mean, preprocessing.std
+    if len({*mean}) == len({*std}) == 1:
+        return f"{preprocessing.channels} {-mean[0] / std[0]:.3g} to {(top - mean[0]) / std[0]:.3g}"
+    text = f"{preprocessing.channels} 0 to {top:.3g}, mean {_short(mean)}"
+    return f"{text}, std {_short(std)}" if with_std else text
 
 
 def _short(values: tuple[float, ...]) -> str:

@@ -214,8 +214,8 @@ def choose_weights(name_or_path: Path | str | None, *, backbone: str, shortcut: 
             continue
         logger.info("weights: '%s', as it is there; --weights %s starts from random ones", path, RANDOM_WEIGHTS)
         return path
-    files = ", ".join(each.file_name for each in known) or "none is known"
-    logger.info("weights: random, as '%s/' holds none that suit %s (%s)", PRETRAIN_DIR, backbone, files)
+    advice = f"; --weights takes {', '.join(each.name for each in known)}, or a file" if known else ""
+    logger.info("weights: random, as '%s/' holds no known file that suits %s%s", PRETRAIN_DIR, backbone, advice)
     return None
 
 

@@ -297,21 +297,26 @@ def test_models(run, tmp_path, monkeypatch):
     code, out, _ = run("models", "--json")
     facts = {fact["backbone"]: fact for fact in json.loads(out)}
     assert (code, facts["resnet3d18"]["feature_dim"], facts["c3d"]["feature_dim"]) == (0, 512, 4096)
-    assert [weights["file"] for weights in facts["c3d"]["weights"] if weights["is_found"]] == ["c3d-pretrained.pth"]
+    assert [weights["name"] for weights in facts["c3d"]["weights"] if weights["is_found"]] == ["sports1m"]
     assert not any(weights["is_found"] for weights in facts["resnet3d18"]["weights"])
     assert (facts["c3d"]["gflops"], facts["c3d"]["preprocessing"]["scale"]) == (38.547, 1 / 255)
     code, out, _ = run("models")
-    assert (code, "33.2 M" in out, "sports1m" in out) == (0, True, True)
-    assert re.search(r"^c3d +4096 +78\.0 M +38\.5 +16x112x112 +RGB 0-1, mean \.50 \.50 \.50 +1, 1 found$", out, re.M)
-    assert re.search(r"^sports1m +c3d +c3d-pretrained\.pth +found in pretrain/$", out, re.M)
+    assert code == 0
+    assert re.search(r"^c3d +4096 +78\.0 M +38\.5 +16x112x112 +RGB -1 to 1$", out, re.M)
+    assert re.search(r"^resnet3d18 +512 +33\.2 M +8\.3 +16x112x112 +RGB 0 to 1, mean \.43 \.41 \.38$", out, re.M)
+    assert re.search(r"^c3d +sports1m\*, ", out, re.M)
+    assert re.search(r"^resnet3d18 +kinetics400, kinetics700, ", out, re.M)
+    assert re.search(r"^r3d_18 +kinetics400\+$", out, re.M)
     assert max(map(len, out.splitlines())) <= 110
 
 
 def test_models_show(run, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     code, out, _ = run("models", "show", "resnet3d18")
-    assert (code, "RGB 0-1, mean .43 .41 .38, std .28 .27 .27" in out, "33,203,904" in out) == (0, True, True)
-    assert re.search(r"weights +kinetics400: resnet-18-kinetics\.pth, from github.com/.*\n +put it into pretrain/", out)
+    assert (code, "RGB 0 to 1, mean .43 .41 .38, std .28 .27 .27" in out, "33,203,904" in out) == (0, True, True)
+    assert re.search(
+        r"weights +kinetics400\n +resnet-18-kinetics\.pth\n +from github.com/.*: put it into pretrain/", out
+    )
     code, out, _ = run("models", "show", "c3d", "--json")
     assert (code, json.loads(out)["backbone"]) == (0, "c3d")
 

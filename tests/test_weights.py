@@ -446,7 +446,7 @@ def test_nothing_named_and_nothing_there_means_random_weights(pretrain, caplog):
     with caplog.at_level(logging.INFO, logger="c3dhash"):
         assert choose_weights(None, backbone="c3d") is None
     (message,) = caplog.messages
-    assert re.search(r"random, as 'pretrain/' holds none that suit c3d \(c3d-pretrained\.pth, ", message)
+    assert re.search(r"random, as 'pretrain/' holds no known file that suits c3d; --weights takes sports1m,", message)
 
 
 def test_nothing_named_takes_the_first_known_file_and_says_so(pretrain, caplog):
@@ -478,7 +478,7 @@ def test_none_means_random_weights(pretrain, caplog):
 def test_named_weights_are_found_or_an_error(pretrain):
     (pretrain / "c3d-pretrained.pth").touch()
     assert choose_weights("sports1m", backbone="c3d") == Path("pretrain/c3d-pretrained.pth")
-    with pytest.raises(CheckpointError, match=r"'sports2m' for c3d must be a name \(sports1m, "):
+    with pytest.raises(CheckpointError, match=r"'sports2m' for c3d must be a name \(sports1m, .*\), a file or"):
         choose_weights("sports2m", backbone="c3d")
     for name in ("none", None):
         with pytest.raises(UsageError, match=r"backbone \('c4d'\)"):

@@ -42,18 +42,15 @@ def shown_path(path: str | Path) -> str:
     return str(path) if relative.startswith(f"..{os.sep}..") else relative
 
 
-def print_table(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], *, right: tuple[int, ...] = (), max_width: int | None = None
-) -> None:
-    """Print columns; those numbered in `right` are aligned to the right. Lines over `max_width` end in an ellipsis."""
+def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
+    """Print columns; those numbered in `right` are aligned to the right."""
     widths = [max(len(str(row[column])) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:
         cells = [
             str(cell).rjust(width) if column in right else str(cell).ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        line = "  ".join(cells).rstrip()
-        click.echo(line if max_width is None or len(line) <= max_width else f"{line[: max_width - 1]}…")
+        click.echo("  ".join(cells).rstrip())
 
 
 def open_dataset(data: Path, *, split: int, format: str | None, allow_missing: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ def models(context: click.Context, as_json: bool) -> None:
     GFLOPs      10^9 multiply-adds of one default clip, each counted once, as is
                 usual in this field: r3d_18 at 16x112x112 is about 40
     input       the preprocessing that it has unless weights bring their own
-    weights     how many are known, and how many lie in pretrain/ or in
-                torchvision's cache
+    weights     with *: lies in pretrain/ or in torchvision's cache
     """
     if context.invoked_subcommand is not None:
         if as_json:
@@ -70,11 +70,9 @@ def show(backbone: str, as_json: bool) -> None:
         ("input", describe_preprocessing(facts.preprocessing)),
     ]
     for known, path in facts.weights:
-        where = f"found: {path}" if path else f"from {known.source}"
-        lines.append(("weights", f"{known.name}: {known.file_name}, {where}"))
-        if path is None:
-            advice = f"downloaded with --weights {known.name}" if known.torchvision else "put it into pretrain/"
-            lines.append(("", advice))
+        advice = "downloads itself when named" if known.torchvision else "put it into pretrain/"
+        where = f"found: {path}" if path else f"from {known.source}: {advice}"
+        lines += [("weights", known.name), ("", f"  {known.file_name}"), ("", f"  {where}")]
     for title, text in lines:
         click.echo(f"{title:15}{text}")
 
@@ -119,33 +117,40 @@ def export(run: Path, path: Path, batch_size: int | None, as_json: bool) -> None
 def _print_backbones(backbones: list[Any]) -> None:
     from c3dhash.model_list import describe_preprocessing
 
-    rows = []
-    for facts in backbones:
-        num_found = sum(path is not None for _, path in facts.weights)
-        parameters = f"{facts.num_parameters / 1e6:.1f} M"
-        numbers = (str(facts.feature_dim), parameters, f"{facts.gflops:.1f}", _clip(facts.clip_size))
-        reads = describe_preprocessing(facts.preprocessing, with_std=False)
-        rows.append((facts.name, *numbers, reads, f"{len(facts.weights)}, {num_found} found" if facts.weights else "-"))
-    header = ("backbone", "feature", "parameters", "GFLOPs", "clip", "input", "weights")
-    print_table(header, rows, right=(1, 2, 3, 4))
+    rows = [
+        (
+            facts.name,
+            str(facts.feature_dim),
+            f"{facts.num_parameters / 1e6:.1f} M",
+            f"{facts.gflops:.1f}",
+            _clip(facts.clip_size),
+            describe_preprocessing(facts.preprocessing, with_std=False),
+        )
+        for facts in backbones
+    ]
+    print_table(("backbone", "feature", "parameters", "GFLOPs", "clip", "input"), rows, right=(1, 2, 3, 4))
     click.echo(f"\n{UNIT}")
 
 
 def _print_weights(backbones: list[Any]) -> None:
-    click.echo("\nWeights, for --weights NAME; files go into pretrain/, and pretrain/README.md tells more:\n")
-    rows = [
-        (known.name, facts.name, known.file_name, _where(known, path))
-        for facts in backbones
-        for known, path in facts.weights
-    ]
-    print_table(("name", "backbone", "file", "where"), rows, max_width=MAX_WIDTH)
+    """Print the names of a backbone's weights in a paragraph beside it."""
+    click.echo(
+        "\nWeights, for --weights NAME: * was found, + downloads itself when named, the others go into pretrain/.\n"
+        "`c3dhash models show BACKBONE` and pretrain/README.md tell files and sources.\n"
+    )
+    indent = max(len(facts.name) for facts in backbones) + 2
+    for facts in backbones:
+        if facts.weights:
+            names = ", ".join(known.name + _mark(known, path) for known, path in facts.weights)
+            lines = textwrap.wrap(names, MAX_WIDTH - indent, break_on_hyphens=False)
+            click.echo(f"{facts.name:{indent}}" + f"\n{'':{indent}}".join(lines))
+
+
+def _mark(known: Any, path: Path | None) -> str:
+    if path is not None:
+        return "*"
+    return "+" if known.torchvision else ""
 
 
 def _clip(size: tuple[int, ...]) -> str:
     return "x".join(map(str, size))
-
-
-def _where(known: Any, path: Path | None) -> str:
-    if path is not None:
-        return "found in pretrain/" if path.parent == Path("pretrain") else "found in torchvision's cache"
-    return "downloaded when named" if known.torchvision else known.source
