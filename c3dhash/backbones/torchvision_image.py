@@ -48,7 +48,7 @@ LAYOUTS = (
         implied=(("edge", 1.0),),  # Note [Still clips] in i3d_r50.py
     ),
 )
-_SOURCE = "download.pytorch.org/models"
+_SOURCE = "github.com/pytorch/vision"
 KNOWN_WEIGHTS = (
     KnownWeights("imagenet", "resnet50-0676ba61.pth", "i3d_r50", _SOURCE, torchvision="ResNet50_Weights.IMAGENET1K_V1"),
     KnownWeights(

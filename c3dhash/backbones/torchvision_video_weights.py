@@ -121,7 +121,7 @@ LAYOUTS = (
     ),
 )
 
-_SOURCE = "download.pytorch.org/models"
+_SOURCE = "github.com/pytorch/vision"
 KNOWN_WEIGHTS = tuple(
     KnownWeights(name, file_name, backbone, _SOURCE, torchvision=member)
     for backbone, name, file_name, member in (
