@@ -59,6 +59,8 @@ def wake_up(network: torch.nn.Module) -> torch.nn.Module:
     for layer in network.modules():
         if hasattr(layer, "running_var") and not layer.weight.any():
             torch.nn.init.ones_(layer.weight)
+        if hasattr(layer, "layer_scale"):
+            torch.nn.init.ones_(layer.layer_scale)
     return network.eval()
 
 
@@ -105,7 +107,7 @@ def test_frames_need_not_be_square(network):
     if network.name.startswith("mvit"):
         pytest.skip("takes what it was built for only")
     with torch.inference_mode():
-        features = network(clips_for(network, 4, 40)[..., :24])
+        features = network(clips_for(network, 4, 48)[..., :32])
     assert features.shape == (2, network.feature_dim) and features.std() > 0
 
 
@@ -129,7 +131,7 @@ def test_order_of_frames_counts(network):
     clips = clips_for(network, 4, 32)
     with torch.inference_mode():
         forth, back = network(clips), network(clips.flip(2))
-    assert (forth - back).abs().max() > 0.1 * forth.std()
+    assert (forth - back).abs().max() > 0.01 * forth.std()  # rounding alone gives a ten-thousandth of that
 
 
 def test_bf16_autocast_gives_float32_features_close_to_float32(network):
@@ -260,7 +262,7 @@ def test_build_backbone_takes_a_clip_size_and_a_shortcut():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet19", {}, r"backbone \('resnet19'\) must be one of c3d, resnet3d10, resnet3d18, "),
+        ("resnet19", {}, r"backbone \('resnet19'\) must be one of c3d, .*, resnet3d10, resnet3d18, "),
         ("c3d", {"num_frames": 0}, r"num_frames \(0\) of c3d must be a whole number from 1; 16 is"),
         ("c3d", {"size": 15}, r"size \(15\) of c3d must be a whole number from 16; 112 is"),
         ("resnet3d18", {"size": 8}, r"size \(8\) of resnet3d18 must be a whole number from 16"),
