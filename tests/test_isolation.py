@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
@@ -153,6 +154,7 @@ def test_processes_do_without_torch(pool, tmp_path: Path) -> None:
     assert len(list(pool.stream(read_clips, path, num_frames=4))) == 1
     modules = pool.call(breakers.loaded_modules, NOWHERE)
     assert "cv2" in modules
+    assert ("av" in modules) == (importlib.util.find_spec("av") is not None)  # read with PyAV where it is installed
     assert "torch" not in modules
 
 
