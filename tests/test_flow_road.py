@@ -1,0 +1,62 @@
+"""Optical flow: a network for it trains on folders of flow and is evaluated on them, and refuses videos."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from c3dhash.cache import FrameCache
+from c3dhash.clips import ClipReader
+from c3dhash.config import EncodeConfig, EvaluateConfig, TrainConfig
+from c3dhash.datasets import find_dataset
+from c3dhash.errors import UsageError
+from c3dhash.evaluate import evaluate_run
+from c3dhash.indexing import index_videos, open_gallery
+from c3dhash.model import load_run
+from c3dhash.train import train_run
+
+SETTINGS = TrainConfig(
+    backbone="i3d_flow", num_frames=2, size=32, hash_length=16, epochs=1, classes_per_batch=2, clips_per_class=2,
+    weights="none", precision="fp32", device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture
+def flow_data(tmp_path):
+    """Class folders of flow: things move to the right, or down."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 3), ("val", 2), ("test", 2)):
+        for label, axis in (("right", "x"), ("down", "y")):
+            for number in range(count):
+                folder = tmp_path / "data" / split / label / f"{label}_{split}_{number}"
+                folder.mkdir(parents=True)
+                for frame in range(1, 5):
+                    for each in "xy":
+                        flow = np.full((40, 48), 220 if each == axis else 128) + rng.integers(-5, 6, (40, 48))
+                        cv2.imwrite(str(folder / f"flow_{each}_{frame:05}.png"), flow.astype(np.uint8))
+    return tmp_path / "data"
+
+
+def test_train_and_evaluate(flow_data, tmp_path):
+    dataset, cache = find_dataset(flow_data), FrameCache(tmp_path / "frames", max_bytes=1 << 26)
+    assert len(dataset.samples) == 14
+    run = load_run(train_run(dataset, SETTINGS, run_dir=tmp_path / "run", cache=cache))
+    reader = ClipReader(*run.model.clip_size[:2], cache, run.model.preprocessing.channels)
+    clip = reader.evaluation_clip(dataset.split("query")[0])
+    assert clip.shape == (2, 32, 32, 2)
+    assert abs(int(clip.mean()) - (220 + 128) // 2) < 3
+    report = evaluate_run(
+        run, dataset, reader=reader, config=EvaluateConfig(compare=False), encode=EncodeConfig(device="cpu")
+    )
+    assert (report.numbers["num_queries"], report.numbers["num_gallery"]) == (4, 6)
+    assert 0 < report.numbers["mAP"]["expected"] <= 1
+
+
+def test_videos_are_refused(motion, flow_data, tmp_path):
+    cache = FrameCache(tmp_path / "frames", max_bytes=1 << 26)
+    with pytest.raises(UsageError, match=r"\.mp4' is a video, and optical flow is read from frame folders"):
+        train_run(motion, SETTINGS, run_dir=tmp_path / "run", cache=cache)
+    run = load_run(train_run(find_dataset(flow_data), SETTINGS, run_dir=tmp_path / "flow", cache=cache))
+    with open_gallery(tmp_path / "gallery", run) as gallery, pytest.raises(UsageError, match="optical flow"):
+        index_videos(run, gallery, [motion.directory], config=EncodeConfig(device="cpu"))
