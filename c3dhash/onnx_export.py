@@ -15,10 +15,12 @@ Note [Pooling in ONNX]
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,6 +31,9 @@ import c3dhash
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
 from c3dhash.model import HashNet, Run
 from c3dhash.transforms import normalize
+
+if TYPE_CHECKING:  # of the extra `onnx`
+    import onnx_ir
 
 INPUT = "clips"
 # Largest difference that is taken for rounding, in units of the output's largest magnitude (at least 1).
@@ -82,7 +87,7 @@ def export_onnx(run: Run, path: Path | str, *, batch_size: int | None = None) ->
         raise UsageError(f"batch_size ({batch_size}) must be 1 or more; leave it out to take any.")
     _require_onnx()
     path = Path(path)
-    network = _FromPixels(run.model).eval()
+    network = _FromPixels(copy.deepcopy(run.model).cpu()).eval()  # the run's own may be in use, on any device
     if not network.output_names:
         raise ExportError(f"run '{run.path}' has neither a hash head nor a class head: there is nothing to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,13 +125,17 @@ def _translate(network: _FromPixels, run: Run, batch_size: int | None) -> torch.
     clips = torch.zeros((batch_size or TRACED_BATCH, *_clip_shape(run.model)), dtype=torch.uint8)
     try:
         traced = torch.export.export(network, (clips,), dynamic_shapes=_dynamic(batch_size, torch.export.Dim("N")))
-        table = torch.export.default_decompositions()
-        table[ATEN.max_pool3d_with_indices.default] = _max_pool_rounding_down
-        table[ATEN._adaptive_avg_pool3d.default] = _means_of_slices
-        return torch.onnx.export(
-            traced.run_decompositions(table), (clips,), dynamo=True, verbose=False,
+        if any("pool3d" in str(node.target) for node in traced.graph.nodes):
+            table = torch.export.default_decompositions()
+            table[ATEN.max_pool3d_with_indices.default] = _max_pool_rounding_down
+            table[ATEN._adaptive_avg_pool3d.default] = _means_of_slices
+            traced = traced.run_decompositions(table)
+        program = torch.onnx.export(
+            traced, (clips,), dynamo=True, verbose=False, optimize=False,
             dynamic_shapes=_dynamic(batch_size, "N"), input_names=[INPUT], output_names=network.output_names,
         )  # fmt: skip
+        _tidy(program.model)
+        return program
     except Exception as error:  # the tracer and the translator share no error class
         reason = next(iter(str(error).splitlines()), "")[:200]
         advice = "try a fixed --batch-size, and " if batch_size is None else ""
@@ -134,6 +143,30 @@ def _translate(network: _FromPixels, run: Run, batch_size: int | None) -> torch.
             f"run '{run.path}' ({run.model.backbone.name}) cannot be translated to ONNX, {type(error).__name__}: "
             f"{reason}; {advice}report it."
         ) from error
+
+
+def _tidy(model: onnx_ir.Model) -> None:
+    """Leave plain operators only, none of them on constants alone.
+
+    The exporter's own `optimize` also fuses patterns of operators, as runtimes do when they load a file; on a network
+    of attention that takes minutes.
+    """
+    import onnx_ir.passes.common as passes
+    import onnxscript.optimizer
+
+    passes.InlinePass()(model)
+    onnxscript.optimizer.fold_constants(model)
+    for tidy in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        tidy(model)
 
 
 def _dynamic(batch_size: int | None, name: object) -> tuple | None:

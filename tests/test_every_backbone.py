@@ -29,7 +29,10 @@ from c3dhash.video import read_clips
 from c3dhash.weights import load_backbone
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
-SLOW: tuple[str, ...] = ()  # measured: more than about ten seconds on one thread
+SLOW = (  # measured: 11 to 90 seconds each on one thread; the others take 5 to 11
+    "c3d", "resnet3d34", "resnet3d50", "i3d_r50", "slowfast", "mvit_v1_b", "mvit_v2_s",
+    "swin3d_t", "swin3d_s", "swin3d_b", "tsm_resnet50", "tsm_convnext_tiny",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,9 @@ def test_one_head_and_a_fixed_batch(tmp_path):
     assert [out.name for out in session.get_outputs()] == ["embedding"]
     assert "labels" not in session.get_modelmeta().custom_metadata_map
     run = make_run(tmp_path / "classes", has_hash_head=False, num_frames=2, size=16)
+    run.model.train()
     report = export_onnx(run, tmp_path / "classes.onnx")
+    assert run.model.training  # it is left as it was
     assert list(report.differences) == ["class_scores"]
     facts = open_session(report.path).get_modelmeta().custom_metadata_map
     assert json.loads(facts["labels"]) == ["a", "b ü"] and "hash_length" not in facts
