@@ -19,6 +19,7 @@ import torch
 from common import machine
 
 from c3dhash.backbones import BACKBONES, build_backbone
+from c3dhash.memory import keep_freed_memory
 from c3dhash.model import HashNet
 from c3dhash.model_list import backbone_facts
 from c3dhash.precision import autocast
@@ -75,6 +76,7 @@ def measure(name: str, *, repeats: int) -> str:
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="Backbones whose name holds this text.")
     parser.add_argument("--repeats", type=int, default=3)

@@ -23,6 +23,7 @@ from common import machine
 from c3dhash.config import EncodeConfig, ModelConfig
 from c3dhash.encode import Encoder
 from c3dhash.indexing import index_videos, open_gallery
+from c3dhash.memory import keep_freed_memory
 from c3dhash.model import Run, build_model, load_run, save_run
 from c3dhash.video import find_videos
 
@@ -49,6 +50,7 @@ def index_rate(run: Run, videos: list[Path], *, precision: str, batch_size: int)
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path)
     parser.add_argument("--backbone", default="resnet3d18")

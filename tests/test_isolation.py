@@ -174,7 +174,7 @@ def test_closing_ends_what_threads_wait_for(tmp_path: Path) -> None:
         (process,) = pool._running
         pool.close()
         with pytest.raises(VideoError, match="SIGKILL"):
-            future.result(timeout=20)
+            future.result(timeout=120)
     assert process._process.poll() is not None
     with pytest.raises(VideoError, match="the decoder was stopped"):
         pool.call(breakers.process_id, NOWHERE)
@@ -209,7 +209,7 @@ def test_no_process_outlives_its_parent(number: signal.Signals) -> None:
         child = int(script.stdout.readline())
         time.sleep(0.3)
         os.killpg(script.pid, number)  # as Ctrl-C does: to all in the foreground
-        _, errors = script.communicate(timeout=20)
+        _, errors = script.communicate(timeout=120)
     assert script.returncode == (130 if number == signal.SIGINT else -number)
     assert errors == ""
     wait_until(lambda: not is_running(child))

@@ -35,7 +35,7 @@ LAYERS = [
     {"config"},
     {"bits"},
     {"records"},
-    {"files"},
+    {"files", "memory"},
     {"errors"},
     {"__init__"},
 ]

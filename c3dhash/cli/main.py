@@ -16,6 +16,7 @@ from c3dhash.cli.models import models
 from c3dhash.cli.recognize import classify
 from c3dhash.cli.train import train
 from c3dhash.errors import C3DHashError, UsageError
+from c3dhash.memory import keep_freed_memory
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     is_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     _log_to_stderr()
+    keep_freed_memory()
     try:
         code = cli.main(arguments, prog_name="c3dhash", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
