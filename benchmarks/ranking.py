@@ -43,9 +43,7 @@ def generated(name: str, *, num_queries: int, num_items: int) -> Problem:
     centres = rng.random((NUM_CLASSES, HASH_LENGTH)) < 0.5
     labels = [rng.integers(0, NUM_CLASSES, size) for size in (num_queries, num_items)]
     flips = [rng.random((len(chosen), HASH_LENGTH), np.float32) < FLIPPED for chosen in labels]
-    return Problem(
-        name, *(centres[chosen] ^ flip for chosen, flip in zip(labels, flips, strict=True)), *labels
-    )
+    return Problem(name, *(centres[chosen] ^ flip for chosen, flip in zip(labels, flips, strict=True)), *labels)
 
 
 def ucf101() -> Problem:
@@ -85,9 +83,7 @@ def histogram_map(problem: Problem, *, order: str = "expected") -> float:
 def compare(problem: Problem, *, repeats: int, num_sorted: int) -> None:
     """Print both, the argsort evaluator on the first `num_sorted` queries and scaled to all of them."""
     num_queries = len(problem.query_bits)
-    part = problem._replace(
-        query_bits=problem.query_bits[:num_sorted], query_labels=problem.query_labels[:num_sorted]
-    )
+    part = problem._replace(query_bits=problem.query_bits[:num_sorted], query_labels=problem.query_labels[:num_sorted])
     scale = num_queries / len(part.query_bits)
     num_items = len(problem.gallery_bits)
     print(f"\n{problem.name}: {num_queries:,} queries, {num_items:,} codes of {HASH_LENGTH} bits")
@@ -124,9 +120,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     options = parser.parse_args()
     print(machine())
-    print(
-        "median of 3 (argsort) or 5 runs after 1 warm-up run; packing the codes and sorting labels included"
-    )
+    print("median of 3 (argsort) or 5 runs after 1 warm-up run; packing the codes and sorting labels included")
     compare(ucf101(), repeats=5, num_sorted=1000)
     problem = generated("generated codes", num_queries=options.queries, num_items=options.items)
     compare(problem, repeats=5, num_sorted=20)

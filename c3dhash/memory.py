@@ -1,9 +1,10 @@
 """Keep freed memory: most of a small network's time on a CPU can be the kernel handing out the same pages again.
 
-A network frees and asks for activations of many megabytes with every layer. The GNU C library takes such blocks from the
-kernel and gives them back at once, and each time the kernel clears every page. Measured on 2 cores, batches of 8 clips: a
-MobileNetV2 on 8 frames of 224 px makes 5.3 clips a second in fp32 and 11.5 in bf16, with 2,081,188 page faults in
-three batches; with this 13.9 and 26.4, without faults. 3D ResNet-18 gains 5 to 7 %. The process keeps its peak until it ends.
+A network frees and asks for activations of many megabytes with every layer. The GNU C library takes such blocks from
+the kernel and gives them back at once, and each time the kernel clears every page. Measured on 2 cores, in batches of
+8 clips: a MobileNetV2 on 8 frames of 224 px makes 5.3 clips a second in fp32 and 11.5 in bf16, with 2,081,188 page
+faults in three batches; with this 13.9 and 26.4, without faults. 3D ResNet-18 gains 5 to 7 %. The process keeps its
+peak until it ends.
 """
 
 from __future__ import annotations
