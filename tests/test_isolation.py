@@ -204,8 +204,9 @@ def test_no_process_outlives_its_parent(number: signal.Signals) -> None:
     """The script needs no __main__ guard: processes do not run it again."""
     arguments = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(Path(__file__).parent)]
     with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as script:
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it for what runs with &
+    ) as script:  # fmt: skip
         child = int(script.stdout.readline())
         time.sleep(0.3)
         os.killpg(script.pid, number)  # as Ctrl-C does: to all in the foreground
