@@ -19,11 +19,11 @@ from collections.abc import Callable
 import torch
 from common import machine
 
-from c3dhash.backbones import BACKBONES, build_backbone
 from c3dhash.memory import keep_freed_memory
-from c3dhash.model import HashNet
-from c3dhash.model_list import backbone_facts
-from c3dhash.precision import autocast
+from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.listing import backbone_facts
+from c3dhash.models.precision import autocast
 
 PEAK_SIZE = 2048
 TARGET_SECONDS = 0.5

@@ -26,16 +26,15 @@ import cv2
 import numpy as np
 from common import machine
 
-from c3dhash import packets, passes
-from c3dhash.cache import FrameCache
-from c3dhash.clip_plan import Plan
-from c3dhash.clips import ClipReader
-from c3dhash.data_frames import extract_frames
-from c3dhash.frame_folder import read_frame_folder
-from c3dhash.isolation import DecoderPool
-from c3dhash.loader import prefetch
+from c3dhash.datasets.frames import extract_frames
 from c3dhash.records import Sample, Segment
-from c3dhash.video import choose_frames, read_clips
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clip_plan import Plan
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.frame_folder import read_frame_folder
+from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.loader import prefetch
+from c3dhash.video.reader import choose_frames, packets, passes, read_clips
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from videos import frame_number, numbered_frame

@@ -21,11 +21,11 @@ import numpy as np
 from common import machine
 
 from c3dhash.config import EncodeConfig, ModelConfig
-from c3dhash.encode import Encoder
-from c3dhash.indexing import index_videos, open_gallery
+from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.memory import keep_freed_memory
-from c3dhash.model import Run, build_model, load_run, save_run
-from c3dhash.video import find_videos
+from c3dhash.models.encode import Encoder
+from c3dhash.models.hashnet import Run, build_model, load_run, save_run
+from c3dhash.video.reader import find_videos
 
 
 def bare_rate(run: Run, *, precision: str, batch_size: int, num_clips: int) -> float:

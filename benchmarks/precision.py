@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from common import machine
 
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
-from c3dhash.codes import Codes
 from c3dhash.config import EncodeConfig, EvaluateConfig
-from c3dhash.datasets import find_dataset
-from c3dhash.evaluate import Report, evaluate_run
-from c3dhash.model import load_run
+from c3dhash.datasets.find import find_dataset
+from c3dhash.evaluation.codes import Codes
+from c3dhash.evaluation.evaluate import Report, evaluate_run
+from c3dhash.models.hashnet import load_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 
 def unpacked(codes: Codes) -> np.ndarray:

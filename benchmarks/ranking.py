@@ -20,7 +20,7 @@ import numpy as np
 from common import machine, median_seconds
 
 from c3dhash.bits import pack_codes
-from c3dhash.metrics import average_precision, mean_defined, rank_counts
+from c3dhash.evaluation.metrics import average_precision, mean_defined, rank_counts
 
 HASH_LENGTH = 64
 NUM_CLASSES = 101

@@ -25,7 +25,7 @@ from usearch.index import MetricKind
 from usearch.index import search as usearch_search
 
 from c3dhash.bits import pad_codes
-from c3dhash.gallery import INDEX_NAME, Gallery
+from c3dhash.gallery.store import INDEX_NAME, Gallery
 from c3dhash.records import CodeBatch
 
 CLIPS_PER_VIDEO = 1000

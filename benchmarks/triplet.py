@@ -40,7 +40,7 @@ def listed_loss(embeddings, labels):
 
 
 def our_loss(embeddings, labels):
-    from c3dhash.losses import batch_all_triplet_loss
+    from c3dhash.training.losses import batch_all_triplet_loss
 
     return batch_all_triplet_loss(embeddings, labels, margin=MARGIN)
 

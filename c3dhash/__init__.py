@@ -11,8 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_run": "model",
-    "find_run": "model",
+    "load_run": "models.hashnet",
+    "find_run": "models.hashnet",
     "load_backbone": "weights",
     "find_dataset": "datasets",
     "train_run": "train",

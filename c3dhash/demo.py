@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig, TrainConfig
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
 from c3dhash.datasets.synth import make_motion_set
-from c3dhash.evaluate import Report, evaluate_run, write_report
-from c3dhash.indexing import IndexReport, index_videos, open_gallery
-from c3dhash.model import Run, build_model, is_finished, load_run, save_run
-from c3dhash.pages import write_query_page
-from c3dhash.query import query_video
+from c3dhash.evaluation.evaluate import Report, evaluate_run, write_report
+from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
+from c3dhash.gallery.query import query_video
+from c3dhash.models.hashnet import Run, build_model, is_finished, load_run, save_run
 from c3dhash.records import Hit
-from c3dhash.train import LAST_FILE, train_run
+from c3dhash.report.pages import write_query_page
+from c3dhash.training.train import LAST_FILE, train_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 # Chosen to be through in minutes on two cores: small clips, few classes, and an early end.
 SETTINGS = TrainConfig(

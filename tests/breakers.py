@@ -1,5 +1,5 @@
-"""Tasks for c3dhash.isolation that do what a broken file makes a decoder do; in a file without torch, as processes
-import it."""
+"""Tasks for c3dhash.video.isolation that do what a broken file makes a decoder do; in a file without torch, as
+processes import it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from c3dhash.errors import UsageError
-from c3dhash.video import read_clips
+from c3dhash.video.reader import read_clips
 
 
 def read(path: Path, *, on_frame: Callable[[], object], num_frames: int = 4) -> Iterator[object]:
@@ -68,7 +68,7 @@ def loaded_modules(path: Path, *, on_frame: Callable[[], object]) -> Iterator[se
 
 
 def complain(path: Path, *, on_frame: Callable[[], object]) -> Iterator[None]:
-    logging.getLogger("c3dhash.decoder").warning("video '%s' is odd", path)
+    logging.getLogger("c3dhash.video.decoder").warning("video '%s' is odd", path)
     raise UsageError("num_frames (0) must be at least 1.")
     yield
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from c3dhash.cache import FrameCache
+from c3dhash.cli import main
 from c3dhash.config import ModelConfig, TrainConfig
-from c3dhash.datasets import Dataset, find_dataset
+from c3dhash.datasets.find import find_dataset
+from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.synth import make_motion_set
-from c3dhash.model import Run, build_model, load_run, save_run
+from c3dhash.models.hashnet import Run, build_model, load_run, save_run
+from c3dhash.video.cache import FrameCache
 
 # The smallest clips on which everything still happens.
 TINY = TrainConfig(
@@ -83,3 +85,18 @@ def real_data() -> Path:
     if not path:
         pytest.skip("C3DHASH_REAL_DATA does not point to real clips and codes")
     return Path(path)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder: run("index", "db") -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return caught.value.code, captured.out, captured.err
+
+    return call

@@ -47,9 +47,7 @@ def test_num_code_bytes(hash_length: int, expected: int) -> None:
 
 @pytest.mark.parametrize("hash_length", [0, -1, 1025])
 def test_hash_length_out_of_range(hash_length: int) -> None:
-    with pytest.raises(
-        UsageError, match=re.escape(f"hash_length ({hash_length}) must be between 1 and 1024")
-    ):
+    with pytest.raises(UsageError, match=re.escape(f"hash_length ({hash_length}) must be between 1 and 1024")):
         bits.num_code_bytes(hash_length)
 
 
@@ -126,9 +124,7 @@ def test_words_hold_the_same_bits() -> None:
 @settings(deadline=None, max_examples=50)
 def test_hamming_distance_counts_differing_bits(rows: list[np.ndarray]) -> None:
     queries, gallery = rows
-    expected = [
-        [sum(a != b for a, b in zip(one, other, strict=True)) for other in gallery] for one in queries
-    ]
+    expected = [[sum(a != b for a, b in zip(one, other, strict=True)) for other in gallery] for one in queries]
     distances = bits.hamming_distances(bits.pack_codes(queries), bits.pack_codes(gallery))
     assert distances.dtype == np.int32
     assert distances.tolist() == expected
@@ -142,9 +138,7 @@ def test_hamming_distance_is_a_metric(rows: list[np.ndarray]) -> None:
     is_same = (codes[:, None] == codes[None]).all(axis=2)
     assert np.array_equal(distances == 0, is_same)
     assert np.array_equal(distances, distances.T)
-    assert (
-        distances[:, :, None] + distances[None, :, :] >= distances[:, None, :]
-    ).all()  # d(i,j) + d(j,k) >= d(i,k)
+    assert (distances[:, :, None] + distances[None, :, :] >= distances[:, None, :]).all()  # d(i,j) + d(j,k) >= d(i,k)
 
 
 def test_padding_does_not_change_distances() -> None:

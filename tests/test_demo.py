@@ -10,13 +10,13 @@ from conftest import TINY
 
 import c3dhash.demo
 from c3dhash.bits import pack_codes
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
 from c3dhash.demo import SETTINGS, run_demo
-from c3dhash.encode import Encoder
-from c3dhash.metrics import average_precision, mean_defined, rank_counts
-from c3dhash.model import load_run
+from c3dhash.evaluation.metrics import average_precision, mean_defined, rank_counts
+from c3dhash.models.encode import Encoder
+from c3dhash.models.hashnet import load_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig, EvaluateConfig, TrainConfig
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
 from c3dhash.errors import UsageError
-from c3dhash.evaluate import evaluate_run
-from c3dhash.indexing import index_videos, open_gallery
-from c3dhash.model import load_run
-from c3dhash.train import train_run
+from c3dhash.evaluation.evaluate import evaluate_run
+from c3dhash.gallery.indexing import index_videos, open_gallery
+from c3dhash.models.hashnet import load_run
+from c3dhash.training.train import train_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 SETTINGS = TrainConfig(
     backbone="i3d_flow", num_frames=2, size=32, hash_length=16, epochs=1, classes_per_batch=2, clips_per_class=2,

@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import TINY
 
-from c3dhash.cache import FrameCache
-from c3dhash.encode import Encoder
-from c3dhash.losses import batch_all_triplet_loss
-from c3dhash.model import load_run
-from c3dhash.train import train_run
+from c3dhash.models.encode import Encoder
+from c3dhash.models.hashnet import load_run
+from c3dhash.training.losses import batch_all_triplet_loss
+from c3dhash.training.train import train_run
+from c3dhash.video.cache import FrameCache
 
 pytestmark = pytest.mark.gpu
 

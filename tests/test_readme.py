@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dhash.codes import Codes, save_codes
+from c3dhash.evaluation.codes import Codes, save_codes
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

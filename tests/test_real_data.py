@@ -9,12 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from c3dhash.backbones import build_backbone
 from c3dhash.cli import main
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.weights import load_backbone, load_into
 from c3dhash.records import Preprocessing
-from c3dhash.transforms import center_clip, normalize
-from c3dhash.video import read_clips
-from c3dhash.weights import load_backbone, load_into
+from c3dhash.video.reader import read_clips
+from c3dhash.video.transforms import center_clip, normalize
 
 pytestmark = pytest.mark.realdata
 

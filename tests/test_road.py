@@ -6,16 +6,16 @@ import json
 import shutil
 
 import pytest
-from test_cli import TINY, run  # noqa: F401 - the fixture
+from commands import TINY_OPTIONS
 
-from c3dhash.datasets import Dataset
+from c3dhash.datasets.samples import Dataset
 
 
 def videos_of(motion: Dataset, split: str) -> list:
     return [sample for sample in motion.samples if sample.split == split]
 
 
-def test_ccv_with_several_labels_a_video(run, motion, tmp_path):  # noqa: F811
+def test_ccv_with_several_labels_a_video(run, motion, tmp_path):
     # Three motions as three labels; every fourth video carries the next label too, one carries none.
     folder = tmp_path / "data" / "ccv"
     (folder / "videos").mkdir(parents=True)
@@ -34,7 +34,7 @@ def test_ccv_with_several_labels_a_video(run, motion, tmp_path):  # noqa: F811
         for kind, lines in (("VidID", ids), ("Label", rows)):
             with (folder / f"{list_name}{kind}.txt").open("a") as file:
                 file.write("\n".join(lines) + "\n")
-    code, out, err = run("train", *TINY, "--out", "runs/ccv")
+    code, out, err = run("train", *TINY_OPTIONS, "--out", "runs/ccv")
     assert code == 0, err
     assert "ccv in" in err
     code, out, err = run("evaluate", "--json")
@@ -47,10 +47,10 @@ def test_ccv_with_several_labels_a_video(run, motion, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("picture", ["jpg", "png"])
-def test_frame_folders_train_like_their_videos(run, motion_dir, tmp_path, picture):  # noqa: F811
+def test_frame_folders_train_like_their_videos(run, motion_dir, tmp_path, picture):
     code, _, err = run("data", "frames", motion_dir, "data/frames", "--picture", picture)
     assert code == 0, err
-    code, out, err = run("train", *TINY, "--out", "runs/frames")
+    code, out, err = run("train", *TINY_OPTIONS, "--out", "runs/frames")
     assert code == 0, err
     assert "frame_folders in" in err
     code, out, err = run("evaluate", "--json")
@@ -60,14 +60,14 @@ def test_frame_folders_train_like_their_videos(run, motion_dir, tmp_path, pictur
         assert json.loads(from_videos)["mAP"] == json.loads(out)["mAP"]
 
 
-def test_missing_videos(run, motion_dir, tmp_path):  # noqa: F811
+def test_missing_videos(run, motion_dir, tmp_path):
     shutil.copytree(motion_dir, tmp_path / "all")
     code, _, err = run("data", "split", "all")
     assert code == 0, err
     gone = next((tmp_path / "all").rglob("*.mp4"))
     gone.unlink()
-    code, _, err = run("train", "--data", "all", "--format", "lists", *TINY)
+    code, _, err = run("train", "--data", "all", "--format", "lists", *TINY_OPTIONS)
     assert code == 1
     assert gone.name in err
-    code, _, err = run("train", "--data", "all", "--format", "lists", "--allow-missing", *TINY)
+    code, _, err = run("train", "--data", "all", "--format", "lists", "--allow-missing", *TINY_OPTIONS)
     assert code == 0, err

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 from videos import numbered_frame
 
-from c3dhash.datasets import Dataset
+from c3dhash.datasets.samples import Dataset
 
 
 def make_tree(root: Path, *media: str, **texts: str) -> Path:

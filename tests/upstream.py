@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
+from paths import GOLDEN_DIR
 
-from c3dhash.backbones import LAYOUTS
-from c3dhash.backbones.layouts import unwrap
-
-GOLDEN_DIR = Path(__file__).parent / "golden"
+from c3dhash.models.backbones import LAYOUTS
+from c3dhash.models.backbones.layouts import unwrap
 
 
 def golden_shapes(name: str) -> dict[str, tuple[int, ...]]:

@@ -55,7 +55,7 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, right: 
 
 def open_dataset(data: Path, *, split: int, format: str | None, allow_missing: bool) -> Any:
     """Read a data set, and say on stderr what was recognised."""
-    from c3dhash.datasets import find_dataset
+    from c3dhash.datasets.find import find_dataset
 
     dataset = find_dataset(data, split=split, format=format, allow_missing=allow_missing)
     click.echo(f"Data: {dataset.format} in '{dataset.directory}': {dataset.describe()}", err=True)

@@ -31,7 +31,7 @@ def data() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed gives the same set.")
 def synth(directory: Path, num_classes: int, train_videos: int | None, seed: int) -> None:
     """Generate a labelled set of videos whose classes differ by motion only."""
-    from c3dhash.datasets import find_dataset
+    from c3dhash.datasets.find import find_dataset
     from c3dhash.datasets.synth import make_motion_set, scaled_splits
 
     make_motion_set(directory, num_classes=num_classes, videos_per_class=scaled_splits(train_videos), seed=seed)
@@ -51,7 +51,7 @@ def check(context: click.Context, directory: Path, split: int, format: str | Non
     Layout, classes, counts, durations and frame rates; unreadable files, duplicates, groups that straddle a split,
     classes too small for a triplet. The exit code is 0 where nothing was found, else 1.
     """
-    from c3dhash.data_check import check_dataset
+    from c3dhash.datasets.check import check_dataset
 
     report = check_dataset(directory, split=split, format=format, workers=workers)
     if as_json:
@@ -87,7 +87,7 @@ def split(
     as_json: bool,
 ) -> None:
     """Divide a data set into list files, by class and group."""
-    from c3dhash.data_split import split_dataset
+    from c3dhash.datasets.split import split_dataset
 
     if folds is not None and shares is not None:
         raise UsageError(f"--folds ({folds}) and --shares ({shares}) exclude each other; choose one.")
@@ -141,7 +141,7 @@ def frames(
 
     Stopped, the same command goes on. The exit code is 1 where a video could not be read.
     """
-    from c3dhash.data_frames import FrameOptions, extract_frames
+    from c3dhash.datasets.frames import FrameOptions, extract_frames
 
     options = FrameOptions(fps=fps, size=size, picture=picture)
     report = extract_frames(source, target, options=options, workers=workers)
@@ -156,7 +156,7 @@ def frames(
 @json_option
 def list_known(as_json: bool) -> None:
     """Say which data sets are known, where to get them, their licences and sizes."""
-    from c3dhash.data_list import KNOWN_SETS, describe_known_sets
+    from c3dhash.datasets.known import KNOWN_SETS, describe_known_sets
 
     if as_json:
         print_json([known.to_dict() for known in KNOWN_SETS])
@@ -175,7 +175,7 @@ def list_known(as_json: bool) -> None:
 )
 def cache(clear: bool, cache: Path) -> None:
     """Show, or clear, the cache of decoded frames."""
-    from c3dhash.cache import cache_usage, clear_cache
+    from c3dhash.video.cache import cache_usage, clear_cache
 
     num_clips, num_bytes = clear_cache(cache) if clear else cache_usage(cache)
     click.echo(f"{cache}: {num_clips} clips, {num_bytes / 2**30:.2f} GiB{' deleted' if clear else ''}")

@@ -65,14 +65,14 @@ def evaluate(
     """  # fmt: skip
     config = take(EvaluateConfig, options)
 
-    from c3dhash.comparison import describe_comparison
-    from c3dhash.evaluate import describe, evaluate_codes, write_report
+    from c3dhash.evaluation.comparison import describe_comparison
+    from c3dhash.evaluation.evaluate import describe, evaluate_codes, write_report
 
     if codes_path is not None:
         for name in context.params.keys() - {"codes_path", "k", "radius", "as_json", "out"}:
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise UsageError(f"--codes holds codes and labels: leave out --{name.replace('_', '-')}.")
-        from c3dhash.codes import load_codes
+        from c3dhash.evaluation.codes import load_codes
 
         report = evaluate_codes(load_codes(codes_path), config=config, title=str(codes_path))
     else:
@@ -91,10 +91,10 @@ def evaluate(
 def _evaluate_run(
     model: Path | None, data: Path, split: int | None, config: EvaluateConfig, options: dict[str, Any]
 ) -> Any:
-    from c3dhash.cache import FrameCache
-    from c3dhash.clips import ClipReader
-    from c3dhash.evaluate import evaluate_run
-    from c3dhash.model import find_run, load_run
+    from c3dhash.evaluation.evaluate import evaluate_run
+    from c3dhash.models.hashnet import find_run, load_run
+    from c3dhash.video.cache import FrameCache
+    from c3dhash.video.clips import ClipReader
 
     encode_config, cache_config = take(EncodeConfig, options), take(CacheConfig, options)
     run = load_run(find_run(model))

@@ -49,9 +49,9 @@ def index(
     _check_untrained(given)
     hash_config = take(HashConfig, options)
 
-    from c3dhash.fitting import kept_features, make_run, own_run
-    from c3dhash.indexing import WINDOWS, index_videos, open_gallery, with_windows
-    from c3dhash.model import find_run, load_run
+    from c3dhash.gallery.fitting import kept_features, make_run, own_run
+    from c3dhash.gallery.indexing import WINDOWS, index_videos, open_gallery, with_windows
+    from c3dhash.models.hashnet import find_run, load_run
 
     if hash_config.backbone is not None:
         run = make_run(gallery_path, places, config=hash_config, encode=config)
@@ -115,16 +115,16 @@ def query(
     """Find the videos of a gallery that are similar to VIDEO, each with the segment that matches."""
     config, encode_config = take(QueryConfig, options), take(EncodeConfig, options)
 
-    from c3dhash.gallery import Gallery
+    from c3dhash.gallery.store import Gallery
 
     with Gallery.open(gallery_path) as gallery:
-        from c3dhash.model import find_run, load_run
-        from c3dhash.query import query_video
+        from c3dhash.gallery.query import query_video
+        from c3dhash.models.hashnet import find_run, load_run
 
         run = (load_run(model) if model else _run_of(gallery)) or load_run(find_run())
         hits = query_video(run, gallery, video, top=config.top, config=encode_config)
     if html_path is not None:
-        from c3dhash.pages import write_query_page
+        from c3dhash.report.pages import write_query_page
 
         write_query_page(html_path, query=video, hits=hits, gallery_name=str(gallery_path))
     if as_json:
@@ -147,8 +147,8 @@ def query(
 
 def _run_of(gallery: Any) -> Any:
     """Return the run that a gallery brings with it or was made with, where it is there and still the same."""
-    from c3dhash.gallery import MODEL_DIR
-    from c3dhash.model import load_run
+    from c3dhash.gallery.store import MODEL_DIR
+    from c3dhash.models.hashnet import load_run
 
     for path in (gallery.path / MODEL_DIR, gallery.model_name):
         try:

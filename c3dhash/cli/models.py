@@ -33,7 +33,7 @@ def models(context: click.Context, as_json: bool) -> None:
         if as_json:
             raise UsageError(f"--json must stand behind {context.invoked_subcommand}, not before it.")
         return
-    from c3dhash.model_list import all_backbones
+    from c3dhash.models.listing import all_backbones
 
     backbones = all_backbones()
     if as_json:
@@ -48,7 +48,7 @@ def models(context: click.Context, as_json: bool) -> None:
 @json_option
 def show(backbone: str, as_json: bool) -> None:
     """Show all that is known of one backbone."""
-    from c3dhash.model_list import backbone_facts, describe_preprocessing
+    from c3dhash.models.listing import backbone_facts, describe_preprocessing
 
     facts = backbone_facts(backbone)
     if as_json:
@@ -101,8 +101,8 @@ def export(run: Path, path: Path, batch_size: int | None, as_json: bool) -> None
     metadata_props: backbone, clip_size, preprocessing, input, hash_length,
     fingerprint, labels, is_multi_label; what is not text is JSON.
     """
-    from c3dhash.model import find_run, load_run
-    from c3dhash.onnx_export import export_onnx
+    from c3dhash.models.hashnet import find_run, load_run
+    from c3dhash.models.onnx_export import export_onnx
 
     report = export_onnx(load_run(find_run(run)), path, batch_size=batch_size)
     if as_json:
@@ -115,7 +115,7 @@ def export(run: Path, path: Path, batch_size: int | None, as_json: bool) -> None
 
 
 def _print_backbones(backbones: list[Any]) -> None:
-    from c3dhash.model_list import describe_preprocessing
+    from c3dhash.models.listing import describe_preprocessing
 
     rows = [
         (

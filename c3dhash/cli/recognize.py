@@ -30,8 +30,8 @@ def classify(
     """
     config, encode_config = take(RecognizeConfig, options), take(EncodeConfig, options)
 
-    from c3dhash.model import find_run, load_run
-    from c3dhash.recognize import recognize_videos
+    from c3dhash.models.hashnet import find_run, load_run
+    from c3dhash.recognition.recognize import recognize_videos
 
     run = load_run(find_run(model))
     recognitions = recognize_videos(run, places, top=config.top, config=encode_config)

@@ -49,8 +49,8 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
         options, data = content, Path(content["data"])
     config = take(TrainConfig, options)
 
-    from c3dhash.cache import FrameCache
-    from c3dhash.train import LAST_FILE, train_run
+    from c3dhash.training.train import LAST_FILE, train_run
+    from c3dhash.video.cache import FrameCache
 
     dataset = open_dataset(data, split=config.split, format=options["format"], allow_missing=options["allow_missing"])
     run_dir = resume or out or _new_run_dir(config)

@@ -18,14 +18,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from c3dhash.datasets import READERS, Dataset, find_dataset
-from c3dhash.datasets.base import SPLITS
+from c3dhash.datasets.find import READERS, find_dataset
+from c3dhash.datasets.samples import SPLITS, Dataset
 from c3dhash.datasets.splitting import straddling_groups
-from c3dhash.decoder import Decoder
 from c3dhash.errors import VideoError
-from c3dhash.frame_folder import frame_times, list_frames, read_picture, sample_hash
-from c3dhash.isolation import DecoderPool
 from c3dhash.records import FrameFolder, Sample
+from c3dhash.video.decoder import Decoder
+from c3dhash.video.frame_folder import frame_times, list_frames, read_picture, sample_hash
+from c3dhash.video.isolation import DecoderPool
 
 MIN_TRAIN_VIDEOS = 2  # an anchor and a positive
 NUM_SHOWN = 10  # findings of a kind in the text
@@ -167,7 +167,7 @@ def inspect_sample(sample: Sample, *, pool: DecoderPool) -> VideoFacts:
 
 
 def _inspect_video(video: Path, *, frames: None, on_frame: Callable[[], object]) -> Iterator[VideoFacts]:
-    """Yield what a video is. Runs in a process of c3dhash.isolation, as the next."""
+    """Yield what a video is. Runs in a process of c3dhash.video.isolation, as the next."""
     with Decoder(video, on_frame=on_frame) as decoder:
         times = list(decoder.times())
         size_px = f"{decoder.info.width_px} x {decoder.info.height_px}"

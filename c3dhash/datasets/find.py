@@ -2,7 +2,7 @@
 
     READERS     name -> how to recognise a layout, how to read it
 
-A reader turns lists into a Listing and knows nothing of what is on disk; `assemble` (base.py) finds the videos.
+A reader turns lists into a Listing and knows nothing of what is on disk; `assemble` (assemble.py) finds the videos.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from c3dhash.datasets import ccv, folders, hmdb51, jhmdb, json_lists, kinetics, lists, ucf101
-from c3dhash.datasets.base import Dataset, Listing, assemble
+from c3dhash.datasets.assemble import Listing, assemble
 from c3dhash.datasets.conventions import CONVENTIONS
+from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import DatasetError, UsageError
 

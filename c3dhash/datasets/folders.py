@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from c3dhash.datasets.base import NO_SPLIT, Entry, Listing
+from c3dhash.datasets.assemble import NO_SPLIT, Entry, Listing
 from c3dhash.datasets.places import SPLIT_WORDS
 from c3dhash.errors import DatasetError
-from c3dhash.frame_folder import has_frames
-from c3dhash.video import VIDEO_SUFFIXES, find_videos
+from c3dhash.video.frame_folder import has_frames
+from c3dhash.video.reader import VIDEO_SUFFIXES, find_videos
 
 FindMedia = Callable[[Path], list[Path]]
 

@@ -23,13 +23,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from c3dhash.clip_plan import EPSILON_SECONDS
-from c3dhash.decoder import Decoder
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.files import write_text
-from c3dhash.frame_folder import TIMES_FILE
-from c3dhash.isolation import DecoderPool
-from c3dhash.video import find_videos
+from c3dhash.video.clip_plan import EPSILON_SECONDS
+from c3dhash.video.decoder import Decoder
+from c3dhash.video.frame_folder import TIMES_FILE
+from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.reader import find_videos
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _copy_lists(source: Path, target: Path) -> None:
 def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> Iterator[int]:
     """Write the frames of a video; yield their number, 0 where they are there already.
 
-    Runs in a process of c3dhash.isolation.
+    Runs in a process of c3dhash.video.isolation.
     Raises:
         UsageError: the folder cannot be written.
     """

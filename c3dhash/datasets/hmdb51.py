@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from c3dhash.datasets.base import Entry, Listing
+from c3dhash.datasets.assemble import Entry, Listing
 from c3dhash.datasets.text import list_dirs, origin, read_lines
 from c3dhash.errors import DatasetError
 

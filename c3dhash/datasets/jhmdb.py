@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from c3dhash.datasets import hmdb51
-from c3dhash.datasets.base import Listing
+from c3dhash.datasets.assemble import Listing
 from c3dhash.errors import DatasetError
 
 CLASSES = frozenset((

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from c3dhash.datasets.base import NO_SPLIT, Entry, Listing
+from c3dhash.datasets.assemble import NO_SPLIT, Entry, Listing
 from c3dhash.datasets.places import split_of_name
 from c3dhash.datasets.text import list_dirs
 from c3dhash.errors import DatasetError, UsageError

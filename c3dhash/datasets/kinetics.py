@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from c3dhash.datasets.base import Entry, Listing
+from c3dhash.datasets.assemble import Entry, Listing
 from c3dhash.datasets.places import split_of_name
 from c3dhash.datasets.text import list_dirs, origin
 from c3dhash.errors import DatasetError

@@ -17,9 +17,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from c3dhash.datasets.base import SPLITS, Entry, Listing
+from c3dhash.datasets.assemble import Entry, Listing
 from c3dhash.datasets.conventions import CONVENTIONS, Line, class_folder
 from c3dhash.datasets.places import SPLIT_WORDS, Places, split_of_name
+from c3dhash.datasets.samples import SPLITS
 from c3dhash.datasets.text import find_class_names, list_dirs, origin, read_lines
 from c3dhash.errors import DatasetError
 

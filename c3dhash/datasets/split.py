@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from c3dhash.datasets import Dataset, find_dataset, recognise
-from c3dhash.datasets.base import SPLITS
 from c3dhash.datasets.conventions import CONVENTIONS, Line, format_line
+from c3dhash.datasets.find import find_dataset, recognise
 from c3dhash.datasets.groups import group_key
 from c3dhash.datasets.lists import twins
 from c3dhash.datasets.places import without_suffix
+from c3dhash.datasets.samples import SPLITS, Dataset
 from c3dhash.datasets.splitting import OWN_SHARES, stratified_split
 from c3dhash.datasets.text import read_class_names
 from c3dhash.errors import DatasetError, UsageError
 from c3dhash.files import write_text
-from c3dhash.frame_folder import list_frames
 from c3dhash.records import FrameFolder, Sample
+from c3dhash.video.frame_folder import list_frames
 
 LIST_NAMES = {"train": "train", "val": "val", "gallery": "gallery", "query": "test"}
 LABELS_FILE = "labels.txt"

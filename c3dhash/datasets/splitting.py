@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from c3dhash.datasets.groups import group_key
+from c3dhash.datasets.samples import Dataset
 from c3dhash.records import Sample
-
-if TYPE_CHECKING:
-    from c3dhash.datasets.base import Dataset
 
 OWN_SHARES = {"train": 0.64, "val": 0.16, "query": 0.20}
 NO_LABEL = -1

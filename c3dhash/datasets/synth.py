@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from c3dhash.errors import DatasetError, UsageError
-from c3dhash.loader import prefetch
+from c3dhash.video.loader import prefetch
 
 WIDTH_PX, HEIGHT_PX = 96, 72
 SHAPE_PX = 68

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from c3dhash import ties
 from c3dhash.errors import CodesError, UsageError
+from c3dhash.evaluation import ties
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, *, k: int) -> float:
@@ -81,7 +81,7 @@ def mean_class_accuracy(confusion: np.ndarray) -> float:
 def label_average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Compute the average precision of each class: samples ranked by the class's score.
 
-    Its mean over the classes that occur, `c3dhash.metrics.mean_defined`, is the macro mAP of
+    Its mean over the classes that occur, `c3dhash.evaluation.metrics.mean_defined`, is the macro mAP of
     multi-label recognition. Equal scores are ties: AP is the mean over all their orders.
 
     Args:
@@ -92,7 +92,7 @@ def label_average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarra
     Raises:
         CodesError: scores and labels are empty or do not fit, or a score is NaN.
     Source:
-        McSherry and Najork, ECIR 2008; see Note [Ties in Hamming ranking] in c3dhash/ties.py.
+        McSherry and Najork, ECIR 2008; see Note [Ties in Hamming ranking] in c3dhash/evaluation/ties.py.
     """
     _check_scores(scores)
     if labels.dtype != bool or labels.shape != scores.shape:

@@ -1,7 +1,7 @@
 """What codes cost and what training gave: features themselves, and codes made of them without training.
 
     float   the features, taken relative to the gallery's mean, ranked by cosine; codes are approximations of this
-    itq     codes fitted on the gallery's features (c3dhash/hashing.py)
+    itq     codes fitted on the gallery's features (c3dhash/models/hashing.py)
     lsh     codes drawn at random, around the mean of the gallery's features
     run     the codes of the run, beside these
 
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from c3dhash.bits import num_code_bytes, pack_codes
-from c3dhash.codes import Codes
 from c3dhash.config import HASHES
-from c3dhash.counts import RankCounts, rank_counts, score_counts
 from c3dhash.errors import UsageError
-from c3dhash.hashing import fit_hash
-from c3dhash.metrics import average_precision, mean_defined, precision_at_k
+from c3dhash.evaluation.codes import Codes
+from c3dhash.evaluation.counts import RankCounts, rank_counts, score_counts
+from c3dhash.evaluation.metrics import average_precision, mean_defined, precision_at_k
+from c3dhash.models.hashing import fit_hash
 
 logger = logging.getLogger(__name__)
 

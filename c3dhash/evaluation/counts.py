@@ -1,7 +1,7 @@
 """Count, for every query, how many gallery items lie at each distance, and how many relevant ones.
 
 All that a ranking metric may depend on is in these two histograms (Note [Ties in Hamming ranking] in
-c3dhash/ties.py): no distance matrix is kept and nothing is sorted.
+c3dhash/evaluation/ties.py): no distance matrix is kept and nothing is sorted.
 """
 
 from __future__ import annotations

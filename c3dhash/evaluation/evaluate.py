@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c3dhash.accuracy import (
+from c3dhash.bits import hamming_distances, pack_codes
+from c3dhash.config import EncodeConfig, EvaluateConfig
+from c3dhash.datasets.samples import Dataset
+from c3dhash.errors import DatasetError
+from c3dhash.evaluation.accuracy import (
     confusion_matrix,
     label_average_precision,
     mean_class_accuracy,
     top_k_accuracy,
 )
-from c3dhash.bits import hamming_distances, pack_codes
-from c3dhash.codes import Codes, save_codes
-from c3dhash.comparison import compare, describe_comparison
-from c3dhash.config import EncodeConfig, EvaluateConfig
-from c3dhash.counts import RankCounts, rank_counts
-from c3dhash.datasets import Dataset
-from c3dhash.errors import DatasetError
-from c3dhash.files import write_text
-from c3dhash.metrics import (
+from c3dhash.evaluation.codes import Codes, save_codes
+from c3dhash.evaluation.comparison import compare, describe_comparison
+from c3dhash.evaluation.counts import RankCounts, rank_counts
+from c3dhash.evaluation.metrics import (
     average_precision,
     code_health,
     embedding_health,
@@ -37,13 +36,14 @@ from c3dhash.metrics import (
     precision_recall_curve,
     ranking_report,
 )
-from c3dhash.pages import film_strip, picture, write_report_page
-from c3dhash.plots import plot_precision_recall
+from c3dhash.files import write_text
 from c3dhash.records import Sample
+from c3dhash.report.pages import film_strip, picture, write_report_page
+from c3dhash.report.plots import plot_precision_recall
 
 if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score codes
-    from c3dhash.clips import ClipReader
-    from c3dhash.model import Run
+    from c3dhash.models.hashnet import Run
+    from c3dhash.video.clips import ClipReader
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def evaluate_run(
     Raises:
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
-    from c3dhash.encode import Encoder, encode_samples
+    from c3dhash.models.encode import Encoder, encode_samples
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     has_classes = run.labels or run.model.class_head is not None  # a run from `index --backbone` knows none

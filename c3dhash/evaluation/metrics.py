@@ -4,7 +4,7 @@
     ranking_report(counts)["mAP"]["expected"]
 
 Every ranking metric is a function of RankCounts, so none can depend on the order inside a tie: see
-Note [Ties in Hamming ranking] in c3dhash/ties.py. Classification metrics are in c3dhash/accuracy.py.
+Note [Ties in Hamming ranking] in ties.py. Classification metrics are in accuracy.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from c3dhash import ties
 from c3dhash.bits import as_words, check_codes, unpack_codes
-from c3dhash.counts import RankCounts, rank_counts
 from c3dhash.errors import CodesError, UsageError
+from c3dhash.evaluation import ties
+from c3dhash.evaluation.counts import RankCounts, rank_counts
 
 __all__ = [
     "RankCounts",
@@ -67,7 +67,7 @@ def average_precision(
     Raises:
         UsageError: k below 1, an unknown normaliser or order, or normaliser "k" without k.
     Source:
-        McSherry and Najork, ECIR 2008, for the expectation; the derivation is in c3dhash/ties.py.
+        McSherry and Najork, ECIR 2008, for the expectation; the derivation is in c3dhash/evaluation/ties.py.
     """
     if normaliser not in ("all", "hits", "min", "k"):
         raise UsageError(f"normaliser ({normaliser!r}) must be 'all', 'hits', 'min' or 'k'.")

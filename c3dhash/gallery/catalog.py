@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dhash import schema
+from c3dhash.gallery import schema
 from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
 from c3dhash.records import CodeBatch

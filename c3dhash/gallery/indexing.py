@@ -14,12 +14,12 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig
-from c3dhash.encode import VideoResult, encode_videos
+from c3dhash.models.encode import VideoResult, encode_videos
 from c3dhash.errors import ModelMismatchError, UsageError, VideoError
-from c3dhash.gallery import Gallery
-from c3dhash.model import Run
+from c3dhash.gallery.store import Gallery
+from c3dhash.models.hashnet import Run
 from c3dhash.records import CodeBatch
-from c3dhash.video import content_hash, find_videos
+from c3dhash.video.reader import content_hash, find_videos
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from c3dhash.catalog import GalleryClip
+from c3dhash.gallery.catalog import GalleryClip
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, UsageError
-from c3dhash.gallery import Gallery
+from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Hit
 
 if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
-    from c3dhash.model import Run
+    from c3dhash.models.hashnet import Run
 
 
 def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = None) -> CodeBatch:
@@ -23,7 +23,7 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
     Raises:
         VideoError: it cannot be decoded.
     """
-    from c3dhash.encode import encode_videos
+    from c3dhash.models.encode import encode_videos
 
     run.hash_length  # noqa: B018 - a run without a hash head says so before anything is decoded
     (result,) = encode_videos(run, [Path(video)], config=config)
@@ -41,7 +41,7 @@ def query_video(
         VideoError: the video cannot be decoded.
         ModelMismatchError: the gallery holds the codes of another model.
     """
-    from c3dhash.indexing import with_windows
+    from c3dhash.gallery.indexing import with_windows
 
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     config = with_windows(config or EncodeConfig(), gallery)

@@ -16,9 +16,9 @@ import os
 import time
 from pathlib import Path
 
-from c3dhash.catalog import EMPTY, Catalog, Revision
+from c3dhash.gallery.catalog import EMPTY, Catalog, Revision
 from c3dhash.errors import GalleryError
-from c3dhash.index import HammingIndex
+from c3dhash.gallery.index import HammingIndex
 
 logger = logging.getLogger(__name__)
 

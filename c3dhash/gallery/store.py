@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dhash import schema
+from c3dhash.gallery import schema
 from c3dhash.bits import check_codes, num_code_bytes
-from c3dhash.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
+from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.records import CodeBatch
-from c3dhash.replica import SAVE_SHARE, Replica
+from c3dhash.gallery.replica import SAVE_SHARE, Replica
 
 CATALOG_NAME = "catalog.sqlite"
 INDEX_NAME = "index.faiss"

@@ -1,7 +1,7 @@
 """Clips and videos -> embeddings, class scores and codes. Decoding runs beside the network.
 
-Files are anybody's, and are decoded in processes of their own: see c3dhash.isolation. Samples of a data set are mostly
-in the frame cache by then.
+Files are anybody's, and are decoded in processes of their own: see c3dhash.video.isolation. Samples of a data set
+are mostly in the frame cache by then.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 import torch
 
 from c3dhash.bits import pack_codes
-from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
-from c3dhash.isolation import DecoderPool
-from c3dhash.loader import prefetch
-from c3dhash.model import HashNet, Run
-from c3dhash.precision import autocast, pick_device, pick_precision
+from c3dhash.models.hashnet import HashNet, Run
+from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
-from c3dhash.transforms import center_clip, decoded_short_side, normalize
-from c3dhash.video import read_clips
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.loader import prefetch
+from c3dhash.video.reader import read_clips
+from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
 
 
 class Encoded(NamedTuple):

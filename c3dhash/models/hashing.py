@@ -15,13 +15,16 @@ Note [Hyperplanes]
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from c3dhash.bits import num_code_bytes
 from c3dhash.config import HASHES
 from c3dhash.errors import CodesError, UsageError
+
+if TYPE_CHECKING:  # torch is imported where a network is, not to fit a hash head
+    from c3dhash.models.hashnet import HashNet
 
 ITQ_ITERATIONS = 50
 
@@ -84,6 +87,21 @@ def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int =
     values = head(features.astype(np.float32, copy=False))
     size = np.sqrt(np.mean(np.square(values, dtype=np.float64))) if len(values) else 0.0
     return HashHead(*(part / np.float32(size) for part in head)) if size else head
+
+
+def initialize_hash_head(model: HashNet, features: np.ndarray, *, method: str, seed: int) -> None:
+    """Make the hash head one that needs no training as `fit_hash` does, to go on from there.
+
+    Args:
+        features: float32 [N, feature_dim], of training clips.
+        method: "itq" or "lsh".
+    """
+    import torch
+
+    head = fit_hash(features, hash_length=model.hash_head.out_features, method=method, seed=seed)
+    with torch.no_grad():
+        model.hash_head.weight.copy_(torch.from_numpy(head.weight))
+        model.hash_head.bias.copy_(torch.from_numpy(head.bias))
 
 
 def check_hash(method: str, *, hash_length: int, feature_dim: int) -> None:

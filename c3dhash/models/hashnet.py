@@ -21,14 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from c3dhash.backbones import build_backbone
 from c3dhash.bits import num_code_bytes
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError
 from c3dhash.files import write_text
-from c3dhash.precision import guard_conv3d
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.precision import guard_conv3d
+from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
-from c3dhash.weights import weights_metadata
 
 CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from c3dhash.backbones import BACKBONES, backbone_class, build_backbone
-from c3dhash.backbones.layouts import KnownWeights
+from c3dhash.models.backbones import BACKBONES, backbone_class, build_backbone
+from c3dhash.models.backbones.layouts import KnownWeights
+from c3dhash.models.weight_files import find_file, weights_of
 from c3dhash.records import Preprocessing
-from c3dhash.weight_files import find_file, weights_of
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 import c3dhash
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
-from c3dhash.model import HashNet, Run
-from c3dhash.transforms import normalize
+from c3dhash.models.hashnet import HashNet, Run
+from c3dhash.video.transforms import normalize
 
 if TYPE_CHECKING:  # of the extra `onnx`
     import onnx_ir

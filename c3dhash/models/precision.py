@@ -5,7 +5,7 @@ Note [Wrong bf16 weight gradients on CPU]
     AVX512-BF16), the weight gradient of a 3D convolution is garbage - relative error near 1, infinities, once a
     corrupted heap - when the input has more than one frame but no more than the kernel is long, as in the
     deeper stages of a network on short clips. The output and the gradient of the input are right.
-    tests/test_precision.py holds the shapes. In fp32 the same befalls kernels of seven frames that stride by two
+    tests/models/test_precision.py holds the shapes. In fp32 the same befalls kernels of seven frames that stride by two
     (the stem of s3d) on 5 to 7 frames. While a gradient is wanted, such input is padded first, which gives the same
     sum by another route; where that is not possible, a bf16 layer is computed in fp32.
 """

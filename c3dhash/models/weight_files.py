@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from c3dhash.backbones import KNOWN_WEIGHTS, backbone_class
-from c3dhash.backbones.layouts import KnownWeights
-from c3dhash.checkpoints import RUN_WEIGHTS_NAME
 from c3dhash.errors import CheckpointError
+from c3dhash.models.backbones import KNOWN_WEIGHTS, backbone_class
+from c3dhash.models.backbones.layouts import KnownWeights
+from c3dhash.models.checkpoints import RUN_WEIGHTS_NAME
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Load published weights into a backbone: recognise a checkpoint by its keys, bring its preprocessing.
 
-file -> tensors (checkpoints.py) -> layout (c3dhash.backbones) -> own names -> backbone + LoadReport
+file -> tensors (checkpoints.py) -> layout (c3dhash.models.backbones) -> own names -> backbone + LoadReport
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from c3dhash.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class, build_backbone
-from c3dhash.backbones.layouts import Entries, Layout, unwrap
-from c3dhash.checkpoints import load_checkpoint, read_checkpoint
 from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.models.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class, build_backbone
+from c3dhash.models.backbones.layouts import Entries, Layout, unwrap
+from c3dhash.models.checkpoints import load_checkpoint, read_checkpoint
+from c3dhash.models.weight_files import PRETRAIN_DIR, find_weights, weights_of
 from c3dhash.records import Preprocessing
-from c3dhash.weight_files import PRETRAIN_DIR, find_weights, weights_of
 
 __all__ = [
     "KNOWN_WEIGHTS",

@@ -12,10 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig
-from c3dhash.encode import encode_videos
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.model import Run
-from c3dhash.video import find_videos
+from c3dhash.models.encode import encode_videos
+from c3dhash.models.hashnet import Run
+from c3dhash.video.reader import find_videos
 
 logger = logging.getLogger(__name__)
 

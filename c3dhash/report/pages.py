@@ -13,8 +13,8 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
-from c3dhash.frame_folder import read_sample
 from c3dhash.records import Hit, Sample, Segment
+from c3dhash.video.frame_folder import read_sample
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def _environment():
     import jinja2
 
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("c3dhash"),
+        loader=jinja2.PackageLoader("c3dhash.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

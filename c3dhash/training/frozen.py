@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from c3dhash.clips import ClipReader
 from c3dhash.config import TrainConfig
-from c3dhash.encode import Encoded, Encoder, encode_clips, encode_samples
-from c3dhash.hashing import fit_hash
-from c3dhash.loader import prefetch
-from c3dhash.model import HashNet
+from c3dhash.models.encode import Encoded, Encoder, encode_clips, encode_samples
+from c3dhash.models.hashnet import HashNet
 from c3dhash.records import Sample
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.loader import prefetch
 
 
 class FrozenFeatures(NamedTuple):
@@ -56,16 +55,3 @@ def frozen_features(
     views = encode_clips(encoder, progress, batch_size=batch_size).features
     val_features = encode_samples(encoder, val, reader=reader, batch_size=batch_size, workers=config.workers).features
     return FrozenFeatures(views.reshape(config.views, len(train), -1), val_features)
-
-
-def initialize_hash_head(model: HashNet, features: np.ndarray, *, method: str, seed: int) -> None:
-    """Make the hash head one that needs no training (c3dhash.hashing), to go on from there.
-
-    Args:
-        features: float32 [N, feature_dim], of training clips.
-        method: "itq" or "lsh".
-    """
-    head = fit_hash(features, hash_length=model.hash_head.out_features, method=method, seed=seed)
-    with torch.no_grad():
-        model.hash_head.weight.copy_(torch.from_numpy(head.weight))
-        model.hash_head.bias.copy_(torch.from_numpy(head.bias))

@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from c3dhash.files import write_text
-from c3dhash.plots import plot_curves
+from c3dhash.report.plots import plot_curves
 
 logger = logging.getLogger(__name__)
 

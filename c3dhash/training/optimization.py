@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from c3dhash.config import TrainConfig
-from c3dhash.losses import default_margin
+from c3dhash.training.losses import default_margin
 
 # Optimizer -> learning rate from random weights, weight decay. To fine-tune a trained backbone the rate is divided.
 DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}

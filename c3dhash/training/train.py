@@ -24,26 +24,28 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from c3dhash.batches import balanced_batches
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
 from c3dhash.config import TrainConfig
-from c3dhash.datasets import Dataset, carve_val
-from c3dhash.encode import Encoded, Encoder, encode_samples
+from c3dhash.datasets.samples import Dataset
+from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.files import write_text
-from c3dhash.frozen import FrozenFeatures, frozen_features, initialize_hash_head
-from c3dhash.loader import prefetch
-from c3dhash.losses import batch_all_triplet_sums, classification_loss, reduce_triplets
-from c3dhash.model import HashNet, build_model, fingerprint, save_run
-from c3dhash.optimization import learning_rate, make_optimizer, resolve
-from c3dhash.precision import autocast
+from c3dhash.models.encode import Encoded, Encoder, encode_samples
+from c3dhash.models.hashing import initialize_hash_head
+from c3dhash.models.hashnet import HashNet, build_model, fingerprint, save_run
+from c3dhash.models.precision import autocast
+from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Sample
-from c3dhash.training_log import TrainingLog
-from c3dhash.transforms import normalize
-from c3dhash.validation import is_collapsed, validate
+from c3dhash.training.batches import balanced_batches
+from c3dhash.training.frozen import FrozenFeatures, frozen_features
+from c3dhash.training.log import TrainingLog
+from c3dhash.training.losses import batch_all_triplet_sums, classification_loss, reduce_triplets
+from c3dhash.training.optimization import learning_rate, make_optimizer, resolve
+from c3dhash.training.validation import is_collapsed, validate
 from c3dhash.versions import versions
-from c3dhash.weights import choose_weights, identify_weights, load_into
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.loader import prefetch
+from c3dhash.video.transforms import normalize
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from c3dhash.accuracy import label_average_precision, top_k_accuracy
 from c3dhash.bits import pack_codes
 from c3dhash.datasets.groups import group_key
-from c3dhash.encode import Encoded
-from c3dhash.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
+from c3dhash.evaluation.accuracy import label_average_precision, top_k_accuracy
+from c3dhash.evaluation.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
+from c3dhash.models.encode import Encoded
 from c3dhash.records import Sample
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ EPSILON_SECONDS = 1e-6  # float noise when times are compared
 
 
 class Unsuited(Exception):
-    """A file that c3dhash.packets leaves to c3dhash.passes; never seen by a user."""
+    """A file that c3dhash.video.packets leaves to c3dhash.video.passes; never seen by a user."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from c3dhash.cache import FrameCache
 from c3dhash.errors import DatasetError, VideoError
-from c3dhash.frame_folder import read_sample, sample_hash
-from c3dhash.loader import prefetch
 from c3dhash.records import FrameFolder, Sample
-from c3dhash.transforms import augment_clip, center_clip, decoded_short_side
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.frame_folder import read_sample, sample_hash
+from c3dhash.video.loader import prefetch
+from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ Note [Lying headers]
     JHMDB: 25 fps stored as 30), so fewer frames than claimed are no error by themselves. They are one where
     their time is missing too, more than 8 frames and more than 10 % of it: then the end of the video was
     lost, and frames spread over the rest would be the wrong ones. Matroska claims the duration of its longest
-    stream, which may be the sound; there the check of the bytes in c3dhash.containers must do.
+    stream, which may be the sound; there the check of the bytes in c3dhash.video.containers must do.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import numpy as np
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when OpenCV opens its first video
 import cv2
 
-from c3dhash.containers import check_container
 from c3dhash.errors import VideoError
 from c3dhash.records import VideoInfo
+from c3dhash.video.containers import check_container
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ MAX_GAP_SECONDS = 3600  # a longer pause between two frames is a broken clock (M
 MAX_HELD_FRAMES = 16  # what an H.264 decoder may hold back: H.264 A.3.1, max_dec_frame_buffering
 CLOCK_ROUNDING_SECONDS = 0.001
 FAR_SECONDS = 10.0  # a segment that begins later is sought, where that can be trusted
-SEEKABLE_KINDS = frozenset(("mp4", "matroska"))  # of c3dhash.containers
+SEEKABLE_KINDS = frozenset(("mp4", "matroska"))  # of c3dhash.video.containers
 SEEK_MARGIN_SECONDS = 0.5  # OpenCV counts frames by the frame rate, which may vary
 STILL_SECONDS = 0.04  # how long a video of one frame without a frame rate lasts
 RECODE = "write it anew with: ffmpeg -i VIDEO -c:v libx264 NEW.mp4"

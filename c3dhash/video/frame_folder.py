@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.isolation import shared_pool
 from c3dhash.records import Clip, FrameFolder, Sample, Segment
-from c3dhash.video import content_hash, read_clip
+from c3dhash.video.isolation import shared_pool
+from c3dhash.video.reader import content_hash, read_clip
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 ASSUMED_FPS = 25.0  # of UCF101, and of JHMDB's frames
@@ -241,7 +241,7 @@ def _choose(
 ) -> tuple[np.ndarray, np.ndarray, Segment]:
     """Return the places of the chosen frames, their times, and the segment they stand for.
 
-    Frame i is the one on display at start + (i + 0.5) * duration / num_frames, as in c3dhash.video.
+    Frame i is the one on display at start + (i + 0.5) * duration / num_frames, as in c3dhash.video.reader.
 
     Args:
         times: of every frame, and the end of the last.

@@ -52,7 +52,7 @@ MEMORY_BYTES = 4 << 30
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0  # from closing the socket to being gone
 # Not by multiprocessing: its "spawn" runs the caller's script again, with all that it imports.
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from c3dhash.isolation import serve; serve()"
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from c3dhash.video.isolation import serve; serve()"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 

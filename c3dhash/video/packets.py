@@ -11,7 +11,7 @@ Note [Packets first]
     looked at, every I- and P-frame decoded on the way, the first frame of the video, and the last (of a segment: the
     one after) must come, in order, whole, and with the time that was expected. A picture is handed out when the next
     one is there, and the last when all of this held. Where anything does not, this module gives up (Unsuited), and
-    c3dhash.passes, which believes no packet, decides whether the video is good or damaged. Damage in what is not
+    c3dhash.video.passes, which believes no packet, decides whether the video is good or damaged. Damage in what is not
     decoded is not seen: the frames that are handed out are right nonetheless. (c3dhash data check decodes everything.)
     For a segment far into an MP4 or Matroska file only its first packets and those around the segment are read: there
     are no clocks that jump in these containers, so nothing between them can change the times.
@@ -37,9 +37,10 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from c3dhash.clip_plan import Plan, Unsuited, clips_from, final_segments
-from c3dhash.containers import check_container
-from c3dhash.decoder import (
+from c3dhash.records import Clip, Segment
+from c3dhash.video.clip_plan import Plan, Unsuited, clips_from, final_segments
+from c3dhash.video.containers import check_container
+from c3dhash.video.decoder import (
     FAR_SECONDS,
     MAX_HELD_FRAMES,
     SEEKABLE_KINDS,
@@ -48,8 +49,7 @@ from c3dhash.decoder import (
     max_missing,
     to_rgb,
 )
-from c3dhash.records import Clip, Segment
-from c3dhash.timeline import Run, Timeline
+from c3dhash.video.timeline import Run, Timeline
 
 OLDEST_AV = 17
 if int(av.__version__.split(".")[0]) < OLDEST_AV:

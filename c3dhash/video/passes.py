@@ -11,7 +11,7 @@ Note [Trust, then verify]
     keeps the frames that would then be needed, and notes the time of every frame on the way. A clip is made
     from noted times only; where a frame that it needs was not kept, the rest of the pass only notes times,
     and a second pass takes what is still missing. Well-formed files cost one pass, odd ones two, and both
-    give the same frames. (c3dhash.packets learns the timeline without decoding, where PyAV is installed.)
+    give the same frames. (c3dhash.video.packets learns the timeline without decoding, where PyAV is installed.)
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dhash.clip_plan import EPSILON_SECONDS, Plan, clips_from, final_segments, forget, make_clip
-from c3dhash.decoder import FAR_SECONDS, Decoder
 from c3dhash.errors import VideoError
 from c3dhash.records import Clip, Segment
+from c3dhash.video.clip_plan import EPSILON_SECONDS, Plan, clips_from, final_segments, forget, make_clip
+from c3dhash.video.decoder import FAR_SECONDS, Decoder
 
 
 def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:

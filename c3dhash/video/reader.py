@@ -20,11 +20,11 @@ from types import ModuleType
 
 import numpy as np
 
-from c3dhash import passes
-from c3dhash.clip_plan import Plan, Unsuited
-from c3dhash.decoder import Decoder
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Clip, Segment, VideoInfo
+from c3dhash.video import passes
+from c3dhash.video.clip_plan import Plan, Unsuited
+from c3dhash.video.decoder import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def _read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) 
 def _packets() -> ModuleType | None:
     """Return the module that reads with PyAV, or None where that is not installed."""
     try:
-        from c3dhash import packets
+        from c3dhash.video import packets
     except ImportError as error:
         logger.debug("videos are read with OpenCV: %s.", error)
         return None

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from c3dhash.clip_plan import Unsuited
-from c3dhash.decoder import MAX_HELD_FRAMES, Clock
+from c3dhash.video.clip_plan import Unsuited
+from c3dhash.video.decoder import MAX_HELD_FRAMES, Clock
 
 
 @dataclass

@@ -9,17 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import TINY_OPTIONS
+from paths import ROOT
 from safetensors.torch import load_file, save_file
 
-from c3dhash.backbones import build_backbone
-from c3dhash.cli import main
 from c3dhash.cli.main import cli
-from c3dhash.codes import Codes, save_codes
 from c3dhash.config import (
     CacheConfig,
     EncodeConfig,
@@ -29,42 +27,9 @@ from c3dhash.config import (
     RecognizeConfig,
     TrainConfig,
 )
-from c3dhash.weights import weights_metadata
-
-ROOT = Path(__file__).parents[1]
-TINY = [
-    "--num-frames",
-    "4",
-    "--size",
-    "16",
-    "--hash-length",
-    "16",
-    "--epochs",
-    "2",
-    "--classes-per-batch",
-    "3",
-    "--clips-per-class",
-    "2",
-    "--precision",
-    "fp32",
-    "--device",
-    "cpu",
-]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder: run("index", "db") -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+from c3dhash.evaluation.codes import Codes, save_codes
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.weights import weights_metadata
 
 
 def error_line(stderr: str) -> str:
@@ -77,7 +42,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     (tmp_path / "data").mkdir()
     shutil.copytree(motion_dir, tmp_path / "data" / "motion")
     shutil.copytree(motion_dir / "gallery", tmp_path / "db")
-    code, out, err = run("train", "--hash-length", "48", "--margin", "14", *TINY[:4], *TINY[6:])
+    code, out, err = run("train", "--hash-length", "48", "--margin", "14", *TINY_OPTIONS[:4], *TINY_OPTIONS[6:])
     assert code == 0, err
     assert re.search(r"Best epoch \d of 2, val mAP 0\.\d+: runs/resnet3d18-48bit-", out)
     assert "3 classes, 12 train, 6 val, 9 gallery, 6 query" in err
@@ -255,7 +220,7 @@ def test_errors_of_the_gallery_and_the_video(run, untrained_run, motion_dir, tmp
 def test_two_data_sets_and_an_unknown_class(run, motion_dir, untrained_run, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(motion_dir, tmp_path / "data" / name)
-    code, _, err = run("train", *TINY)
+    code, _, err = run("train", *TINY_OPTIONS)
     assert (code, bool(re.search("2 data sets in 'data'.*--data", error_line(err)))) == (1, True)
     (tmp_path / "data" / "b" / "train" / "move_up").rename(tmp_path / "data" / "b" / "train" / "fly")
     code, _, err = run("evaluate", "--data", "data/b", "--model", untrained_run.path)
@@ -367,7 +332,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, motion_dir):
         str(motion_dir),
         "--out",
         "run",
-        *TINY,
+        *TINY_OPTIONS,
         "--epochs",
         "500",
     ]

@@ -11,7 +11,7 @@ import pytest
 from trees import write_list, write_pictures
 from videos import write_video
 
-from c3dhash.data_check import check_dataset
+from c3dhash.datasets.check import check_dataset
 from c3dhash.errors import DatasetError
 
 

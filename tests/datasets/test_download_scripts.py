@@ -18,10 +18,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+SCRIPTS = ROOT / "scripts"
 UNRAR = """#!/bin/bash
 [ "$1 $2 $3" = "x -o+ -idq" ] || exit 7
 exec tar -xf "$4" -C "$5"

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import found, make_tree
 
-from c3dhash.datasets import READERS, Dataset, carve_val, find_dataset, recognise
+from c3dhash.datasets.find import READERS, find_dataset, recognise
 from c3dhash.datasets.groups import group_key, infer_group
 from c3dhash.datasets.places import split_of_name
-from c3dhash.datasets.splitting import OWN_SHARES, straddling_groups, stratified_split
+from c3dhash.datasets.samples import Dataset
+from c3dhash.datasets.splitting import OWN_SHARES, carve_val, straddling_groups, stratified_split
 from c3dhash.errors import DatasetError, UsageError
 from c3dhash.records import FrameFolder, Sample, Segment
 

@@ -11,12 +11,12 @@ import pytest
 from trees import make_tree
 from videos import FPS, frame_numbers, needs_ffmpeg, write_ffmpeg, write_video
 
-from c3dhash.data_frames import FrameOptions, extract_frames
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
+from c3dhash.datasets.frames import FrameOptions, extract_frames
 from c3dhash.errors import UsageError
-from c3dhash.frame_folder import TIMES_FILE, read_frame_folder
 from c3dhash.records import Segment
-from c3dhash.video import read_clip
+from c3dhash.video.frame_folder import TIMES_FILE, read_frame_folder
+from c3dhash.video.reader import read_clip
 
 
 def numbers_in(folder) -> list[int]:

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-from c3dhash.data_list import KNOWN_SETS, describe_known_sets
-from c3dhash.datasets import READERS
-
-ROOT = Path(__file__).parent.parent
+from c3dhash.datasets.find import READERS
+from c3dhash.datasets.known import KNOWN_SETS, describe_known_sets
 
 
 def test_the_sets_of_the_field_are_known():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import found, make_tree, write_list
 
-from c3dhash.datasets import find_dataset, recognise
 from c3dhash.datasets.conventions import CONVENTIONS, Line, format_line
+from c3dhash.datasets.find import find_dataset, recognise
 from c3dhash.datasets.text import read_class_names
 from c3dhash.errors import DatasetError
 from c3dhash.records import FrameFolder, Segment

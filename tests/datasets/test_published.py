@@ -7,7 +7,7 @@ import json
 import pytest
 from trees import found, make_tree, write_list
 
-from c3dhash.datasets import find_dataset, recognise
+from c3dhash.datasets.find import find_dataset, recognise
 from c3dhash.errors import DatasetError
 from c3dhash.records import FrameFolder, Segment
 

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from trees import make_tree, write_list
 
-from c3dhash.data_split import split_dataset
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
+from c3dhash.datasets.split import split_dataset
 from c3dhash.datasets.splitting import straddling_groups
 from c3dhash.errors import DatasetError, UsageError
 from c3dhash.records import FrameFolder, Segment

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c3dhash.data_check import check_dataset
+from c3dhash.datasets.check import check_dataset
 from c3dhash.datasets.synth import (
     HEIGHT_PX,
     MOTIONS,
@@ -21,7 +21,7 @@ from c3dhash.datasets.synth import (
     write_video,
 )
 from c3dhash.errors import DatasetError, UsageError
-from c3dhash.video import read_clip
+from c3dhash.video.reader import read_clip
 
 FEW = {"train": 2, "query": 1}
 

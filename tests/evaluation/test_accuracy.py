@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from c3dhash.accuracy import confusion_matrix, label_average_precision, mean_class_accuracy, top_k_accuracy
 from c3dhash.errors import CodesError, UsageError
-from c3dhash.metrics import mean_defined
+from c3dhash.evaluation.accuracy import confusion_matrix, label_average_precision, mean_class_accuracy, top_k_accuracy
+from c3dhash.evaluation.metrics import mean_defined
 
 SCORES = np.array([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.9, 0.05, 0.05]])
 
@@ -133,9 +133,7 @@ def test_a_confusion_matrix_without_meaning(confusion: np.ndarray, message: str)
 
 
 def test_multi_labels_of_another_shape() -> None:
-    with pytest.raises(
-        CodesError, match=re.escape("labels must be bool [4, 3] as the scores, got bool [4, 2].")
-    ):
+    with pytest.raises(CodesError, match=re.escape("labels must be bool [4, 3] as the scores, got bool [4, 2].")):
         label_average_precision(SCORES, np.zeros((4, 2), bool))
     with pytest.raises(CodesError, match=re.escape("got int64 [4, 3].")):
         label_average_precision(SCORES, np.zeros((4, 3), np.int64))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from c3dhash.codes import Codes, load_codes, save_codes
 from c3dhash.errors import CodesError
+from c3dhash.evaluation.codes import Codes, load_codes, save_codes
 
 
 def some_codes(**changes) -> Codes:

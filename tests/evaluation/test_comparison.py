@@ -6,15 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from c3dhash import comparison
-from c3dhash.accuracy import label_average_precision
 from c3dhash.bits import pack_codes
-from c3dhash.codes import Codes
-from c3dhash.comparison import compare, describe_comparison, feature_counts
 from c3dhash.errors import CodesError
-from c3dhash.evaluate import evaluate_codes
-from c3dhash.hashing import fit_hash
-from c3dhash.metrics import average_precision, rank_counts
+from c3dhash.evaluation import comparison
+from c3dhash.evaluation.accuracy import label_average_precision
+from c3dhash.evaluation.codes import Codes
+from c3dhash.evaluation.comparison import compare, describe_comparison, feature_counts
+from c3dhash.evaluation.evaluate import evaluate_codes
+from c3dhash.evaluation.metrics import average_precision, rank_counts
+from c3dhash.models.hashing import fit_hash
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c3dhash import counts as counts_module
-from c3dhash.counts import RankCounts, rank_counts, score_counts
 from c3dhash.errors import CodesError
-from c3dhash.metrics import average_precision, precision_at_k
+from c3dhash.evaluation import counts as counts_module
+from c3dhash.evaluation.counts import RankCounts, rank_counts, score_counts
+from c3dhash.evaluation.metrics import average_precision, precision_at_k
 
 CODES = np.zeros((3, 1), np.uint8)
 LABELS = np.array([0, 1, 1])
@@ -51,16 +51,12 @@ def assert_equal(one: RankCounts, other: RankCounts) -> None:
 @pytest.mark.parametrize("hash_length", [1, 7, 8, 48, 64, 65, 128, 255, 256, 300])
 def test_counts_equal_the_slow_loop(hash_length: int) -> None:
     problem = make_problem(hash_length, hash_length=hash_length, num_queries=4, num_items=60)
-    assert_equal(
-        rank_counts(*problem, hash_length=hash_length), slow_counts(problem, hash_length=hash_length)
-    )
+    assert_equal(rank_counts(*problem, hash_length=hash_length), slow_counts(problem, hash_length=hash_length))
 
 
 @pytest.mark.parametrize("hash_length", [255, 256, 1024])
 def test_codes_that_differ_in_every_bit(hash_length: int) -> None:
-    query_codes, gallery_codes = (
-        np.packbits(np.full((1, hash_length), bit), axis=1) for bit in (False, True)
-    )
+    query_codes, gallery_codes = (np.packbits(np.full((1, hash_length), bit), axis=1) for bit in (False, True))
     labels = np.array([0])
     counts = rank_counts(query_codes, gallery_codes, labels, labels, hash_length=hash_length)
     assert np.flatnonzero(counts.all_counts).tolist() == [hash_length]
@@ -111,9 +107,7 @@ def test_counts_do_not_move_when_the_gallery_is_shuffled(seed: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(40)
     assert_equal(
         rank_counts(*problem, hash_length=12),
-        rank_counts(
-            query_codes, gallery_codes[shuffled], query_labels, gallery_labels[shuffled], hash_length=12
-        ),
+        rank_counts(query_codes, gallery_codes[shuffled], query_labels, gallery_labels[shuffled], hash_length=12),
     )
 
 
@@ -162,9 +156,7 @@ def test_empty_codes(name: str) -> None:
 
 
 def test_codes_of_another_width() -> None:
-    with pytest.raises(
-        CodesError, match=re.escape("gallery_codes of 8 bits must be uint8 [N, 1], got uint8 [3, 2]")
-    ):
+    with pytest.raises(CodesError, match=re.escape("gallery_codes of 8 bits must be uint8 [N, 1], got uint8 [3, 2]")):
         rank_counts(CODES, np.zeros((3, 2), np.uint8), LABELS, LABELS, hash_length=8)
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from c3dhash.accuracy import label_average_precision
 from c3dhash.bits import pack_codes
-from c3dhash.clips import ClipReader
-from c3dhash.codes import Codes, load_codes
 from c3dhash.config import EncodeConfig, EvaluateConfig
-from c3dhash.datasets import Dataset
+from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import DatasetError
-from c3dhash.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
-from c3dhash.model import HashNet, load_run, save_run
-from c3dhash.transforms import normalize
+from c3dhash.evaluation.accuracy import label_average_precision
+from c3dhash.evaluation.codes import Codes, load_codes
+from c3dhash.evaluation.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
+from c3dhash.models.hashnet import HashNet, load_run, save_run
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.transforms import normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import GOLDEN_DIR
 
-from c3dhash import metrics
 from c3dhash.bits import pack_codes
 from c3dhash.errors import CodesError, UsageError
-from c3dhash.metrics import RankCounts, average_precision, rank_counts, ranking_report
+from c3dhash.evaluation import metrics
+from c3dhash.evaluation.metrics import RankCounts, average_precision, rank_counts, ranking_report
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "ranking.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((GOLDEN_DIR / "ranking.json").read_text(encoding="utf-8"))
 HASH_LENGTH = 8
 Ranking = list[tuple[int, bool]]  # (distance, is relevant) of each gallery item
 
@@ -58,9 +59,7 @@ def slow_average_precision(flags: list[bool], *, k: int | None, normaliser: str)
     """AP of one order, from the definition."""
     top = flags[:k]
     total = sum((Fraction(sum(top[:i]), i) for i in range(1, len(top) + 1) if top[i - 1]), Fraction(0))
-    divisor = {"all": sum(flags), "hits": sum(top), "min": min(k or len(flags), sum(flags)), "k": k}[
-        normaliser
-    ]
+    divisor = {"all": sum(flags), "hits": sum(top), "min": min(k or len(flags), sum(flags)), "k": k}[normaliser]
     return total / max(divisor, 1)
 
 
@@ -196,8 +195,7 @@ def test_average_precision_equals_all_orders(all_rankings: list[Ranking], k: int
         ]
         for order, summary in summaries.items():
             expected = [
-                float(summary(v)) if any(r for _, r in g) else np.nan
-                for v, g in zip(values, all_rankings, strict=True)
+                float(summary(v)) if any(r for _, r in g) else np.nan for v, g in zip(values, all_rankings, strict=True)
             ]
             got = average_precision(counts, k=cut, normaliser=normaliser, order=order)
             assert got == pytest.approx(expected, abs=1e-13, nan_ok=True), (cut, normaliser, order)
@@ -239,13 +237,10 @@ def test_metrics_do_not_move_when_the_gallery_is_shuffled(seed: int) -> None:
 
 @given(ranking_sets, st.integers(1, 10), st.sampled_from(["all", "hits", "min", "k"]))
 @settings(deadline=None, max_examples=60)
-def test_the_expectation_lies_between_worst_and_best(
-    all_rankings: list[Ranking], k: int, normaliser: str
-) -> None:
+def test_the_expectation_lies_between_worst_and_best(all_rankings: list[Ranking], k: int, normaliser: str) -> None:
     counts = stack(all_rankings).answerable()
     worst, expected, best = (
-        average_precision(counts, k=k, normaliser=normaliser, order=order)
-        for order in ("worst", "expected", "best")
+        average_precision(counts, k=k, normaliser=normaliser, order=order) for order in ("worst", "expected", "best")
     )
     assert (worst <= expected + 1e-12).all()
     assert (expected <= best + 1e-12).all()
@@ -262,9 +257,7 @@ def test_tiny_golden_cases(case: dict) -> None:
     num_checked = 0
     for name, golden in case.items():
         if match := re.fullmatch(r"precision@(\d+)", name):
-            assert metrics.precision_at_k(rank(ranking), k=int(match[1])) == pytest.approx(
-                [golden], abs=1e-14
-            )
+            assert metrics.precision_at_k(rank(ranking), k=int(match[1])) == pytest.approx([golden], abs=1e-14)
         elif match := re.fullmatch(r"mAP(?:@(\d+)/(\w+))?", name):
             options = {"k": int(match[1]), "normaliser": match[2]} if match[1] else {}
             assert ap(ranking, **options) == pytest.approx(float(Fraction(golden["expected"])), abs=1e-14)
@@ -298,14 +291,10 @@ def test_ucf101_codes() -> None:
         "precision@10",
         "precision@100",
     ):
-        assert got[name] == pytest.approx(
-            golden[name]["mean"], abs=4 * golden[name]["standard_error"], rel=0
-        ), name
+        assert got[name] == pytest.approx(golden[name]["mean"], abs=4 * golden[name]["standard_error"], rel=0), name
     for order in ("best", "worst"):
         assert report["mAP"][order] == pytest.approx(golden["mAP"][order], abs=1e-12)
-    assert report["precision@radius<=2"] == pytest.approx(
-        golden["precision@radius<=2 (0 where empty)"], abs=1e-12
-    )
+    assert report["precision@radius<=2"] == pytest.approx(golden["precision@radius<=2 (0 where empty)"], abs=1e-12)
     assert report["empty@radius<=2"] == pytest.approx(golden["empty at radius 2"], abs=1e-12)
     assert report["recall@radius<=2"] == pytest.approx(golden["recall@radius<=2"], abs=1e-12)
     health = metrics.code_health(codes[1], hash_length=64)
@@ -365,13 +354,9 @@ def test_k_below_one(k: int) -> None:
 
 def test_unknown_options_of_average_precision() -> None:
     counts = rank([(0, True)])
-    with pytest.raises(
-        UsageError, match=re.escape("normaliser ('found') must be 'all', 'hits', 'min' or 'k'.")
-    ):
+    with pytest.raises(UsageError, match=re.escape("normaliser ('found') must be 'all', 'hits', 'min' or 'k'.")):
         average_precision(counts, normaliser="found")
-    with pytest.raises(
-        UsageError, match=re.escape("order ('random') must be 'expected', 'best' or 'worst'.")
-    ):
+    with pytest.raises(UsageError, match=re.escape("order ('random') must be 'expected', 'best' or 'worst'.")):
         average_precision(counts, order="random")
     with pytest.raises(UsageError, match=re.escape("normaliser 'k' divides by k, and k (None) is not given")):
         average_precision(counts, normaliser="k")
@@ -399,5 +384,5 @@ def test_health_of_nothing() -> None:
 
 
 def test_metrics_work_without_torch() -> None:
-    command = "import sys, c3dhash.metrics, c3dhash.accuracy; sys.exit('torch' in sys.modules)"
+    command = "import sys, c3dhash.evaluation.metrics, c3dhash.evaluation.accuracy; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", command], check=True)

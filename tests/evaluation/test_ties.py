@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from c3dhash import ties
+from c3dhash.evaluation import ties
 
 Numbers = tuple[int, int, int, int, int]  # size, relevant, size_before, relevant_before, taken
 
@@ -33,9 +33,7 @@ def orders(numbers: Numbers) -> list[tuple[Fraction, int]]:
     results = []
     for places in itertools.combinations(range(1, size + 1), relevant):
         hits = [place for place in places if place <= taken]
-        precisions = [
-            Fraction(relevant_before + j, size_before + place) for j, place in enumerate(hits, start=1)
-        ]
+        precisions = [Fraction(relevant_before + j, size_before + place) for j, place in enumerate(hits, start=1)]
         results.append((sum(precisions, Fraction(0)), len(hits)))
     return results
 
@@ -131,9 +129,7 @@ def test_a_group_of_ten_million_items_equals_the_direct_sum() -> None:
     assert ties.expected_sum(groups_of([numbers])) == pytest.approx([math.fsum(terms)], rel=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("size", "relevant", "taken"), [(50, 20, 30), (400, 390, 200), (3000, 1500, 1200), (9, 0, 4)]
-)
+@pytest.mark.parametrize(("size", "relevant", "taken"), [(50, 20, 30), (400, 390, 200), (3000, 1500, 1200), (9, 0, 4)])
 def test_hypergeometric_window_equals_binomials(size: int, relevant: int, taken: int) -> None:
     narrowest = min(taken, size - taken, relevant, size - relevant)
     reach = math.ceil(5 * math.sqrt(narrowest)) + 1
@@ -142,11 +138,7 @@ def test_hypergeometric_window_equals_binomials(size: int, relevant: int, taken:
     every = math.comb(size, taken)
     for h, p in zip(hits[0].tolist(), probability[0].tolist(), strict=True):
         is_possible = max(0, taken - size + relevant) <= h <= min(relevant, taken)
-        exact = (
-            Fraction(math.comb(relevant, h) * math.comb(size - relevant, taken - h), every)
-            if is_possible
-            else 0
-        )
+        exact = Fraction(math.comb(relevant, h) * math.comb(size - relevant, taken - h), every) if is_possible else 0
         assert p == pytest.approx(float(exact), rel=1e-12, abs=1e-25)
     assert probability.sum() == pytest.approx(1, abs=1e-14)
 
@@ -171,15 +163,11 @@ def test_expected_mean_of_large_groups_does_not_depend_on_the_rows_beside_it(
 ) -> None:
     rows = [(10**6, 4 * 10**5, 0, 0, 5 * 10**5), (7, 3, 20, 4, 5), (0, 0, 0, 2, 0)]
     before = np.array([0.0, 2.5, 1.5])
-    alone = [
-        ties.expected_mean(groups_of([row]), sum_before=before[i : i + 1])[0] for i, row in enumerate(rows)
-    ]
+    alone = [ties.expected_mean(groups_of([row]), sum_before=before[i : i + 1])[0] for i, row in enumerate(rows)]
     assert ties.expected_mean(groups_of(rows), sum_before=before) == pytest.approx(alone, abs=1e-14)
     monkeypatch.setattr(ties, "_WINDOW_VALUES", 1)  # one row at a time
     assert ties.expected_mean(groups_of(rows), sum_before=before) == pytest.approx(alone, abs=1e-14)
-    assert alone[0] == pytest.approx(
-        0.4, abs=1e-4
-    )  # half a million taken of items of which 40 % are relevant
+    assert alone[0] == pytest.approx(0.4, abs=1e-4)  # half a million taken of items of which 40 % are relevant
     assert alone[2] == 0.75  # nothing cut: 1.5 / 2
 
 

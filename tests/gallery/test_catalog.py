@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c3dhash import schema
-from c3dhash.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo, Revision
+from c3dhash.gallery import schema
+from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo, Revision
 from c3dhash.errors import GalleryError
 from c3dhash.records import CodeBatch
 

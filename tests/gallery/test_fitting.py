@@ -11,22 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import TESTS_DIR
 import torch
 from safetensors.torch import save_file
 from tiny import TinyBackbone
 
-from c3dhash import fitting
-from c3dhash.backbones import BACKBONES, build_backbone
+from c3dhash.gallery import fitting
+from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig
-from c3dhash.encode import encode_videos
+from c3dhash.models.encode import encode_videos
 from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMismatchError, UsageError
-from c3dhash.fitting import kept_features, make_run, own_run
-from c3dhash.hashing import fit_hash
-from c3dhash.indexing import IndexReport, index_videos, open_gallery
-from c3dhash.model import Run, find_run, load_run
+from c3dhash.gallery.fitting import kept_features, make_run, own_run
+from c3dhash.models.hashing import fit_hash
+from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
+from c3dhash.models.hashnet import Run, find_run, load_run
 from c3dhash.records import FeatureBatch
-from c3dhash.weights import weights_metadata
+from c3dhash.models.weights import weights_metadata
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -94,8 +95,8 @@ def no_network(monkeypatch):
         return
         yield
 
-    monkeypatch.setattr("c3dhash.indexing.encode_videos", encode)
-    monkeypatch.setattr("c3dhash.fitting.encode_videos", encode)
+    monkeypatch.setattr("c3dhash.gallery.indexing.encode_videos", encode)
+    monkeypatch.setattr("c3dhash.gallery.fitting.encode_videos", encode)
 
 
 @pytest.mark.parametrize("method", ["itq", "lsh"])
@@ -127,7 +128,7 @@ def test_the_head_is_fitted_on_the_features_of_the_videos(config, videos, path):
 
 def test_every_clip_goes_through_the_network_once(config, videos, path, no_network, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("c3dhash.fitting.encode_videos", encode_videos)
+        patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
         run = make_run(path, [videos], config=config, encode=FP32)
     assert update(path, run, [videos]).added == 12  # no_network: from what was kept
 
@@ -200,9 +201,9 @@ FIT_AND_STOP = """
 import sys
 from pathlib import Path
 from tiny import TinyBackbone
-from c3dhash.backbones import BACKBONES
+from c3dhash.models.backbones import BACKBONES
 from c3dhash.config import EncodeConfig, HashConfig
-from c3dhash.fitting import KeptFeatures, make_run
+from c3dhash.gallery.fitting import KeptFeatures, make_run
 
 BACKBONES["tiny"] = TinyBackbone
 save, num_saved = KeptFeatures.save, 0
@@ -227,7 +228,7 @@ def test_killed_while_fitting_it_goes_on_with_what_it_had(config, videos, path, 
     arguments = [sys.executable, "-c", FIT_AND_STOP, str(path), str(videos), str(weights)]
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS_DIR), *sys.path])},
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "five\n"
         process.kill()
@@ -259,7 +260,7 @@ def test_killed_while_fitting_it_goes_on_with_what_it_had(config, videos, path, 
 
 def test_killed_while_the_model_is_written_it_is_fitted_again(config, videos, path, no_network, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("c3dhash.fitting.encode_videos", encode_videos)
+        patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
         run = make_run(path, [videos], config=config, encode=FP32)
     (path / "model" / "config.json").unlink()  # the last file that is written
     assert own_run(path) is None
@@ -314,7 +315,7 @@ def test_damaged_features_are_made_again(config, videos, path, content, caplog):
 
 def test_too_few_videos_say_what_to_do_and_keep_the_features(config, videos, path, no_network, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("c3dhash.fitting.encode_videos", encode_videos)
+        patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
         with pytest.raises(UsageError, match="got 12 for hash_length 12: take fewer bits, more videos, or --hash lsh"):
             make_run(path, [videos], config=dataclasses.replace(config, hash_length=12), encode=FP32)
     assert own_run(path) is None

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c3dhash import index as index_module
+from c3dhash.gallery import index as index_module
 from c3dhash.bits import hamming_distances, num_code_bytes, pack_codes
 from c3dhash.errors import CodesError, GalleryError, UsageError
-from c3dhash.index import FAST_NUM_BYTES, NO_DISTANCE, NO_ID, HammingIndex, padded_num_bytes
+from c3dhash.gallery.index import FAST_NUM_BYTES, NO_DISTANCE, NO_ID, HammingIndex, padded_num_bytes
 
 
 def random_codes(rng: np.random.Generator, num: int, hash_length: int, *, on: float = 0.5) -> np.ndarray:

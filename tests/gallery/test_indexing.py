@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from c3dhash.config import EncodeConfig
-from c3dhash.encode import encode_videos
+from c3dhash.models.encode import encode_videos
 from c3dhash.errors import ModelMismatchError, UsageError
-from c3dhash.gallery import Gallery
-from c3dhash.indexing import folder_label, index_videos, open_gallery
+from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -78,7 +78,7 @@ def test_a_video_that_changes_meanwhile_is_reported_and_taken_next_time(untraine
                 files[1].unlink()
             yield result
 
-    monkeypatch.setattr("c3dhash.indexing.encode_videos", slow)
+    monkeypatch.setattr("c3dhash.gallery.indexing.encode_videos", slow)
     report = index_videos(untrained_run, gallery, [videos], config=FP32)
     monkeypatch.undo()
     assert report.added == 4
@@ -103,7 +103,7 @@ def test_videos_of_a_folder_that_cannot_be_read_stay(untrained_run, gallery, vid
         onerror(PermissionError(13, "Permission denied", str(hidden)))
         return real_walk(top, onerror=onerror, **options)
 
-    monkeypatch.setattr("c3dhash.video.os.walk", walk)
+    monkeypatch.setattr("c3dhash.video.reader.os.walk", walk)
     report = index_videos(untrained_run, gallery, [videos], config=FP32)
     assert (report.removed, report.unchanged) == (0, 4)
     assert report.failed == [{"video": str(hidden), "reason": "cannot be read: Permission denied."}]

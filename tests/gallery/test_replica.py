@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c3dhash import schema
-from c3dhash.catalog import EMPTY, Catalog
-from c3dhash.index import HammingIndex
+from c3dhash.gallery import schema
+from c3dhash.gallery.catalog import EMPTY, Catalog
+from c3dhash.gallery.index import HammingIndex
 from c3dhash.records import CodeBatch
-from c3dhash.replica import LEFTOVER_SECONDS, Replica
+from c3dhash.gallery.replica import LEFTOVER_SECONDS, Replica
 
 NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from c3dhash import schema
+from c3dhash.gallery import schema
 from c3dhash.errors import GalleryError
 
 META = {"hash_length": "48", "model_fingerprint": "3f2a"}

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3dhash.bits import hamming_distances, pack_codes
-from c3dhash.catalog import GalleryClip, GalleryVideo
+from c3dhash.gallery.catalog import GalleryClip, GalleryVideo
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
-from c3dhash.gallery import CATALOG_NAME, INDEX_NAME, Gallery
+from c3dhash.gallery.store import CATALOG_NAME, INDEX_NAME, Gallery
 from c3dhash.records import CodeBatch
 
 FINGERPRINT = "3f2a0011223344"
@@ -149,7 +149,7 @@ def test_close_writes_the_index_only_where_much_was_added(gallery: Gallery) -> N
 ADD_FOREVER = """
 import sys
 import numpy as np
-from c3dhash.gallery import Gallery
+from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
 
 with Gallery.open(sys.argv[1]) as gallery:
@@ -252,7 +252,7 @@ def test_threads_share_a_gallery(gallery: Gallery) -> None:
 READ_ONLY = """
 import logging, os, sys
 import numpy as np
-from c3dhash.gallery import Gallery
+from c3dhash.gallery.store import Gallery
 os.geteuid() or os.setuid(65534)  # root can write everywhere
 logging.basicConfig(level=logging.INFO)
 gallery = Gallery.open(sys.argv[1])

@@ -11,14 +11,14 @@ import torch
 from videos import write_video
 
 from c3dhash.bits import pack_codes
-from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig
-from c3dhash.encode import Encoder, encode_samples, encode_videos
 from c3dhash.errors import VideoError
-from c3dhash.model import HashNet
-from c3dhash.query import encode_video
-from c3dhash.transforms import center_clip, normalize
-from c3dhash.video import read_clips
+from c3dhash.gallery.query import encode_video
+from c3dhash.models.encode import Encoder, encode_samples, encode_videos
+from c3dhash.models.hashnet import HashNet
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.reader import read_clips
+from c3dhash.video.transforms import center_clip, normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", batch_size=3)
 

@@ -8,8 +8,8 @@ import pytest
 
 from c3dhash.bits import pack_codes
 from c3dhash.errors import CodesError, UsageError
-from c3dhash.hashing import check_hash, find_rotation, fit_hash, random_hyperplanes
-from c3dhash.metrics import average_precision, code_health, rank_counts
+from c3dhash.evaluation.metrics import average_precision, code_health, rank_counts
+from c3dhash.models.hashing import check_hash, find_rotation, fit_hash, random_hyperplanes
 
 
 @pytest.fixture

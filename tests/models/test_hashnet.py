@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from c3dhash.config import ModelConfig
-from c3dhash.encode import Encoder
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.model import HashNet, build_model, find_run, fingerprint, load_run, save_run
+from c3dhash.models.encode import Encoder
+from c3dhash.models.hashnet import HashNet, build_model, find_run, fingerprint, load_run, save_run
+from c3dhash.models.weights import load_backbone
 from c3dhash.records import Preprocessing
-from c3dhash.weights import load_backbone
 
 SMALL = ModelConfig(num_frames=4, size=16, hash_length=16)
 

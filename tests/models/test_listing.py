@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torchvision.models.video import R3D_18_Weights, r3d_18
 
-from c3dhash.backbones import BACKBONES, build_backbone
 from c3dhash.errors import UsageError
-from c3dhash.model_list import all_backbones, backbone_facts, count_gflops, describe_preprocessing
+from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.listing import all_backbones, backbone_facts, count_gflops, describe_preprocessing
+from c3dhash.models.weight_files import torchvision_cache
 from c3dhash.records import Preprocessing
-from c3dhash.weight_files import torchvision_cache
 
 
 class Attention(nn.Module):

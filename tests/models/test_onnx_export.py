@@ -15,10 +15,10 @@ import torch.nn.functional as F
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
-from c3dhash.model import build_model, load_run, save_run
-from c3dhash.onnx_export import _max_pool_rounding_down, _means_of_slices, export_onnx
+from c3dhash.models.hashnet import build_model, load_run, save_run
+from c3dhash.models.onnx_export import _max_pool_rounding_down, _means_of_slices, export_onnx
 from c3dhash.records import Preprocessing
-from c3dhash.transforms import normalize
+from c3dhash.video.transforms import normalize
 
 
 def open_session(path):
@@ -153,7 +153,7 @@ class Changes(torch.nn.Module):
 
 
 def broken_run(run, in_export):
-    from c3dhash.model import HashNet
+    from c3dhash.models.hashnet import HashNet
 
     model = HashNet(Changes(in_export), hash_length=8, num_classes=3)
     return dataclasses.replace(run, model=model.eval())

@@ -6,8 +6,8 @@ from torch import nn
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import UsageError
-from c3dhash.model import build_model
-from c3dhash.precision import GuardedConv3d, autocast, guard_conv3d, pick_device, pick_precision
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.precision import GuardedConv3d, autocast, guard_conv3d, pick_device, pick_precision
 
 CPU = torch.device("cpu")
 
@@ -73,5 +73,5 @@ def test_pick_precision(monkeypatch):
     assert pick_precision("fp32", CPU) == "fp32"
     assert pick_precision("bf16", CPU) == "bf16"
     for has_bf16, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr("c3dhash.precision._cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
+        monkeypatch.setattr("c3dhash.models.precision._cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
         assert pick_precision("auto", CPU) == expected

@@ -15,11 +15,11 @@ import torch
 from torchvision.models import get_weight
 from upstream import hollow_tensors
 
-from c3dhash import weight_files
-from c3dhash.backbones.layouts import KnownWeights
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.weight_files import find_weights, torchvision_cache, weights_of
-from c3dhash.weights import KNOWN_WEIGHTS, load_backbone
+from c3dhash.models import weight_files
+from c3dhash.models.backbones.layouts import KnownWeights
+from c3dhash.models.weight_files import find_weights, torchvision_cache, weights_of
+from c3dhash.models.weights import KNOWN_WEIGHTS, load_backbone
 
 MEMBER = "R3D_18_Weights.KINETICS400_V1"
 KNOWN = KnownWeights("kinetics400-tv", "r3d_18-b3b3357e.pth", "resnet3d18", "torchvision", torchvision=MEMBER)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from paths import ROOT
 from upstream import (
     fill,
     golden_arrays,
@@ -21,14 +22,13 @@ from upstream import (
     resnet3d_shapes,
 )
 
-from c3dhash.backbones import build_backbone
-from c3dhash.backbones.layouts import unwrap
-from c3dhash.backbones.resnet3d import ResNet3D18
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.model import build_model
-from c3dhash.records import Preprocessing
-from c3dhash.weights import (
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.layouts import unwrap
+from c3dhash.models.backbones.resnet3d import ResNet3D18
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.weights import (
     KNOWN_WEIGHTS,
     choose_weights,
     identify_weights,
@@ -37,6 +37,7 @@ from c3dhash.weights import (
     load_into,
     weights_metadata,
 )
+from c3dhash.records import Preprocessing
 
 C3D, RESNET_A, RESNET_B = "c3d_sports1m", "resnet3d18_shortcutA_kinetics", "r3d18_shortcutB_K700"
 KINETICS_2018 = Preprocessing(scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1, 1, 1))
@@ -242,7 +243,7 @@ def test_report_lists_what_did_not_match(save, resnet, caplog):
     tensors["layer1.0.bn1.weight"] = torch.ones(32)
     tensors["layer1.0.bn1.bias"] = torch.zeros(64, dtype=torch.int8)
     tensors["extra.weight"] = torch.zeros(3)
-    with caplog.at_level(logging.INFO, logger="c3dhash.weights"):
+    with caplog.at_level(logging.INFO, logger="c3dhash.models.weights"):
         report = load_into(resnet, save(tensors))
     assert not report.is_complete and len(report.matched) == 97
     assert report.missing == ("stage4.1.bn2.bias",)
@@ -259,7 +260,7 @@ def test_report_lists_what_did_not_match(save, resnet, caplog):
 
 
 def test_complete_report_is_no_warning(save, resnet, caplog):
-    with caplog.at_level(logging.INFO, logger="c3dhash.weights"):
+    with caplog.at_level(logging.INFO, logger="c3dhash.models.weights"):
         report = load_into(resnet, save(hollow_tensors(RESNET_B)))
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert report.is_complete and len(report.matched) == 100 and "missing" not in str(report)
@@ -495,7 +496,7 @@ def test_a_head_for_other_classes_is_not_used_and_that_is_logged(save, caplog):
 
 
 def test_pretrain_readme_lists_the_known_files():
-    text = (Path(__file__).parent.parent / "pretrain" / "README.md").read_text()
+    text = (ROOT / "pretrain" / "README.md").read_text()
     for weights in KNOWN_WEIGHTS:
         assert re.search(rf"`{re.escape(weights.file_name)}`.*`{weights.name}`.*`{weights.backbone}`", text)
         assert weights.source in text

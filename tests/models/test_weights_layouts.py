@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from upstream import fill, filled, golden_shapes, hollow, recognised, resnet3d_shapes
 
-from c3dhash.backbones import KNOWN_WEIGHTS, build_backbone
 from c3dhash.errors import CheckpointError
+from c3dhash.models.backbones import KNOWN_WEIGHTS, build_backbone
+from c3dhash.models.weights import identify_weights, load_backbone, load_into
 from c3dhash.records import Preprocessing
-from c3dhash.weights import identify_weights, load_backbone, load_into
 
 KINETICS_2018 = Preprocessing(scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1, 1, 1))
 KINETICS_2020 = Preprocessing(mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737))

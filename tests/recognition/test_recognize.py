@@ -12,10 +12,10 @@ import pytest
 from videos import write_video
 
 from c3dhash.config import EncodeConfig, ModelConfig
-from c3dhash.encode import encode_videos
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.model import build_model, load_run, save_run
-from c3dhash.recognize import class_probabilities, recognize_videos
+from c3dhash.models.encode import encode_videos
+from c3dhash.models.hashnet import build_model, load_run, save_run
+from c3dhash.recognition.recognize import class_probabilities, recognize_videos
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", window_seconds=3, stride_seconds=2)
 

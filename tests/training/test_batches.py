@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from c3dhash.batches import balanced_batches
 from c3dhash.errors import TrainingError
+from c3dhash.training.batches import balanced_batches
 
 LABELS = np.repeat([0, 1, 2, 5], [40, 3, 10, 7])
 

@@ -12,15 +12,16 @@ import torch
 from conftest import TINY
 from safetensors.torch import save_file
 
-from c3dhash.backbones import build_backbone
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
-from c3dhash.encode import Encoder, encode_samples
 from c3dhash.errors import UsageError
-from c3dhash.frozen import frozen_features, initialize_hash_head
-from c3dhash.model import build_model, load_run
-from c3dhash.train import _Session, train_run
-from c3dhash.weights import weights_metadata
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.encode import Encoder, encode_samples
+from c3dhash.models.hashing import initialize_hash_head
+from c3dhash.models.hashnet import build_model, load_run
+from c3dhash.models.weights import weights_metadata
+from c3dhash.training.frozen import frozen_features
+from c3dhash.training.train import _Session, train_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
         values = torch.from_numpy(features) @ model.hash_head.weight.T + model.hash_head.bias
         started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))
 
-    monkeypatch.setattr("c3dhash.train.initialize_hash_head", remember)
+    monkeypatch.setattr("c3dhash.training.train.initialize_hash_head", remember)
     config = replace(TINY, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
     train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     ((mean, size),) = started

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import GOLDEN_DIR
 
 from c3dhash.errors import UsageError
-from c3dhash.losses import (
+from c3dhash.training.losses import (
     BatchAllTripletLoss,
     batch_all_triplet_loss,
     batch_all_triplet_sums,
@@ -19,7 +19,7 @@ from c3dhash.losses import (
     reduce_triplets,
 )
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "triplet.json").read_text())
+GOLDEN = json.loads((GOLDEN_DIR / "triplet.json").read_text())
 
 
 def brute_force(embeddings: torch.Tensor, labels: torch.Tensor, margin: float) -> tuple[torch.Tensor, int, int]:

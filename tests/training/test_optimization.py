@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from c3dhash.config import TrainConfig
-from c3dhash.optimization import learning_rate, make_optimizer, resolve
+from c3dhash.training.optimization import learning_rate, make_optimizer, resolve
 
 
 def test_learning_rate_schedule():

@@ -11,16 +11,16 @@ import torch
 from conftest import TINY
 from safetensors.torch import save_file
 
-from c3dhash.backbones import build_backbone
-from c3dhash.cache import FrameCache
-from c3dhash.clips import ClipReader
 from c3dhash.config import EncodeConfig, TrainConfig
-from c3dhash.datasets import Dataset
+from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import DatasetError, TrainingError, UsageError
-from c3dhash.evaluate import evaluate_run
-from c3dhash.model import load_run
-from c3dhash.train import _Session, train_run
-from c3dhash.weights import weights_metadata
+from c3dhash.evaluation.evaluate import evaluate_run
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.hashnet import load_run
+from c3dhash.models.weights import weights_metadata
+from c3dhash.training.train import _Session, train_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 TIMINGS = {"seconds", "clips_per_second"}
 
@@ -159,7 +159,9 @@ def test_nothing_to_train_or_to_validate_on(motion, tmp_path, cache):
 
 
 def test_a_loss_that_is_not_finite_stops(motion, tmp_path, cache, monkeypatch):
-    monkeypatch.setattr("c3dhash.train.classification_loss", lambda logits, labels: logits.sum() * float("nan"))
+    monkeypatch.setattr(
+        "c3dhash.training.train.classification_loss", lambda logits, labels: logits.sum() * float("nan")
+    )
     with pytest.raises(TrainingError, match=r"loss is nan in epoch 1.*learning_rate below 0\.05"):
         train_run(motion, TINY, run_dir=tmp_path / "run", cache=cache)
 
@@ -178,7 +180,7 @@ def test_one_val_video_a_class_chooses_by_accuracy(motion, tmp_path, cache, monk
     dataset = Dataset(motion.directory, motion.format, motion.classes, tuple(samples))
     assert len(dataset.split("val")) == 3
     accuracies = iter([0.2, 0.9, 0.9, 0.1])
-    monkeypatch.setattr("c3dhash.validation.top_k_accuracy", lambda *_, **__: next(accuracies))
+    monkeypatch.setattr("c3dhash.training.validation.top_k_accuracy", lambda *_, **__: next(accuracies))
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         run = load_run(train_run(dataset, replace(TINY, epochs=4), run_dir=tmp_path / "run", cache=cache))
     assert run.config["best_epoch"] == 3, "of equal epochs the later one"

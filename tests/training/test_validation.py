@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c3dhash.encode import Encoded
+from c3dhash.models.encode import Encoded
 from c3dhash.records import Sample
-from c3dhash.validation import is_collapsed, validate
+from c3dhash.training.validation import is_collapsed, validate
 
 
 def samples_of(groups: list[str]) -> list[Sample]:

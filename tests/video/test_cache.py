@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from c3dhash.cache import FrameCache, clear_cache
 from c3dhash.errors import UsageError
+from c3dhash.video.cache import FrameCache, clear_cache
 
 FRAMES = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
 FILE_BYTES = FRAMES.nbytes + 128  # what numpy writes
@@ -87,7 +87,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, caplog):
     def no_room(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("c3dhash.cache.np.save", no_room)
+    monkeypatch.setattr("c3dhash.video.cache.np.save", no_room)
     assert np.array_equal(cache.frames("a", lambda: FRAMES), FRAMES)
     assert "No space left" in caplog.text
     assert not list((tmp_path / "cache").iterdir())

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c3dhash.clip_plan import Plan, clips_from, final_segments
 from c3dhash.errors import VideoError
 from c3dhash.records import Segment
+from c3dhash.video.clip_plan import Plan, clips_from, final_segments
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 20), st.floats(0.01, 30), st.integers(1, 64))

@@ -6,8 +6,8 @@ import cv2
 import pytest
 from videos import needs_ffmpeg, numbered_frame, run_ffmpeg, write_ffmpeg, write_video
 
-from c3dhash.containers import ASF_HEADER, ASF_PROPERTIES, check_container
 from c3dhash.errors import VideoError
+from c3dhash.video.containers import ASF_HEADER, ASF_PROPERTIES, check_container
 
 RIFF_OF_12 = b"RIFF\x0c\0\0\0AVI " + b"\0" * 8
 FREE_OF_8 = b"\0\0\0\x08free"
@@ -130,10 +130,7 @@ def test_a_picture_is_no_video_whatever_its_name(tmp_path: Path, suffix: str) ->
 
 
 def test_uncompressed_video_that_begins_like_a_text_passes(tmp_path: Path) -> None:
-    assert (
-        check_container(write(tmp_path / "a.y4m", b"YUV4MPEG2 W32 H32 F25:1\nFRAME\n" + b"~" * 1536))
-        == "other"
-    )
+    assert check_container(write(tmp_path / "a.y4m", b"YUV4MPEG2 W32 H32 F25:1\nFRAME\n" + b"~" * 1536)) == "other"
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from videos import FPS, claim_avi_frames, frame_number, needs_ffmpeg, run_ffmpeg, turn_mp4, write_ffmpeg, write_video
 
-from c3dhash.decoder import Clock, Decoder
 from c3dhash.errors import VideoError
+from c3dhash.video.decoder import Clock, Decoder
 
 
 def ticks(reported: list[float], *, frame_seconds: float = 0.04) -> list[float]:
@@ -121,9 +121,7 @@ def test_a_turned_video_comes_upright(tmp_path: Path) -> None:
         assert (turned.info.width_px, turned.info.height_px) == (96, 160)
 
 
-@pytest.mark.parametrize(
-    "content", [b"\0\x01\x02" * 5000, b"\0\0\0\x10ftypisom\0\0\2\0"], ids=["noise", "no streams"]
-)
+@pytest.mark.parametrize("content", [b"\0\x01\x02" * 5000, b"\0\0\0\x10ftypisom\0\0\2\0"], ids=["noise", "no streams"])
 def test_what_does_not_open_says_why_and_nothing_else(tmp_path: Path, content: bytes, capfd) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
@@ -168,9 +166,7 @@ def test_no_times_and_no_frame_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @needs_ffmpeg
-def test_joined_recordings_go_on_and_many_jumps_do_not(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_joined_recordings_go_on_and_many_jumps_do_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     part = write_ffmpeg(tmp_path / "part.ts", 10).read_bytes()
     joined = tmp_path / "joined.ts"
     joined.write_bytes(part * 2)

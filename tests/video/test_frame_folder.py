@@ -13,7 +13,8 @@ from trees import write_pictures
 from videos import FPS, frame_numbers, write_video
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.frame_folder import (
+from c3dhash.records import FrameFolder, Sample, Segment
+from c3dhash.video.frame_folder import (
     ASSUMED_FPS,
     TIMES_FILE,
     has_frames,
@@ -23,8 +24,7 @@ from c3dhash.frame_folder import (
     read_sample,
     sample_hash,
 )
-from c3dhash.records import FrameFolder, Sample, Segment
-from c3dhash.video import choose_frames, content_hash, read_clip
+from c3dhash.video.reader import choose_frames, content_hash, read_clip
 
 
 def write_flow(folder: Path, num_frames: int, *, name: str = "flow_{}_{:05}.jpg") -> Path:
@@ -297,7 +297,7 @@ class TestSamples:
 
     def test_a_crash_costs_one_sample(self, tmp_path, monkeypatch):
         good = Sample(write_video(tmp_path / "v.avi", 20), (0,), "train")
-        monkeypatch.setattr("c3dhash.frame_folder._one_clip", breakers.crash)
+        monkeypatch.setattr("c3dhash.video.frame_folder._one_clip", breakers.crash)
         with pytest.raises(VideoError, match=r"v\.avi': the decoder crashed"):
             read_sample(good, num_frames=2)
         monkeypatch.undo()

@@ -16,11 +16,12 @@ from pathlib import Path
 import breakers
 import numpy as np
 import pytest
+from paths import TESTS_DIR
 from videos import frame_numbers, write_video
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.isolation import DecoderPool
-from c3dhash.video import read_clips
+from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.reader import read_clips
 
 NOWHERE = Path("nowhere.mp4")
 
@@ -146,7 +147,7 @@ def test_a_process_does_not_run_ahead(pool, tmp_path: Path) -> None:
 def test_logs_and_errors_come_through(pool, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(UsageError, match=r"num_frames \(0\)"):
         pool.call(breakers.complain, NOWHERE)
-    assert caplog.record_tuples == [("c3dhash.decoder", logging.WARNING, "video 'nowhere.mp4' is odd")]
+    assert caplog.record_tuples == [("c3dhash.video.decoder", logging.WARNING, "video 'nowhere.mp4' is odd")]
 
 
 def test_processes_do_without_torch(pool, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ SCRIPT = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     import breakers
-    from c3dhash.isolation import DecoderPool
+    from c3dhash.video.isolation import DecoderPool
 
     def read(path):
         return list(pool.stream(breakers.read, path))
@@ -202,7 +203,7 @@ SCRIPT = """
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_its_parent(number: signal.Signals) -> None:
     """The script needs no __main__ guard: processes do not run it again."""
-    arguments = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(TESTS_DIR)]
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it for what runs with &

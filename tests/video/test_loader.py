@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from c3dhash.loader import prefetch
+from c3dhash.video.loader import prefetch
 
 
 def test_results_come_in_order():

@@ -31,14 +31,15 @@ from videos import (
     write_video,
 )
 
-from c3dhash import passes, video
-from c3dhash.clip_plan import Plan, Unsuited
-from c3dhash.decoder import Decoder
 from c3dhash.errors import VideoError
 from c3dhash.records import Clip, Segment
+from c3dhash.video import passes
+from c3dhash.video import reader as reader
+from c3dhash.video.clip_plan import Plan, Unsuited
+from c3dhash.video.decoder import Decoder
 
 av = pytest.importorskip("av")
-from c3dhash import packets  # noqa: E402
+from c3dhash.video import packets  # noqa: E402
 
 OPENCV_CONVERTS_AS_PYAV = int(cv2.__version__.split(".")[0]) >= 5  # Note [Same frames]
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
@@ -285,7 +286,7 @@ def test_memory_is_bounded_by_the_windows_at_hand(folder: Path, decoded: Counter
 @needs_ffmpeg
 def test_frames_have_a_beat_each(folder: Path) -> None:
     beats: list[int] = []
-    list(video.read_clips(write(folder, "xvid.avi"), num_frames=4, on_frame=lambda: beats.append(1)))
+    list(reader.read_clips(write(folder, "xvid.avi"), num_frames=4, on_frame=lambda: beats.append(1)))
     assert len(beats) >= 60
 
 
@@ -316,7 +317,7 @@ def test_what_does_not_fit_is_left_to_opencv(folder: Path, caplog: pytest.LogCap
     with pytest.raises(Unsuited, match=reason):
         list(packets.read(path, Plan(8, None, 0.9, 0.9)))
     with caplog.at_level(logging.DEBUG):
-        clips = list(video.read_clips(path, num_frames=8, window_seconds=0.9))
+        clips = list(reader.read_clips(path, num_frames=8, window_seconds=0.9))
     assert_same(clips, list(passes.read(path, Plan(8, None, 0.9, 0.9))))
     assert f"{name}' is read with OpenCV: " in caplog.text
 
@@ -352,7 +353,7 @@ def test_clips_before_damage_are_not_given_twice(
         for clip in packets.read(path, plan):
             given.append(clip)
     assert len(given) == 2
-    clips = list(video.read_clips(path, num_frames=4, window_seconds=0.4))
+    clips = list(reader.read_clips(path, num_frames=4, window_seconds=0.4))
     assert_same(clips, list(passes.read(path, plan)))
     assert_same(given, clips[:2])
 
@@ -416,14 +417,14 @@ def test_a_frame_size_that_changes(tmp_path: Path) -> None:
     run_ffmpeg("-i", f"concat:{small}|{large}", "-c", "copy", str(path))
     with pytest.raises(Unsuited, match=r"a frame is \(320, 96, .* the first was \(160, 96"):
         list(packets.read(path, Plan(20)))
-    assert_same(list(video.read_clips(path, num_frames=20)), list(passes.read(path, Plan(20))))
+    assert_same(list(reader.read_clips(path, num_frames=20)), list(passes.read(path, Plan(20))))
 
 
 def test_a_slanted_video(tmp_path: Path) -> None:
     path = turn_mp4(write_video(tmp_path / "a.mp4", 10), degrees=45)
     with pytest.raises(Unsuited, match="turned by -45 degrees"):
         list(packets.read(path, Plan(4)))
-    assert_same(list(video.read_clips(path, num_frames=4)), list(passes.read(path, Plan(4))))
+    assert_same(list(reader.read_clips(path, num_frames=4)), list(passes.read(path, Plan(4))))
 
 
 @needs_ffmpeg
@@ -465,10 +466,10 @@ def test_an_older_pyav_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_pyav_opencv_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", 10)
-    monkeypatch.setitem(sys.modules, "c3dhash.packets", None)  # what Python keeps of a failed import
-    monkeypatch.delattr("c3dhash.packets")
-    monkeypatch.setattr(video, "_packets", video._packets.__wrapped__)
-    assert video._packets() is None
-    clip = video.read_clip(path, num_frames=5)
+    monkeypatch.setitem(sys.modules, "c3dhash.video.packets", None)  # what Python keeps of a failed import
+    monkeypatch.delattr("c3dhash.video.packets")
+    monkeypatch.setattr(reader, "_packets", reader._packets.__wrapped__)
+    assert reader._packets() is None
+    clip = reader.read_clip(path, num_frames=5)
     assert [frame_number(frame) for frame in clip.frames] == [1, 3, 5, 7, 9]
     np.testing.assert_allclose(clip.pts_seconds, np.array([1, 3, 5, 7, 9]) / FPS, atol=1e-9)

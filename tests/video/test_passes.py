@@ -20,11 +20,11 @@ from videos import (
     write_video,
 )
 
-from c3dhash import passes
-from c3dhash.clip_plan import Plan
-from c3dhash.decoder import Decoder
 from c3dhash.errors import VideoError
 from c3dhash.records import Segment
+from c3dhash.video import passes
+from c3dhash.video.clip_plan import Plan
+from c3dhash.video.decoder import Decoder
 
 
 @pytest.fixture

@@ -30,17 +30,17 @@ from videos import (
     write_video,
 )
 
-from c3dhash import video
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Segment
-from c3dhash.video import choose_frames, content_hash, find_videos, probe, read_clip, read_clips
+from c3dhash.video import reader as reader
+from c3dhash.video.reader import choose_frames, content_hash, find_videos, probe, read_clip, read_clips
 
 
 @pytest.fixture(autouse=True, params=["OpenCV", "PyAV"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Read with each."""
     if request.param == "OpenCV":
-        monkeypatch.setattr(video, "_packets", lambda: None)
+        monkeypatch.setattr(reader, "_packets", lambda: None)
     else:
         pytest.importorskip("av")
     return request.param
@@ -70,9 +70,7 @@ def test_chosen_frames_by_hand() -> None:
 
 @pytest.mark.parametrize(("num_available", "num_frames"), [(0, 16), (5, 0), (-1, 2)])
 def test_no_frames_to_choose(num_available: int, num_frames: int) -> None:
-    with pytest.raises(
-        UsageError, match=rf"num_available \({num_available}\) and num_frames \({num_frames}\)"
-    ):
+    with pytest.raises(UsageError, match=rf"num_available \({num_available}\) and num_frames \({num_frames}\)"):
         choose_frames(num_available, num_frames)
 
 
@@ -128,9 +126,7 @@ def test_probe_tells_the_claims(tmp_path: Path) -> None:
     assert (info.path, info.width_px, info.height_px, info.fps, info.num_frames) == (path, 160, 96, FPS, 999)
 
 
-@pytest.mark.parametrize(
-    "read", [probe, lambda path: read_clip(path, num_frames=4)], ids=["probe", "read_clip"]
-)
+@pytest.mark.parametrize("read", [probe, lambda path: read_clip(path, num_frames=4)], ids=["probe", "read_clip"])
 def test_bad_files_are_refused_by_name(tmp_path: Path, read) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("just words\n" * 50)
@@ -300,9 +296,7 @@ def test_a_file_cut_anywhere_gives_right_frames_or_an_error(tmp_path: Path, capf
             assert name in str(error)
         else:  # a transport stream is cut between two packets
             assert path.suffix == ".ts"
-            np.testing.assert_allclose(
-                clip.pts_seconds, np.array(frame_numbers(clip.frames)) / FPS, atol=1e-6
-            )
+            np.testing.assert_allclose(clip.pts_seconds, np.array(frame_numbers(clip.frames)) / FPS, atol=1e-6)
     assert capfd.readouterr() == ("", "")
 
 
@@ -387,9 +381,7 @@ def test_a_rotation_flag_is_honoured(tmp_path: Path) -> None:
 
 @needs_ffmpeg
 def test_odd_sizes(tmp_path: Path) -> None:
-    path = write_ffmpeg(
-        tmp_path / "a.mp4", 10, "-c:v", "libx264", "-pix_fmt", "yuv444p", width_px=161, height_px=97
-    )
+    path = write_ffmpeg(tmp_path / "a.mp4", 10, "-c:v", "libx264", "-pix_fmt", "yuv444p", width_px=161, height_px=97)
     clip = read_clip(path, num_frames=10)
     assert clip.frames.shape == (10, 97, 161, 3)
     check_clip(clip, regular(10), (0, 0.4))

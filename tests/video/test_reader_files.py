@@ -9,8 +9,8 @@ import pytest
 from videos import FPS, H264, VP9, frame_numbers, needs_ffmpeg, numbered_frame, run_ffmpeg, write_ffmpeg, write_video
 
 from c3dhash.errors import VideoError
-from c3dhash.isolation import DecoderPool
-from c3dhash.video import choose_frames, read_clip, read_clips
+from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.reader import choose_frames, read_clip, read_clips
 
 
 @needs_ffmpeg

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c3dhash.clip_plan import Unsuited
-from c3dhash.timeline import Run, Timeline
+from c3dhash.video.clip_plan import Unsuited
+from c3dhash.video.timeline import Run, Timeline
 
 
 def timeline(pts: list[int], keys: list[int], *, hidden: tuple[int, ...] = (), tick_seconds: float = 0.04) -> Timeline:

@@ -7,7 +7,7 @@ Every backbone is an nn.Module that maps clips [B, C, T, H, W] to features [B, f
     clip_size          (T, H, W) it was built for
     min_clip_size      the smallest it takes
     clip_multiple      (frames, pixels) that T, and H and W, must be multiples of
-    preprocessing      what its weights expect of the pixels; loading weights sets it (c3dhash.weights)
+    preprocessing      what its weights expect of the pixels; loading weights sets it (c3dhash.models.weights)
     shortcuts          the shortcut types that it can be built with, () where there is no choice
     shortcut           the one it was built with, or None
 
@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from c3dhash.backbones import (
+from c3dhash.errors import UsageError
+from c3dhash.models.backbones import (
     c3d,
     i3d,
     i3d_r50,
@@ -30,13 +31,13 @@ from c3dhash.backbones import (
     tsm,
     tsn,
 )
-from c3dhash.backbones.c3d import C3D
-from c3dhash.backbones.i3d import I3D, I3DFlow
-from c3dhash.backbones.i3d_r50 import I3DR50
-from c3dhash.backbones.layouts import KnownWeights, Layout
-from c3dhash.backbones.resnet3d import ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
-from c3dhash.backbones.slowfast import SlowFast, SlowOnly
-from c3dhash.backbones.torchvision_video import (
+from c3dhash.models.backbones.c3d import C3D
+from c3dhash.models.backbones.i3d import I3D, I3DFlow
+from c3dhash.models.backbones.i3d_r50 import I3DR50
+from c3dhash.models.backbones.layouts import KnownWeights, Layout
+from c3dhash.models.backbones.resnet3d import ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
+from c3dhash.models.backbones.slowfast import SlowFast, SlowOnly
+from c3dhash.models.backbones.torchvision_video import (
     MC318,
     R3D18,
     S3D,
@@ -47,9 +48,8 @@ from c3dhash.backbones.torchvision_video import (
     Swin3DS,
     Swin3DT,
 )
-from c3dhash.backbones.tsm import TSMConvNeXtTiny, TSMEfficientNetB0, TSMMobileNetV2, TSMResNet18, TSMResNet50
-from c3dhash.backbones.tsn import TSNConvNeXtTiny, TSNEfficientNetB0, TSNMobileNetV2, TSNResNet18, TSNResNet50
-from c3dhash.errors import UsageError
+from c3dhash.models.backbones.tsm import TSMConvNeXtTiny, TSMEfficientNetB0, TSMMobileNetV2, TSMResNet18, TSMResNet50
+from c3dhash.models.backbones.tsn import TSNConvNeXtTiny, TSNEfficientNetB0, TSNMobileNetV2, TSNResNet18, TSNResNet50
 
 BACKBONES: dict[str, type[nn.Module]] = {
     "c3d": C3D,

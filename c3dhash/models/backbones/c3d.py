@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.backbones.layouts import KnownWeights, Layout
+from c3dhash.models.backbones.layouts import KnownWeights, Layout
 from c3dhash.records import Preprocessing
 
 

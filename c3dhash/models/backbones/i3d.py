@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
 from c3dhash.records import Preprocessing
 
 # Channels of a block's branches: 1x1; 1x1 -> 3x3; 1x1 -> 3x3; pooling -> 1x1.

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.backbones.inflated import (
+from c3dhash.models.backbones.inflated import (
     MMACTION2,
     MMACTION2_PIXELS,
     MMACTION2_RENAME,
@@ -24,7 +24,7 @@ from c3dhash.backbones.inflated import (
     pool_space,
     start_weights,
 )
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
 from c3dhash.records import Preprocessing
 
 # Every other block reaches over three frames; in the first stage all do.

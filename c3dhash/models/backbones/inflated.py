@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.backbones.layouts import Entries
+from c3dhash.models.backbones.layouts import Entries
 from c3dhash.records import Preprocessing
 
 NUM_BLOCKS = (3, 4, 6, 3)

@@ -3,7 +3,7 @@
 A checkpoint is recognised by its keys and shapes, whatever the file is called. Exactly one Layout recognises a file;
 it renames the entries to the backbone's own names and brings the preprocessing. Each architecture's file lists the
 layouts that its weights are published in (LAYOUTS) and the files that are known (KNOWN_WEIGHTS);
-c3dhash.backbones puts them together.
+c3dhash.models.backbones puts them together.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ Whoever knows better names the layout: `load_backbone(path, layout="3d-resnets-2
 
 from __future__ import annotations
 
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
-from c3dhash.backbones.resnet3d import Bottleneck, ResNet3D, ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.resnet3d import Bottleneck, ResNet3D, ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
 from c3dhash.records import Preprocessing
 
 RESNETS_2018_CLASSES = (400,)

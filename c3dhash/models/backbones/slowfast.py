@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from c3dhash.backbones.inflated import (
+from c3dhash.models.backbones.inflated import (
     MMACTION2,
     MMACTION2_PIXELS,
     MMACTION2_RENAME,
@@ -14,7 +14,7 @@ from c3dhash.backbones.inflated import (
     pool_space,
     start_weights,
 )
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
 
 SLOW_KERNEL_FRAMES = ((1, 1, 1), (1, 1, 1, 1), (3, 3, 3, 3, 3, 3), (3, 3, 3))
 FAST_KERNEL_FRAMES = ((3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3, 3, 3), (3, 3, 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
 from c3dhash.records import Preprocessing
 
 # Who starts from which depth; (blocks a stage, bottlenecks) -> backbones, the usual one first.

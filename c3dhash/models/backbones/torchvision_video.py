@@ -49,7 +49,7 @@ class TorchvisionVideo(nn.Module):
             setattr(self.network, head, nn.Identity())
         for layer in self.network.modules():
             if isinstance(layer, nn.Conv3d):  # torchvision's own kinds add constructors only,
-                layer.__class__ = nn.Conv3d  # but c3dhash.precision guards this very class
+                layer.__class__ = nn.Conv3d  # but c3dhash.models.precision guards this very class
         self.to(memory_format=self.memory_format)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:

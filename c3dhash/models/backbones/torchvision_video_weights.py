@@ -7,8 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
-from c3dhash.backbones.torchvision_video import (
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.torchvision_video import (
     HALVES,
     IMAGENET,
     KINETICS,

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.backbones.layouts import KnownWeights
-from c3dhash.backbones.tsn import (
+from c3dhash.models.backbones.layouts import KnownWeights
+from c3dhash.models.backbones.tsn import (
     MMACTION2_SOURCE,
     TSN,
     TSNConvNeXtTiny,

@@ -22,7 +22,7 @@ import re
 import torch
 from torch import nn
 
-from c3dhash.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
 from c3dhash.records import Preprocessing
 
 # Source: what torchvision's image weights were trained on (`weights.transforms()`), the same for all of them.

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from c3dhash.backbones import BACKBONES, LAYOUTS, build_backbone
-from c3dhash.backbones.layouts import unwrap
-from c3dhash.backbones.resnet3d import BasicBlock, ResNet3D18, shortcut_a
 from c3dhash.errors import UsageError
-from c3dhash.precision import guard_conv3d
+from c3dhash.models.backbones import BACKBONES, LAYOUTS, build_backbone
+from c3dhash.models.backbones.layouts import unwrap
+from c3dhash.models.backbones.resnet3d import BasicBlock, ResNet3D18, shortcut_a
+from c3dhash.models.precision import guard_conv3d
 from c3dhash.records import Preprocessing
 
 
@@ -165,7 +165,7 @@ def test_state_dict_of_ours_is_recognised_once(name):
 
 
 def test_listing_backbones_does_not_import_torchvision():
-    script = "import sys, c3dhash.backbones; sys.exit('torchvision' in sys.modules)"
+    script = "import sys, c3dhash.models.backbones; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

@@ -12,21 +12,21 @@ import onnxruntime
 import pytest
 import torch
 
-from c3dhash.backbones import BACKBONES
 from c3dhash.bits import pack_codes
-from c3dhash.cache import FrameCache
 from c3dhash.config import EncodeConfig, TrainConfig
-from c3dhash.datasets import find_dataset
+from c3dhash.datasets.find import find_dataset
 from c3dhash.datasets.synth import make_motion_set
-from c3dhash.indexing import index_videos, open_gallery
-from c3dhash.model import load_run
-from c3dhash.onnx_export import export_onnx
-from c3dhash.query import encode_video, query_video
-from c3dhash.recognize import recognize_videos
-from c3dhash.train import train_run
-from c3dhash.transforms import center_clip, decoded_short_side, normalize
-from c3dhash.video import read_clips
-from c3dhash.weights import load_backbone
+from c3dhash.gallery.indexing import index_videos, open_gallery
+from c3dhash.gallery.query import encode_video, query_video
+from c3dhash.models.backbones import BACKBONES
+from c3dhash.models.hashnet import load_run
+from c3dhash.models.onnx_export import export_onnx
+from c3dhash.models.weights import load_backbone
+from c3dhash.recognition.recognize import recognize_videos
+from c3dhash.training.train import train_run
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.reader import read_clips
+from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 # One of each kind goes the road by default; the others are 5 to 90 seconds each on one thread.

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from upstream import fill, golden_arrays, golden_shapes, golden_tensors, hollow_tensors, relative_error
 
-from c3dhash.backbones import LAYOUTS, build_backbone
-from c3dhash.backbones.i3d import I3D, I3DFlow, same_padding
-from c3dhash.backbones.layouts import unwrap
 from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.models.backbones import LAYOUTS, build_backbone
+from c3dhash.models.backbones.i3d import I3D, I3DFlow, same_padding
+from c3dhash.models.backbones.layouts import unwrap
+from c3dhash.models.weight_files import find_weights
+from c3dhash.models.weights import KNOWN_WEIGHTS, identify_weights, load_backbone, load_into
 from c3dhash.records import Preprocessing
-from c3dhash.weight_files import find_weights
-from c3dhash.weights import KNOWN_WEIGHTS, identify_weights, load_backbone, load_into
 
 RGB, FLOW = "i3d_rgb_imagenet", "i3d_flow_imagenet"
 NAMES = {RGB: "i3d", FLOW: "i3d_flow"}

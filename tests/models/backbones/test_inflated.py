@@ -7,12 +7,12 @@ import torch.nn.functional as F
 import torchvision
 from upstream import conv_module_shapes, filled, hollow, mmaction2_resnet50_shapes, recognised
 
-from c3dhash.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
-from c3dhash.backbones.inflated import extend_time
-from c3dhash.backbones.torchvision_image import inflate
 from c3dhash.errors import CheckpointError
+from c3dhash.models.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
+from c3dhash.models.backbones.inflated import extend_time
+from c3dhash.models.backbones.torchvision_image import inflate
+from c3dhash.models.weights import identify_weights, load_backbone, load_into, weights_metadata
 from c3dhash.records import Preprocessing
-from c3dhash.weights import identify_weights, load_backbone, load_into, weights_metadata
 
 MMACTION2 = Preprocessing("RGB", 1.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -6,10 +6,10 @@ import torchvision.models.video
 from torch import nn
 from upstream import hollow, recognised
 
-from c3dhash.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
-from c3dhash.backbones.torchvision_video_weights import resample_positions
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.weights import identify_weights, load_backbone, load_into
+from c3dhash.models.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
+from c3dhash.models.backbones.torchvision_video_weights import resample_positions
+from c3dhash.models.weights import identify_weights, load_backbone, load_into
 
 ENUMS = {
     "r3d_18": "R3D_18_Weights",

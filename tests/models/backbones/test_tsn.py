@@ -13,12 +13,12 @@ import torch
 from torchvision import models
 from torchvision.models import get_model, get_model_weights
 
-from c3dhash.backbones import BACKBONES, LAYOUTS, build_backbone
-from c3dhash.backbones.layouts import unwrap
-from c3dhash.backbones.tsm import TSM, shift
 from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.models.backbones import BACKBONES, LAYOUTS, build_backbone
+from c3dhash.models.backbones.layouts import unwrap
+from c3dhash.models.backbones.tsm import TSM, shift
+from c3dhash.models.weights import KNOWN_WEIGHTS, identify_weights, load_backbone, load_into
 from c3dhash.records import Preprocessing
-from c3dhash.weights import KNOWN_WEIGHTS, identify_weights, load_backbone, load_into
 
 FEATURE_DIMS = {
     "resnet18": 512,
@@ -115,7 +115,7 @@ def test_the_batch_and_the_memory_format_do_not_matter(networks, name):
     with torch.inference_mode():
         batch = networks[name](clips)
         alone = torch.cat([networks[name](clip[None]) for clip in clips])
-        # as c3dhash.transforms.normalize returns them
+        # as c3dhash.video.transforms.normalize returns them
         views = networks[name](clips.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3))
     for other in (alone, views):
         torch.testing.assert_close(batch, other, rtol=1e-3, atol=1e-3 * batch.std().item())
@@ -479,5 +479,5 @@ def test_known_files_are_torchvisions(kind):
 
 
 def test_torchvision_is_imported_when_a_network_is_built():
-    script = "import sys, c3dhash.backbones; sys.exit('torchvision' in sys.modules)"
+    script = "import sys, c3dhash.models.backbones; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What a data set is, and how what a reader found in lists becomes one.
+"""How what a reader found in lists becomes a data set.
 
     reader ──> Listing: classes, and an entry a line ──> assemble() ──> Dataset: samples that are on disk
 
@@ -8,67 +8,18 @@ counts what is missing, and deals out splits where the lists do not.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from c3dhash.datasets.groups import infer_group
 from c3dhash.datasets.places import Places
+from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import OWN_SHARES, stratified_split
 from c3dhash.errors import DatasetError
 from c3dhash.records import FrameFolder, Sample, Segment
 
-SPLITS = ("train", "val", "gallery", "query")
 NO_SPLIT = "all"  # of an entry whose split its lists leave open
 NUM_NAMED = 3  # missing videos named in an error
-
-
-@dataclass(frozen=True, repr=False)
-class Dataset:
-    """A data set as it lies on disk.
-
-    format: the reader's name. classes: in label order. samples: labels index into classes; splits are
-    "train", "val", "gallery" and "query". notes: what a user should know of how it was read. missing: the
-    videos that are listed but not there, as the lists spell them; left out of samples.
-    """
-
-    directory: Path
-    format: str
-    classes: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    notes: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Dataset({self.format} in '{self.directory}': {self.describe()})"
-
-    def describe(self) -> str:
-        """Say how many classes and how many videos a split there are."""
-        counts = Counter(sample.split for sample in self.samples)
-        splits = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
-        return f"{len(self.classes)} classes, {splits}"
-
-    @property
-    def is_multi_label(self) -> bool:
-        return any(len(sample.labels) > 1 for sample in self.samples)
-
-    def split(self, name: str) -> list[Sample]:
-        """Return the samples of a split. Where there is no gallery, the training videos are searched in."""
-        samples = [sample for sample in self.samples if sample.split == name]
-        if not samples and name == "gallery":
-            return self.split("train")
-        return samples
-
-    def labels(self, samples: list[Sample]) -> np.ndarray:
-        """Return labels as metrics and losses want them: int64 [N], or bool [N, num_classes] where multi-label."""
-        if self.is_multi_label:
-            labels = np.zeros((len(samples), len(self.classes)), bool)
-            for row, sample in zip(labels, samples, strict=True):
-                row[list(sample.labels)] = True
-            return labels
-        return np.array([sample.labels[0] if sample.labels else -1 for sample in samples], np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,28 @@
+"""A clip -> a feature -> an embedding and class scores.
+
+In:     clips, float32 [B, C, T, H, W].
+Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class scores; codes of whole videos.
+
+    backbones/    one architecture a file; BACKBONES
+    hashnet       the network: backbone, hash head, class head; a run directory on disk
+    checkpoints   a file -> its arrays, without running what is in it
+    weight_files  where files of weights lie, and what they are
+    weights       published checkpoints -> our networks, with their preprocessing
+    listing       what there is, and what it costs
+    hashing       hash heads without labels: ITQ and LSH
+    precision     bf16 where it pays, and around what is wrong with it
+    encode        clips and videos -> features, embeddings, codes
+    onnx_export   a run -> ONNX, checked
+"""
+
+__all__ = [
+    "backbones",
+    "encode",
+    "hashing",
+    "hashnet",
+    "listing",
+    "onnx_export",
+    "precision",
+    "weight_files",
+    "weights",
+]  # the modules that other wings import from

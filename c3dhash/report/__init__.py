@@ -1,0 +1,13 @@
+"""Figures and hits -> what a person looks at.
+
+In:     numbers, hits, samples.
+Out:    HTML pages of their own, pictures and plots.
+
+    plots         curves
+    pages         pages with pictures, from templates/
+"""
+
+__all__ = [
+    "pages",
+    "plots",
+]  # the modules that other wings import from

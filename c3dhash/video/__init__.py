@@ -1,0 +1,35 @@
+"""A video file or a folder of frames -> clips: the right frames of a stretch, uint8, and what a network reads of them.
+
+In:     a path, the stretch that is wanted (`records.Segment`), the number of frames.
+Out:    `records.Clip` with the time of every frame; float32 [C, T, H, W] after `transforms`.
+
+In this order the files read as a story:
+
+    clip_plan     which frames a clip shows, before anything is decoded
+    containers    what the first bytes say: cut, damaged and mislabelled files are refused
+    decoder       frames and their times, with OpenCV
+    timeline      what the packets of a file say of its frames, with PyAV
+    packets       decode only what clips show, with PyAV
+    passes        decode what clips show, with OpenCV
+    reader        a file -> clips: the two ways behind one function
+    isolation     decoders in processes of their own, with limits
+    frame_folder  a folder of pictures, and samples of either kind
+    cache         decoded frames, kept for the next epoch
+    transforms    crop, mirror, normalise
+    clips         a sample -> the clip of a training step or of an evaluation
+    loader        many clips at once, in order
+"""
+
+__all__ = [
+    "cache",
+    "clip_plan",
+    "clips",
+    "decoder",
+    "frame_folder",
+    "isolation",
+    "loader",
+    "packets",
+    "passes",
+    "reader",
+    "transforms",
+]  # the modules that other wings import from
