@@ -21,7 +21,7 @@ HASHES = ("itq", "lsh")
 
 
 def setting(
-    default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
+    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
 ) -> Any:
     """Declare a field: its default, its help text, and the values it may have (None is always allowed where
     it is the default)."""
@@ -154,7 +154,7 @@ class TrainConfig(ModelConfig):
 class HashConfig(ModelConfig):
     """A network whose codes need no training: a backbone with published weights, and how its features are hashed."""
 
-    backbone: str | None = setting(
+    backbone: str | None = setting(  # type: ignore[assignment]  # None: no such codes are asked for
         None, "Make codes without training from the features of this architecture; `c3dhash models` lists them."
     )
     weights: str | None = setting(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(content: Any) -> None:
-    """Print JSON on stdout."""
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    """Print JSON on stdout; names that are not valid UTF-8 come out as escapes, which a parser turns back into them."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(content, indent=2)
+    click.echo(text)
 
 
 def shown_path(path: str | Path) -> str:
@@ -42,7 +49,7 @@ def shown_path(path: str | Path) -> str:
     return str(path) if relative.startswith(f"..{os.sep}..") else relative
 
 
-def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
     """Print columns; those numbered in `right` are aligned to the right."""
     widths = [max(len(str(row[column])) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:

@@ -50,6 +50,7 @@ from c3dhash.errors import UsageError
 @click.pass_context
 def evaluate(
     context: click.Context,
+    /,
     codes_path: Path | None,
     model: Path | None,
     data: Path,

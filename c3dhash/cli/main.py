@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -45,6 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     is_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):  # a name that is not valid UTF-8 must not cost the rest of the output
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     _log_to_stderr()
     keep_freed_memory()
     try:
@@ -53,7 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        where = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        where = ""
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            where = f" (see {error.ctx.command_path} --help)"
         _fail(f"{error.format_message()}{where}", code=2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted. Type the same command again to go on.", code=130)

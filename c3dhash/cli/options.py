@@ -6,14 +6,20 @@ import dataclasses
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def config_options(config_type: type, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Callable:
+def config_options(
+    config_type: type[DataclassInstance], *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
+) -> Callable[[Command], Command]:
     """Return a decorator that adds an option for each field of a config: `hash_length` -> `--hash-length`."""
     fields = [
         item for item in dataclasses.fields(config_type)
@@ -21,7 +27,7 @@ def config_options(config_type: type, *, only: tuple[str, ...] = (), without: tu
     ]  # fmt: skip
     hints = typing.get_type_hints(config_type)
 
-    def decorate(command: Callable) -> Callable:
+    def decorate(command: Command) -> Command:
         for item in reversed(fields):
             command = _option(item, hints[item.name])(command)
         return command
@@ -29,7 +35,7 @@ def config_options(config_type: type, *, only: tuple[str, ...] = (), without: tu
     return decorate
 
 
-def _option(item: dataclasses.Field, hint: Any) -> Callable:
+def _option(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
     kind = next(part for part in (typing.get_args(hint) or (hint,)) if part is not type(None))
     flag = f"--{item.name.replace('_', '-')}"
     text = item.metadata["help"]

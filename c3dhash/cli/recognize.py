@@ -21,7 +21,7 @@ from c3dhash.config import EncodeConfig, RecognizeConfig
 @json_option
 @click.pass_context
 def classify(
-    context: click.Context, places: tuple[Path, ...], model: Path | None, as_json: bool, **options: Any
+    context: click.Context, /, places: tuple[Path, ...], model: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Say which actions videos show, with their probabilities.
 

@@ -114,7 +114,8 @@ def _directions(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Take features relative to a mean and scale them to length 1: float32 [N, feature_dim]."""
     centred = (features - mean).astype(np.float32)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length != 0)
+    directions: np.ndarray = np.divide(centred, length, out=np.zeros_like(centred), where=length != 0)
+    return directions
 
 
 def _row(method: str, parts: Any, *, k: int, num_bytes: int | None) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from c3dhash.errors import CodesError
 _BLOCK_CODES = 1 << 15
 _HISTOGRAM_CODES = 1 << 18
 
+Select = Callable[[int], "slice | np.ndarray"]  # the number of a query -> which items are relevant to it
+
 
 @dataclass(frozen=True, repr=False)
 class RankCounts:
@@ -60,12 +62,12 @@ class RankCounts:
 
     @property
     def hash_length(self) -> int:
-        return self.all_counts.shape[1] - 1
+        return int(self.all_counts.shape[1]) - 1
 
     @property
     def num_relevant(self) -> np.ndarray:
         """int64 [Q], how many relevant items the gallery holds for each query."""
-        return self.relevant_counts.sum(axis=1)
+        return np.asarray(self.relevant_counts.sum(axis=1))
 
     def answerable(self) -> RankCounts:
         """Keep the queries for which the gallery holds something relevant."""
@@ -209,7 +211,7 @@ def _check_labels(name: str, labels: np.ndarray, *, num_codes: int) -> None:
         raise CodesError(f"{name} must be 0 or above, or -1 for relevant to nothing, got {labels.min()}.")
 
 
-def _same_label(query_labels: np.ndarray, sorted_labels: np.ndarray) -> Callable[[int], slice]:
+def _same_label(query_labels: np.ndarray, sorted_labels: np.ndarray) -> Select:
     """Find each query's relevant items in a gallery that is sorted by label: they are a slice."""
     query_labels, sorted_labels = query_labels.astype(np.int64), sorted_labels.astype(np.int64)
     starts = np.searchsorted(sorted_labels, query_labels, side="left")
@@ -217,7 +219,7 @@ def _same_label(query_labels: np.ndarray, sorted_labels: np.ndarray) -> Callable
     return lambda query: slice(starts[query], stops[query])
 
 
-def _shared_label(query_labels: np.ndarray, gallery_labels: np.ndarray) -> Callable[[int], np.ndarray]:
+def _shared_label(query_labels: np.ndarray, gallery_labels: np.ndarray) -> Select:
     """Find each query's relevant items, bool [G], by their labels packed into words as codes are."""
     query_words = as_words(np.packbits(query_labels, axis=1))
     gallery_words = np.ascontiguousarray(as_words(np.packbits(gallery_labels, axis=1)).T)
@@ -235,8 +237,8 @@ def _shared_label(query_labels: np.ndarray, gallery_labels: np.ndarray) -> Calla
 def _is_relevant(labels: np.ndarray) -> np.ndarray:
     """Tell which items are relevant to which of the same items: bool [N, N]."""
     if labels.ndim == 2:
-        return labels.astype(np.int64) @ labels.T > 0
-    return (labels[:, None] == labels) & (labels >= 0)
+        return np.asarray(labels.astype(np.int64) @ labels.T > 0)
+    return np.asarray((labels[:, None] == labels) & (labels >= 0))
 
 
 def _fill_distances(row: np.ndarray, query_words: np.ndarray, gallery_words: np.ndarray) -> None:

@@ -145,6 +145,7 @@ def evaluate_run(
     numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
     if config.compare:
         features = encoded_gallery.features, encoded_queries.features
+        assert report.counts is not None  # codes were scored
         numbers["comparison"] = compare(codes, *features, counts=report.counts, k=config.k)
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
     return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
@@ -164,7 +165,7 @@ def warn_of_leak(run: Run, dataset: Dataset, queries: list[Sample]) -> None:
         )  # fmt: skip
 
 
-def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
     """Return accuracy@1, accuracy@5 and the mean over classes; macro mAP for multi-label data.
 
     Args:
@@ -199,7 +200,7 @@ def write_report(report: Report, directory: Path) -> Path:
     """Write report.json, codes.npz, precision_recall.png and report.html; return the path of the page."""
     directory.mkdir(parents=True, exist_ok=True)
     content, curve = dict(report.numbers), None
-    if report.counts is not None:
+    if report.codes is not None and report.counts is not None:
         save_codes(report.codes, directory / "codes.npz")
         precision, recall = precision_recall_curve(report.counts)
         content["precision_recall"] = {"precision": precision.tolist(), "recall": recall.tolist()}
@@ -233,7 +234,7 @@ def _format(value: float | int | None) -> str:
 
 def _examples(report: Report) -> list[dict[str, Any]]:
     """Choose queries from the best to the worst AP, each with its nearest videos and whether they are relevant."""
-    if report.dataset is None or report.codes is None:
+    if report.dataset is None or report.codes is None or report.counts is None:
         return []
     codes = report.codes
     gallery = report.dataset.split("gallery") or report.dataset.split("train")

@@ -9,7 +9,8 @@ Note [Ties in Hamming ranking] in ties.py. Classification metrics are in accurac
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +25,7 @@ __all__ = [
     "code_health",
     "embedding_health",
     "is_empty_within_radius",
+    "mean_average_precision",
     "mean_defined",
     "precision_at_k",
     "precision_recall_curve",
@@ -37,7 +39,11 @@ __all__ = [
 Order = Literal["expected", "best", "worst"]
 Normaliser = Literal["all", "hits", "min", "k"]
 
-_SUMS = {"expected": ties.expected_sum, "best": ties.best_sum, "worst": ties.worst_sum}
+_SUMS: dict[Order, Callable[[ties.TieGroups], np.ndarray]] = {
+    "expected": ties.expected_sum,
+    "best": ties.best_sum,
+    "worst": ties.worst_sum,
+}
 _MEANS = {"expected": ties.expected_mean, "best": ties.best_mean, "worst": ties.worst_mean}
 _UNPACK_CODES = 1 << 16
 
@@ -67,7 +73,7 @@ def average_precision(
     Raises:
         UsageError: k below 1, an unknown normaliser or order, or normaliser "k" without k.
     Source:
-        McSherry and Najork, ECIR 2008, for the expectation; the derivation is in c3dhash/evaluation/ties.py.
+        McSherry and Najork, ECIR 2008, for the expectation; the derivation is in ties.py.
     """
     if normaliser not in ("all", "hits", "min", "k"):
         raise UsageError(f"normaliser ({normaliser!r}) must be 'all', 'hits', 'min' or 'k'.")
@@ -86,6 +92,35 @@ def average_precision(
         findable = num_relevant if normaliser == "all" or k is None else np.minimum(num_relevant, k)
         result = sums.sum(axis=1) / np.maximum(findable, 1)
     return np.where(num_relevant > 0, result, np.nan)
+
+
+def mean_average_precision(
+    query_codes: np.ndarray,
+    gallery_codes: np.ndarray,
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    *,
+    hash_length: int,
+    k: int | None = None,
+    normaliser: Normaliser = "all",
+    order: Order = "expected",
+) -> float | None:
+    """Compute the mAP of packed codes: the mean of `average_precision` over the queries that have a relevant item.
+
+    Args:
+        query_codes, gallery_codes: uint8 [Q, ceil(hash_length / 8)] and [G, ceil(hash_length / 8)].
+        query_labels, gallery_labels: int64 [Q] and [G], or bool [Q, num_classes] and [G, num_classes].
+        hash_length: bits.
+        k, normaliser, order: as for `average_precision`.
+    Returns:
+        0..1, or None where no query has a relevant item.
+    Raises:
+        CodesError: codes or labels are malformed, or do not go together.
+        UsageError: as for `average_precision`.
+    Source: as for `average_precision`.
+    """
+    counts = rank_counts(query_codes, gallery_codes, query_labels, gallery_labels, hash_length=hash_length)
+    return mean_defined(average_precision(counts, k=k, normaliser=normaliser, order=order))
 
 
 def _groups(counts: RankCounts, *, k: int | None) -> ties.TieGroups:
@@ -109,13 +144,13 @@ def _mean_over_hits(groups: ties.TieGroups, sums: np.ndarray, *, order: Order) -
     is_cut = (groups.taken > 0) & ~is_whole  # in at most one group a query
     cut = ties.TieGroups(*((values * is_cut).sum(axis=1) for values in groups))
     cut = cut._replace(relevant_before=(groups.relevant * is_whole).sum(axis=1))  # where nothing is cut, too
-    return _MEANS[order](cut, sum_before=(sums * is_whole).sum(axis=1))
+    return np.asarray(_MEANS[order](cut, sum_before=(sums * is_whole).sum(axis=1)))
 
 
 def _hits_at_k(counts: RankCounts, *, k: int) -> np.ndarray:
     """Expect the number of relevant items among the first k; of a cut group each item is as likely in."""
     groups = _groups(counts, k=k)
-    return (groups.taken * groups.relevant / np.maximum(groups.size, 1)).sum(axis=1)
+    return np.asarray((groups.taken * groups.relevant / np.maximum(groups.size, 1)).sum(axis=1))
 
 
 def precision_at_k(counts: RankCounts, *, k: int) -> np.ndarray:
@@ -144,7 +179,8 @@ def recall_at_k(counts: RankCounts, *, k: int) -> np.ndarray:
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray, *, otherwise: float) -> np.ndarray:
     result = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), otherwise)
-    return np.divide(numerator, denominator, out=result, where=denominator > 0)
+    np.divide(numerator, denominator, out=result, where=denominator > 0)
+    return result
 
 
 def _within_radius(counts: RankCounts, radius: int) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +217,7 @@ def recall_within_radius(counts: RankCounts, *, radius: int) -> np.ndarray:
 def is_empty_within_radius(counts: RankCounts, *, radius: int) -> np.ndarray:
     """Say for which queries no gallery item lies at a distance of at most `radius` bits: bool [Q]."""
     num_found, _ = _within_radius(counts, radius)
-    return num_found == 0
+    return np.asarray(num_found == 0)
 
 
 def precision_recall_curve(counts: RankCounts) -> tuple[np.ndarray, np.ndarray]:
@@ -209,7 +245,7 @@ def mean_defined(values: np.ndarray) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def ranking_report(counts: RankCounts, *, k: int = 100, radius: int = 2) -> dict:
+def ranking_report(counts: RankCounts, *, k: int = 100, radius: int = 2) -> dict[str, Any]:
     """Summarise a ranking in one JSON-safe dict; its keys name cut-off and normaliser.
 
     Every mean, also of the precisions and the empty rate, is over the same queries: those with at
@@ -226,7 +262,7 @@ def ranking_report(counts: RankCounts, *, k: int = 100, radius: int = 2) -> dict
     """
     num_queries = len(counts.all_counts)
     counts = counts.answerable()
-    report: dict = {
+    report: dict[str, Any] = {
         "mAP": {order: mean_defined(average_precision(counts, order=order)) for order in _SUMS},
     }
     for normaliser in ("hits", "min", "k"):
@@ -241,7 +277,7 @@ def ranking_report(counts: RankCounts, *, k: int = 100, radius: int = 2) -> dict
     return report
 
 
-def code_health(codes: np.ndarray, *, hash_length: int) -> dict:
+def code_health(codes: np.ndarray, *, hash_length: int) -> dict[str, Any]:
     """Say how well a set of codes uses its bits.
 
     Args:
@@ -292,7 +328,7 @@ def _mean_abs_correlation(share_together: np.ndarray) -> float | None:
     return float(np.abs(correlation[np.triu_indices(len(share), 1)]).mean())
 
 
-def embedding_health(embeddings: np.ndarray, *, near_zero: float = 0.1) -> dict:
+def embedding_health(embeddings: np.ndarray, *, near_zero: float = 0.1) -> dict[str, Any]:
     """Say how far the embeddings are from being bits.
 
     Args:

@@ -62,12 +62,14 @@ def harmonic_difference(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     in_table = _HARMONIC[np.minimum(stop, _TABLE_END)] - _HARMONIC[np.minimum(start, _TABLE_END)]
     low = np.maximum(start, _TABLE_END).astype(np.float64)
     high = np.maximum(stop, _TABLE_END).astype(np.float64)
-    return in_table + np.log1p((high - low) / low) + (_harmonic_tail(high) - _harmonic_tail(low))
+    difference: np.ndarray = in_table + np.log1p((high - low) / low) + (_harmonic_tail(high) - _harmonic_tail(low))
+    return difference
 
 
 def _harmonic_tail(x: np.ndarray) -> np.ndarray:
     inverse, square = 1 / x, 1 / x**2
-    return inverse / 2 - square * (1 / 12 - square * (1 / 120 - square / 252))
+    tail: np.ndarray = inverse / 2 - square * (1 / 12 - square * (1 / 120 - square / 252))
+    return tail
 
 
 def expected_sum(groups: TieGroups) -> np.ndarray:
@@ -87,7 +89,8 @@ def expected_sum(groups: TieGroups) -> np.ndarray:
     n, r, n0, r0, m = groups
     slope = (r - 1) / np.maximum(n - 1, 1)
     level = r0 + 1 - slope * (n0 + 1)
-    return r / np.maximum(n, 1) * (level * harmonic_difference(n0, n0 + m) + slope * m)
+    expected: np.ndarray = r / np.maximum(n, 1) * (level * harmonic_difference(n0, n0 + m) + slope * m)
+    return expected
 
 
 def _run_sum(hits: np.ndarray, size_before: np.ndarray, relevant_before: np.ndarray) -> np.ndarray:
@@ -95,7 +98,8 @@ def _run_sum(hits: np.ndarray, size_before: np.ndarray, relevant_before: np.ndar
 
     sum_{j=1..h} (R0+j) / (N0+j) = h - (N0-R0) (H(N0+h) - H(N0))          since R0+j = (N0+j) - (N0-R0)
     """
-    return hits - (size_before - relevant_before) * harmonic_difference(size_before, size_before + hits)
+    total: np.ndarray = hits - (size_before - relevant_before) * harmonic_difference(size_before, size_before + hits)
+    return total
 
 
 def best_sum(groups: TieGroups) -> np.ndarray:
@@ -173,7 +177,7 @@ def best_mean(cut: TieGroups, *, sum_before: np.ndarray) -> np.ndarray:
         (sum_before + _run_sum(hits, n0, r0)) / np.maximum(r0 + hits, 1)
         for hits in (np.maximum(m - (n - r), 0), np.minimum(r, m))
     ]
-    return np.maximum(*means)
+    return np.asarray(np.maximum(*means))
 
 
 def worst_mean(cut: TieGroups, *, sum_before: np.ndarray) -> np.ndarray:
@@ -191,7 +195,7 @@ def worst_mean(cut: TieGroups, *, sum_before: np.ndarray) -> np.ndarray:
     end = n0 + m
 
     def sum_at(hits: np.ndarray) -> np.ndarray:
-        return sum_before + _run_sum(hits, end - hits, r0)
+        return np.asarray(sum_before + _run_sum(hits, end - hits, r0))
 
     low, high = np.maximum(m - (n - r), 0), np.minimum(r, m)
     while (low < high).any():
@@ -199,4 +203,4 @@ def worst_mean(cut: TieGroups, *, sum_before: np.ndarray) -> np.ndarray:
         growth = (r0 + 1) / np.maximum(end - middle, 1) + harmonic_difference(end - middle, end)
         is_falling = (low < high) & ((r0 + middle) * growth < sum_at(middle))
         low, high = np.where(is_falling, middle + 1, low), np.where(is_falling, high, middle)
-    return sum_at(low) / np.maximum(r0 + low, 1)
+    return np.asarray(sum_at(low) / np.maximum(r0 + low, 1))

@@ -62,10 +62,11 @@ def recognize_videos(
     to_read = [video for video in videos if video not in failed]
     with closing(encode_videos(run, to_read, config=config)) as results:
         for result in tqdm(results, total=len(to_read), desc="Recognising", unit="video"):
-            predictions = ()
+            predictions: tuple[Prediction, ...] = ()
             if result.error is not None:
                 logger.warning("%s", result.error)
             else:
+                assert result.scores is not None  # the run has a class head
                 predictions = _best(class_probabilities(result.scores, run=run), labels, top)
             found[result.video] = Recognition(result.video, predictions, result.error)
     return list(found.values())
@@ -82,9 +83,11 @@ def class_probabilities(scores: np.ndarray, *, run: Run) -> np.ndarray:
     """
     scores = scores.astype(np.float64)
     if run.is_multi_label:
-        return (0.5 * (1 + np.tanh(0.5 * scores))).mean(axis=0)  # the sigmoid, without an exp that overflows
+        return np.asarray(
+            (0.5 * (1 + np.tanh(0.5 * scores))).mean(axis=0)
+        )  # the sigmoid, without an exp that overflows
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0)
+    return np.asarray((weights / weights.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def _best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:

@@ -7,14 +7,18 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
-from c3dhash.records import Hit, Sample, Segment
+from c3dhash.records import Clip, Hit, Sample, Segment
 from c3dhash.video.frame_folder import read_sample
+
+if TYPE_CHECKING:  # imported where a page is written
+    import jinja2
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +26,13 @@ STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
 
 
 def film_strip(sample: Sample) -> str | None:
-    """Return a few frames of a sample side by side as a data URI, or None where it can no longer be read."""
+    """Return a few frames of a sample side by side as a data URI, or None where it cannot be read (any more)."""
     try:
         clip = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None
+    assert isinstance(clip, Clip)  # frames were asked for, not optical flow
     gap = np.full((clip.frames.shape[1], GAP_PX, 3), 255, np.uint8)
     strip = np.concatenate([part for frame in clip.frames for part in (gap, frame)][1:], axis=1)
     _, encoded = cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
@@ -59,7 +64,7 @@ def write_report_page(path: Path, **content: object) -> None:
 
 
 @cache
-def _environment():
+def _environment() -> jinja2.Environment:
     import jinja2
 
     return jinja2.Environment(

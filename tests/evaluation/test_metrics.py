@@ -91,6 +91,21 @@ def test_average_precision_with_all_tied() -> None:
     assert ap(ranking, k=2) == pytest.approx(3 / 8)
 
 
+def test_mean_average_precision_of_codes() -> None:
+    """Distances 0 (relevant), 1, 2 (relevant): AP = (1 + 2/3) / 2; the other query has nothing relevant."""
+    gallery_codes = np.array([[0b00000000], [0b10000000], [0b11000000]], np.uint8)
+    query_codes, query_labels = gallery_codes[:1].repeat(2, axis=0), np.array([1, 9])
+    arguments = query_codes, gallery_codes, query_labels, np.array([1, 0, 1])
+    assert metrics.mean_average_precision(*arguments, hash_length=8) == pytest.approx(5 / 6)
+    assert metrics.mean_average_precision(*arguments, hash_length=8, k=1, normaliser="min") == 1.0
+    assert (
+        metrics.mean_average_precision(
+            query_codes[1:], gallery_codes, query_labels[1:], np.array([1, 0, 1]), hash_length=8
+        )
+        is None
+    )
+
+
 def test_a_query_with_nothing_relevant_is_nan_and_counted() -> None:
     counts = stack([[(0, False), (1, False)], [(0, True), (1, False)]])
     for normaliser in ("all", "hits", "min", "k"):

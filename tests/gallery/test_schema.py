@@ -152,7 +152,7 @@ def open_dir() -> Iterator[Path]:
 
 def without_rights(code: str) -> str:
     """Run Python code as a user who, unlike root, cannot write where a mode forbids it; return its output."""
-    drop = "import os, sys, pathlib\nfrom c3dhash import errors, schema\nos.geteuid() or os.setuid(65534)\n"
+    drop = "import os, sys, pathlib\nfrom c3dhash import errors\nfrom c3dhash.gallery import schema\nos.geteuid() or os.setuid(65534)\n"
     done = subprocess.run([sys.executable, "-c", drop + code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from videos import write_video
+
+from c3dhash.records import Hit, Sample, Segment
+from c3dhash.report.pages import GAP_PX, STRIP_FRAMES, STRIP_HEIGHT_PX, film_strip, picture, write_query_page
+
+
+def decoded(uri: str) -> np.ndarray:
+    """The picture in a data URI: uint8 [H, W, 3], BGR."""
+    return cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_a_film_strip_shows_frames_of_the_segment_side_by_side(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", num_frames=40)
+    strip = decoded(film_strip(Sample(path, (), "query", segment=Segment(0.0, 1.0))) or "")
+    height_px, width_px = strip.shape[:2]
+    assert height_px == STRIP_HEIGHT_PX
+    assert (width_px - GAP_PX * (STRIP_FRAMES - 1)) % STRIP_FRAMES == 0
+    other = decoded(film_strip(Sample(path, (), "query", segment=Segment(0.5, 1.5))) or "")
+    assert not np.array_equal(strip, other)
+
+
+def test_what_cannot_be_read_has_no_strip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert film_strip(Sample(tmp_path / "gone.avi", (), "query")) is None
+    assert "gone.avi" in caplog.text
+
+
+def test_the_page_of_a_query_escapes_names_and_needs_nothing_beside_it(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a & <i>.avi", num_frames=10)
+    page = tmp_path / "new" / "page.html"
+    hits = [Hit(1, 3, str(path), 0.0, 0.4, "walk"), Hit(2, 7, str(tmp_path / "gone.avi"), 1.0, 2.0, None)]
+    write_query_page(page, query=path, hits=hits, gallery_name="gallery")
+    text = page.read_text()
+    assert "a &amp; &lt;i&gt;.avi" in text and "<i>" not in text
+    assert "walk" in text and "gone.avi" in text
+    assert text.count("data:image/jpeg;base64,") == 2  # the query and the hit that is there
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
+
+
+def test_a_picture_is_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"abc")
+    assert picture(tmp_path / "a.png") == "data:image/png;base64,YWJj"
