@@ -83,9 +83,8 @@ def class_probabilities(scores: np.ndarray, *, run: Run) -> np.ndarray:
     """
     scores = scores.astype(np.float64)
     if run.is_multi_label:
-        return np.asarray(
-            (0.5 * (1 + np.tanh(0.5 * scores))).mean(axis=0)
-        )  # the sigmoid, without an exp that overflows
+        sigmoid = 0.5 * (1 + np.tanh(0.5 * scores))  # without an exp that overflows
+        return np.asarray(sigmoid.mean(axis=0))
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray((weights / weights.sum(axis=1, keepdims=True)).mean(axis=0))
 

@@ -98,12 +98,8 @@ def test_mean_average_precision_of_codes() -> None:
     arguments = query_codes, gallery_codes, query_labels, np.array([1, 0, 1])
     assert metrics.mean_average_precision(*arguments, hash_length=8) == pytest.approx(5 / 6)
     assert metrics.mean_average_precision(*arguments, hash_length=8, k=1, normaliser="min") == 1.0
-    assert (
-        metrics.mean_average_precision(
-            query_codes[1:], gallery_codes, query_labels[1:], np.array([1, 0, 1]), hash_length=8
-        )
-        is None
-    )
+    unanswerable = query_codes[1:], gallery_codes, query_labels[1:], np.array([1, 0, 1])
+    assert metrics.mean_average_precision(*unanswerable, hash_length=8) is None
 
 
 def test_a_query_with_nothing_relevant_is_nan_and_counted() -> None:
