@@ -14,6 +14,7 @@ In this order the files read as a story:
     reader        a file -> clips: the two ways behind one function
     isolation     decoders in processes of their own, with limits
     frame_folder  a folder of pictures, and samples of either kind
+    hashes        content hashes of files that did not change, remembered on disk
     cache         decoded frames, kept for the next epoch
     transforms    crop, mirror, normalise
     clips         a sample -> the clip of a training step or of an evaluation

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
 from c3dhash.errors import DatasetError, VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.cache import FrameCache
-from c3dhash.video.frame_folder import read_sample, sample_hash
+from c3dhash.video.frame_folder import read_sample, sample_files, sample_hash
 from c3dhash.video.loader import prefetch
 from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side
 
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A training clip is thinned from twice its frames, so that it may start at one of two phases.
 PHASES = 2
+# Raised when the same file gives other frames than before: others chosen, cut, turned, resized or coloured otherwise.
+FRAMES_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,35 @@ class ClipReader:
 
     def _frames(self, sample: Sample, num_frames: int) -> np.ndarray:
         short_side, is_flow = decoded_short_side(self.size), self.channels == "flow"
-        source = sample.video, sample.frames
-        if source not in self._hashes:
-            self._hashes[source] = sample_hash(sample, channels=self.channels)
-        key = f"{self._hashes[source]} {num_frames} frames {short_side} px {sample.segment} {sample.frames}"
+        key = f"{self._hash(sample)} {num_frames} frames {short_side} px {sample.segment} {sample.frames} {decoders()}"
 
         def decode() -> np.ndarray:
             clip = read_sample(sample, num_frames=num_frames, short_side=short_side, channels=self.channels)
             return clip.flow if is_flow else clip.frames
 
         return self.cache.frames(f"{key} flow" if is_flow else key, decode)
+
+    def _hash(self, sample: Sample) -> str:
+        """Return the hash of a sample's content, as of the first time that it is asked for."""
+        source = sample.video, sample.frames
+        if source not in self._hashes:
+            self._hashes[source] = self.cache.hashes.get(
+                sample_files(sample, channels=self.channels),
+                lambda: sample_hash(sample, channels=self.channels),
+                about=f"{sample.frames} {self.channels}",
+            )
+        return self._hashes[source]
+
+
+@functools.cache
+def decoders() -> str:
+    """Return the versions that decide the pixels of a frame: ours, OpenCV's, and PyAV's with its FFmpeg's.
+
+    Which of the two read a file does not matter (docs/decisions/0001-decoder.md), their versions may.
+    """
+    try:
+        import av
+    except ImportError:
+        return f"frames {FRAMES_VERSION}, OpenCV {cv2.__version__}"
+    codecs = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"frames {FRAMES_VERSION}, OpenCV {cv2.__version__}, PyAV {av.__version__}, libavcodec {codecs}"

@@ -100,14 +100,31 @@ def sample_hash(sample: Sample, *, channels: str = "RGB") -> str:
     if sample.frames is None:
         return content_hash(sample.video)
     digest = hashlib.blake2b(digest_size=16)
-    is_flow = channels == "flow"
-    part = _flow_part(sample.video, sample.frames) if is_flow else sample.frames
-    for axis in ("x", "y") if is_flow else (None,):
-        pictures = list_frames(sample.video, part, axis=axis)
-        digest.update(frame_times(sample.video, part, len(pictures)).tobytes())
-        for path in pictures:
+    part, pictures = _sample_pictures(sample.video, sample.frames, channels)
+    for paths in pictures:
+        digest.update(frame_times(sample.video, part, len(paths)).tobytes())
+        for path in paths:
             digest.update(content_hash(path).encode())
     return digest.hexdigest()
+
+
+def sample_files(sample: Sample, *, channels: str = "RGB") -> list[Path]:
+    """List the files that `sample_hash` reads; the one with the times, which there need not be, is among them.
+
+    Raises:
+        VideoError: they cannot be listed.
+    """
+    if sample.frames is None:
+        return [sample.video]
+    _, pictures = _sample_pictures(sample.video, sample.frames, channels)
+    return [sample.video / TIMES_FILE, *(path for paths in pictures for path in paths)]
+
+
+def _sample_pictures(folder: Path, frames: FrameFolder, channels: str) -> tuple[FrameFolder, list[list[Path]]]:
+    """Return which part of a folder a sample is, and its pictures: of the frames, or of the two axes of its flow."""
+    is_flow = channels == "flow"
+    part = _flow_part(folder, frames) if is_flow else frames
+    return part, [list_frames(folder, part, axis=axis) for axis in (("x", "y") if is_flow else (None,))]
 
 
 def has_frames(folder: Path) -> bool:
