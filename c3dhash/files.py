@@ -51,7 +51,7 @@ def _place() -> str:
     """Return 8 hexadecimal digits for where process numbers mean the same: a machine, or a container on it."""
     processes = ""
     with suppress(OSError):  # not Linux
-        processes = os.readlink("/proc/self/ns/pid")
+        processes = str(Path("/proc/self/ns/pid").readlink())
     return hashlib.blake2b(f"{platform.node()} {processes}".encode(), digest_size=4).hexdigest()
 
 
@@ -122,7 +122,7 @@ def _exchange(new: Path, folder: Path) -> None:
 
 
 def is_replaceable(folder: Path, *, made_by: str) -> bool:
-    """Tell whether nothing is lost with a folder: it is not there, empty, or to the byte what `replacing_folder` wrote."""
+    """Tell whether nothing is lost with a folder: it is not there, empty, or what `replacing_folder` wrote."""
     if folder.is_symlink():
         return False
     try:
@@ -142,9 +142,11 @@ def folder_digest(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path == folder / MARKER:
             continue
-        is_file = path.is_file() and not path.is_symlink()
-        content = file_digest(path) if is_file else os.readlink(path) if path.is_symlink() else "folder"
-        digest.update(repr((os.fsencode(path.relative_to(folder)), is_file, content)).encode())
+        if path.is_symlink():
+            content = f"link {path.readlink()}"
+        else:
+            content = file_digest(path) if path.is_file() else "folder"
+        digest.update(repr((os.fsencode(path.relative_to(folder)), os.fsencode(content))).encode())
     return digest.hexdigest()
 
 
@@ -216,6 +218,11 @@ def check_only(folder: Path, *, names: tuple[str, ...], made_by: str) -> None:
             f"'{folder}' holds what c3dhash {made_by} did not write ({shown}), and that stays as it is; name a new or "
             "an empty folder."
         )
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path is a folder or lies in it, whatever links lead there."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def own_files(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, os.stat_result]]:

@@ -13,7 +13,8 @@ Out:    `samples.Dataset`: classes, and `records.Sample`s in the splits train, v
     splitting     splits of our own, groups kept together
     check         `c3dhash data check`
     split         `c3dhash data split`
-    frames        `c3dhash data frames`, `data flow`
+    frames copied_lists
+                  `c3dhash data frames`, `data flow`
     known         `c3dhash data list`
     synth         `c3dhash data synth`: videos made up, to try things with
 """

@@ -6,14 +6,14 @@
 c3dhash needs no such copy: a clip from a folder costs 0.6 of one from the video, and one from the cache, in every epoch
 but the first, a fortieth (benchmarks/decode.py). It is for tools that do. List files are copied along, so that the
 target is the same data set: a list that names `run/a.avi` finds the folder `run/a`.
+
+The target is a folder of our own (c3dhash.files), and what the user does in it stays: a frame folder is replaced only
+as it was written, a list only as it was copied.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from c3dhash.datasets.copied_lists import copy_lists
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.files import write_text
+from c3dhash.files import claim_folder, clear_leftovers, is_inside, is_replaceable, read_mark, replacing_folder
 from c3dhash.video.clip_plan import EPSILON_SECONDS
 from c3dhash.video.decoder import Decoder
 from c3dhash.video.frame_folder import TIMES_FILE
@@ -35,8 +36,7 @@ logger = logging.getLogger(__name__)
 
 PICTURE_NAME = "img_{:05}.{}"  # counted from 1, as mmaction2 and TSN do
 PICTURES = ("jpg", "png")
-SETTINGS_FILE = "frames.json"
-LIST_SUFFIXES = frozenset((".txt", ".csv", ".json", ".lst"))
+MADE_BY = "data frames"  # as our marker has it
 MAX_FPS = 1000
 
 
@@ -66,13 +66,15 @@ class FrameOptions:
 
 @dataclass(frozen=True)
 class FramesReport:
-    """What was done, in videos; num_frames were written. failed: video -> reason."""
+    """What was done, in videos; num_frames were written. failed: video -> reason. kept: lists of the target that were
+    not replaced, since they are not as they were copied."""
 
     target: Path
     written: int
     unchanged: int
     num_frames: int
     failed: dict[str, str]
+    kept: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -82,13 +84,15 @@ class FramesReport:
             "unchanged": self.unchanged,
             "num_frames": self.num_frames,
             "failed": [{"video": video, "reason": reason} for video, reason in self.failed.items()],
+            "kept": list(self.kept),
         }
 
     def to_text(self) -> str:
         """Return the report for people."""
         written = f"{self.written} videos written ({self.num_frames} frames)"
         summary = f"{self.target}: {written}, {self.unchanged} unchanged, {len(self.failed)} failed"
-        return "\n".join([summary, *(f"failed: {reason}" for reason in self.failed.values())])
+        kept = (f"kept: list '{name}' is not as it was copied; delete it to have the source's." for name in self.kept)
+        return "\n".join([summary, *(f"failed: {reason}" for reason in self.failed.values()), *kept])
 
 
 def extract_frames(
@@ -97,25 +101,33 @@ def extract_frames(
     """Write the frames of all videos in a folder and its subfolders.
 
     A video is done when its folder is there: it is written under another name and renamed. So the same call goes on
-    where it was stopped, and writes anew only videos that are newer than their frames.
+    where it was stopped, and writes anew only videos that changed.
 
     Args:
         source: of the videos.
-        target: made where needed.
+        target: new, empty, or of an earlier call. It may lie in the source: it is no part of it.
         options: FrameOptions() by default; the same in every call for a target.
         workers: processes that decode.
     Returns:
-        A report; a video that cannot be decoded has no folder and is in `failed`.
+        A report; a video that cannot be decoded has no folder and is in `failed`, as is one whose folder in the target
+        is not as we wrote it.
     Raises:
-        UsageError: no such folder, no videos, two that would share a folder, or the target has other options.
+        UsageError: no such folder, no videos, two that would share a folder, the target is not ours, has other options
+            or holds the source.
     """
     source, target, options = Path(source), Path(target), options or FrameOptions()
+    if is_inside(source, target):
+        raise UsageError(f"target '{target}' is the source '{source}' or holds it; name another folder.")
     videos = find_videos(source)
+    own_places = {place for place in {video.parent for video in videos} if is_inside(place, target)}
+    videos = [video for video in videos if video.parent not in own_places]
     if not videos:
         raise UsageError(f"no videos in '{source}'.")
     folders = _folders(videos, source, target)
-    _keep_options(target, options)
-    _copy_lists(source, target)
+    _claim(target, options)
+    kept = copy_lists(source, target, made_by=MADE_BY)
+    for parent in {folder.parent for folder in folders.values()}:
+        clear_leftovers(parent)
 
     with DecoderPool() as pool:
 
@@ -131,7 +143,7 @@ def extract_frames(
     for reason in failed.values():
         logger.warning("%s", reason)
     counts = [result for result in results.values() if not isinstance(result, VideoError)]
-    return FramesReport(target, sum(count > 0 for count in counts), counts.count(0), sum(counts), failed)
+    return FramesReport(target, sum(count > 0 for count in counts), counts.count(0), sum(counts), failed, kept)
 
 
 def _folders(videos: list[Path], source: Path, target: Path) -> dict[Path, Path]:
@@ -142,34 +154,18 @@ def _folders(videos: list[Path], source: Path, target: Path) -> dict[Path, Path]
         if folder in owners:
             raise UsageError(f"'{owners[folder]}' and '{video}' would both become '{folder}'; rename one.")
         owners[folder] = video
+    for folder, video in owners.items():
+        for parent in folder.parents:
+            if parent in owners:
+                raise UsageError(f"'{video}' would become a folder in that of '{owners[parent]}'; rename one.")
     return {video: folder for folder, video in owners.items()}
 
 
-def _keep_options(target: Path, options: FrameOptions) -> None:
-    """Write the options into the target, or raise where it has others."""
-    path = target / SETTINGS_FILE
-    if path.is_file():
-        try:
-            known = FrameOptions(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"'{path}' was not written by c3dhash ({error}); name another target.") from error
-        if known != options:
-            raise UsageError(f"'{target}' holds frames made with {known}, not {options}; name another target.")
-        return
-    target.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(vars(options)) + "\n")
-
-
-def _copy_lists(source: Path, target: Path) -> None:
-    """Copy the list files in a folder and its subfolders."""
-    for folder, subfolders, names in os.walk(source):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and Path(folder, name) != target]
-        for name in names:
-            path = Path(folder, name)
-            if path.suffix.lower() in LIST_SUFFIXES and not name.startswith(".") and name != SETTINGS_FILE:
-                copy = target / path.relative_to(source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
+def _claim(target: Path, options: FrameOptions) -> None:
+    """Make the target ours, with the options, or raise where it is not or has others."""
+    known = claim_folder(target, made_by=MADE_BY, options=vars(options), lists={}).get("options")
+    if known != vars(options):
+        raise UsageError(f"'{target}' holds frames made with {known}, not {vars(options)}; name another target.")
 
 
 def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> Iterator[int]:
@@ -178,6 +174,7 @@ def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: 
     Runs in a process of c3dhash.video.isolation.
     Raises:
         UsageError: the folder cannot be written.
+        VideoError: it cannot be decoded, or something else is in the place of its folder.
     """
     try:
         yield _write_folder(video, folder, options, on_frame)
@@ -186,20 +183,20 @@ def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: 
 
 
 def _write_folder(video: Path, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> int:
-    times_path = folder / TIMES_FILE
-    if times_path.is_file() and times_path.stat().st_mtime >= video.stat().st_mtime:
+    stat = video.stat()
+    facts = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    known = read_mark(folder, made_by=MADE_BY)
+    if known is not None and known.get("video") == facts:
         return 0
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    if not is_replaceable(folder, made_by=MADE_BY):
+        raise VideoError(
+            f"video '{video}': the place of its frames, '{folder}', holds what c3dhash did not write or what was changed "
+            "since; that stays: move it away and run again."
+        )
+    with replacing_folder(folder, made_by=MADE_BY, video=facts) as partial:
         times = _write_pictures(video, partial, options, on_frame)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    write_text(partial / TIMES_FILE, "".join(f"{time:.6f}\n" for time in times))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+        text = "".join(f"{time:.6f}\n" for time in times)
+        (partial / TIMES_FILE).write_text(text, encoding="utf-8")
     return len(times) - 1
 
 

@@ -23,11 +23,14 @@ import numpy as np
 from tqdm import tqdm
 
 from c3dhash.errors import DatasetError, UsageError
+from c3dhash.files import claim_folder, clear_leftovers, replacing
 from c3dhash.video.loader import prefetch
 
 WIDTH_PX, HEIGHT_PX = 96, 72
 SHAPE_PX = 68
 WORKERS = 2
+MADE_BY = "data synth"  # as our marker has it
+VERSION = 1  # of the generator: raised when the same seed gives other videos
 SPLITS = {"train": 32, "val": 8, "gallery": 16, "query": 8}  # videos a class
 
 
@@ -127,14 +130,13 @@ def render_video(motion: str, *, rng: np.random.Generator) -> tuple[np.ndarray, 
 def write_video(path: Path, frames: np.ndarray, *, fps: float) -> None:
     """Encode RGB frames (uint8 [T, H, W, 3]) as MPEG-4 in the container that the suffix names."""
     height_px, width_px = frames.shape[1:3]
-    partial = path.with_name(f"partial-{path.name}")
-    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width_px, height_px))
-    if not writer.isOpened():
-        raise DatasetError(f"cannot write '{path}': this OpenCV has no MPEG-4 encoder for {path.suffix!r} files.")
-    for frame in frames:
-        writer.write(frame[..., ::-1])
-    writer.release()
-    partial.rename(path)
+    with replacing(path, suffix=path.suffix, is_durable=False) as partial:
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width_px, height_px))
+        if not writer.isOpened():
+            raise DatasetError(f"cannot write '{path}': this OpenCV has no MPEG-4 encoder for {path.suffix!r} files.")
+        for frame in frames:
+            writer.write(frame[..., ::-1])
+        writer.release()
 
 
 def scaled_splits(num_train: int | None) -> dict[str, int]:
@@ -156,19 +158,26 @@ def make_motion_set(
     The same arguments give the same videos. A set that was only half written is completed.
 
     Args:
-        directory: made where needed.
+        directory: new, empty, or of an earlier call with the same seed.
         num_classes: 2..12, the first so many of MOTIONS.
         videos_per_class: split -> number of videos; None takes SPLITS.
         seed: of everything random.
     Returns:
         `directory`.
     Raises:
-        UsageError: num_classes is out of range.
+        UsageError: num_classes or seed is out of range; the folder holds something else, or the set of another seed.
     """
     if not 2 <= num_classes <= len(MOTIONS):
         raise UsageError(f"num_classes ({num_classes}) must be between 2 and {len(MOTIONS)}.")
     if seed < 0:
         raise UsageError(f"seed ({seed}) must be 0 or more.")
+    facts = {"seed": seed, "version": VERSION}
+    known = claim_folder(directory, made_by=MADE_BY, **facts)
+    if known != facts:
+        raise UsageError(
+            f"'{directory}' holds the set of seed {known.get('seed')} (version {known.get('version')}), not of seed "
+            f"{seed} (version {VERSION}); name another folder."
+        )
     names = list(MOTIONS)[:num_classes]
     videos = [
         (split, name, number)
@@ -177,16 +186,19 @@ def make_motion_set(
         for number in range(count)
     ]
 
+    for folder in {directory / split / name for split, name, _ in videos}:
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(folder)
+
     def make(video: tuple[str, str, int]) -> None:
         split, name, number = video
-        path = Path(directory) / split / name / f"{name}_{number:03d}.mp4"
+        path = directory / split / name / f"{name}_{number:03d}.mp4"
         if path.exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng([seed, list(SPLITS).index(split), names.index(name), number])
         frames, fps = render_video(name, rng=rng)
         write_video(path, frames, fps=fps)
 
     for _ in tqdm(prefetch(make, videos, workers=WORKERS), total=len(videos), desc="Generating videos", unit="video"):
         pass
-    return Path(directory)
+    return directory

@@ -76,7 +76,9 @@ class RememberedHashes:
     def _open(self, path: Path) -> sqlite3.Connection:
         if self._connection is None:
             # Threads take turns by our own lock.
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             weakref.finalize(self, self._connection.close)
             for statement in SETUP:
                 self._connection.execute(statement)

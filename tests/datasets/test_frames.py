@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from videos import FPS, frame_numbers, needs_ffmpeg, write_ffmpeg, write_video
 from c3dhash.datasets.find import find_dataset
 from c3dhash.datasets.frames import FrameOptions, extract_frames
 from c3dhash.errors import UsageError
+from c3dhash.files import MARKER, temporary_path
 from c3dhash.records import Segment
 from c3dhash.video.frame_folder import TIMES_FILE, read_frame_folder
 from c3dhash.video.reader import read_clip
@@ -40,10 +42,11 @@ class TestFrames:
         report = extract_frames(source, tmp_path / "frames")
         assert report.to_dict() == {
             "target": str(tmp_path / "frames"), "written": 2, "unchanged": 0, "num_frames": 17, "failed": [],
+            "kept": [],
         }  # fmt: skip
         assert numbers_in(tmp_path / "frames/run/a.b") == list(range(12))
         assert sorted(path.name for path in (tmp_path / "frames/sit/c d").iterdir()) == [
-            *(f"img_{number:05}.jpg" for number in range(1, 6)), TIMES_FILE,
+            MARKER, *(f"img_{number:05}.jpg" for number in range(1, 6)), TIMES_FILE,
         ]  # fmt: skip
 
     @pytest.mark.parametrize("segment", [None, Segment(0.1, 0.35)])
@@ -95,12 +98,6 @@ class TestFrames:
         assert {sample.frames is not None for sample in after.samples} == {True}
         assert find_dataset(tmp_path, format="frame_folders").classes == ("run", "sit")
 
-    def test_target_inside_the_source(self, source, tmp_path):
-        shutil.copytree(source, tmp_path / "set")
-        for _ in range(2):
-            extract_frames(tmp_path / "set", tmp_path / "set/frames")
-        assert not (tmp_path / "set/frames/frames").exists()
-
 
 class TestResume:
     def test_what_is_there_is_left_alone(self, source, tmp_path):
@@ -113,31 +110,141 @@ class TestResume:
 
     def test_what_was_cut_off_is_written_again(self, source, tmp_path):
         extract_frames(source, tmp_path)
-        (tmp_path / "run/a.b").rename(tmp_path / "run/.a.b.partial")
-        (tmp_path / "run/.a.b.partial" / TIMES_FILE).unlink()
+        killed = temporary_path(tmp_path / "run/a.b").name.replace(f"-{os.getpid()}-", "-999999999-")
+        (tmp_path / "run/a.b").rename(tmp_path / "run" / killed)
         report = extract_frames(source, tmp_path)
         assert (report.written, report.unchanged) == (1, 1)
         assert numbers_in(tmp_path / "run/a.b") == list(range(12))
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["a.b"]
 
-    def test_a_newer_video_is_written_again(self, source, tmp_path):
+    @pytest.mark.parametrize("time", [1, 2**31])
+    def test_a_changed_video_is_written_again(self, source, tmp_path, time):
         shutil.copytree(source, tmp_path / "in")
         extract_frames(tmp_path / "in", tmp_path / "out")
-        newer = write_video(tmp_path / "in/run/a.b.avi", 3)
-        os.utime(newer, (2**31, 2**31))
+        changed = write_video(tmp_path / "in/run/a.b.avi", 3)
+        os.utime(changed, (time, time))
         assert extract_frames(tmp_path / "in", tmp_path / "out").written == 1
+        assert extract_frames(tmp_path / "in", tmp_path / "out").unchanged == 2
         assert numbers_in(tmp_path / "out/run/a.b") == [0, 1, 2]
 
     def test_other_options(self, source, tmp_path):
         extract_frames(source, tmp_path, options=FrameOptions(fps=5))
-        text = r"holds frames made with FrameOptions\(fps=5, .*, not FrameOptions\(fps=6"
-        with pytest.raises(UsageError, match=text):
+        with pytest.raises(UsageError, match=r"holds frames made with {'fps': 5, .*, not {'fps': 6, "):
             extract_frames(source, tmp_path, options=FrameOptions(fps=6))
 
-    def test_a_settings_file_of_somebody_else(self, source, tmp_path):
-        (tmp_path / "frames.json").write_text('{"frames": 3}')
-        with pytest.raises(UsageError, match=r"frames.json' was not written by c3dhash \(.*frames"):
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Return name -> bytes of all files but our markers."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != MARKER
+    }
+
+
+class TestNothingIsLost:
+    @pytest.mark.parametrize(
+        "name", ["run/a.b/flow_x_00001.jpg", "run/a.b/img_00001.jpg", "labels.csv", "train.txt", "frames.json", "run"]
+    )
+    def test_a_folder_that_it_did_not_make_is_left_alone(self, source, tmp_path, name):
+        make_tree(tmp_path, name)
+        before = content(tmp_path)
+        with pytest.raises(UsageError, match=rf"holds what c3dhash data frames did not write \({name.split('/')[0]}\)"):
             extract_frames(source, tmp_path)
+        assert content(tmp_path) == before
+        assert not (tmp_path / MARKER).exists()
+
+    def test_a_target_that_is_a_file(self, source, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(UsageError, match=r"file' cannot be written \(File exists\); name another folder"):
+            extract_frames(source, tmp_path / "file")
+
+    @pytest.mark.parametrize("change", ["added", "edited", "deleted", "folder", "link", "marker"])
+    def test_a_frame_folder_that_was_changed(self, source, tmp_path, change):
+        """Only where its video changed, too, is there anything to decide."""
+        shutil.copytree(source, tmp_path / "in")
+        extract_frames(tmp_path / "in", tmp_path / "out")
+        folder = tmp_path / "out/run/a.b"
+        if change == "added":
+            (folder / "flow_x_00001.jpg").write_bytes(b"mine")
+        if change == "edited":
+            (folder / "img_00002.jpg").write_bytes(b"retouched")
+        if change == "deleted":
+            (folder / "img_00012.jpg").unlink()
+        if change == "folder":
+            (folder / "masks").mkdir()
+        if change == "link":
+            folder.rename(tmp_path / "elsewhere")
+            folder.symlink_to(tmp_path / "elsewhere")
+        if change == "marker":
+            (folder / MARKER).write_text("{")
+        before = content(tmp_path / "out")
+        if change != "marker":
+            assert extract_frames(tmp_path / "in", tmp_path / "out").unchanged == 2
+        os.utime(tmp_path / "in/run/a.b.avi", (1, 1))
+        report = extract_frames(tmp_path / "in", tmp_path / "out")
+        assert (report.written, report.unchanged) == (0, 1)
+        (reason,) = report.failed.values()
+        assert f"the place of its frames, '{folder}', holds what c3dhash did not write" in reason
+        assert content(tmp_path / "out") == before
+
+    def test_a_list_that_was_changed_stays(self, source, tmp_path):
+        shutil.copytree(source, tmp_path / "in")
+        assert extract_frames(tmp_path / "in", tmp_path / "out").kept == ()
+        (tmp_path / "out/train.txt").write_text("mine")
+        (tmp_path / "in/lists/test.txt").write_text("sit/c d.avi 0\n")
+        make_tree(tmp_path / "out", val="mine, too")
+        (tmp_path / "in/val.txt").write_text("run/a.b.avi 1\n")
+        for _ in range(2):
+            report = extract_frames(tmp_path / "in", tmp_path / "out")
+            assert report.to_dict()["kept"] == ["train.txt", "val.txt"]
+            assert "kept: list 'val.txt' is not as it was copied; delete it" in report.to_text()
+        assert (tmp_path / "out/train.txt").read_text() == "mine"
+        assert (tmp_path / "out/val.txt").read_text() == "mine, too"
+        assert (tmp_path / "out/lists/test.txt").read_text() == "sit/c d.avi 0\n"
+        (tmp_path / "out/train.txt").unlink()
+        assert extract_frames(tmp_path / "in", tmp_path / "out").kept == ("val.txt",)
+        assert (tmp_path / "out/train.txt").read_text() == (source / "train.txt").read_text()
+
+    def test_a_list_behind_a_link_stays(self, source, tmp_path):
+        shutil.copytree(source, tmp_path / "in")
+        extract_frames(tmp_path / "in", tmp_path / "out")
+        (tmp_path / "out/train.txt").rename(tmp_path / "mine.txt")
+        (tmp_path / "out/train.txt").symlink_to(tmp_path / "mine.txt")
+        (tmp_path / "in/train.txt").write_text("run/a.b.avi 1\n")
+        assert extract_frames(tmp_path / "in", tmp_path / "out").kept == ("train.txt",)
+        assert (tmp_path / "mine.txt").read_text() == (source / "train.txt").read_text()
+
+    def test_a_list_that_cannot_be_copied(self, source, tmp_path):
+        shutil.copytree(source, tmp_path / "in")
+        extract_frames(tmp_path / "in", tmp_path / "out")
+        (tmp_path / "out/train.txt").unlink()
+        (tmp_path / "out/train.txt").mkdir()
+        with pytest.raises(UsageError, match=r"cannot copy the lists to '.*out' \(Is a directory"):
+            extract_frames(tmp_path / "in", tmp_path / "out")
+
+    @pytest.mark.parametrize("target", ["in", "in/../in", "link", "."])
+    def test_a_target_that_is_the_source_or_holds_it(self, source, tmp_path, target):
+        shutil.copytree(source, tmp_path / "in")
+        (tmp_path / "link").symlink_to(tmp_path / "in")
+        before = content(tmp_path)
+        with pytest.raises(UsageError, match=r"target '.*' is the source '.*in' or holds it"):
+            extract_frames(tmp_path / "in", tmp_path / target)
+        assert content(tmp_path) == before
+
+    @pytest.mark.parametrize("target", ["in/out", "in/../in/out", "link/out"])
+    def test_a_target_inside_the_source_is_no_part_of_it(self, source, tmp_path, target):
+        shutil.copytree(source, tmp_path / "in")
+        (tmp_path / "link").symlink_to(tmp_path / "in")
+        for _ in range(2):
+            extract_frames(tmp_path / "in", tmp_path / target)
+        shutil.copy(source / "run/a.b.avi", tmp_path / "in/out/stray.avi")
+        extract_frames(tmp_path / "in", tmp_path / "in/other", options=FrameOptions(fps=5))
+        extract_frames(tmp_path / "in", tmp_path / target)
+        assert {path.name for path in (tmp_path / "in/out").iterdir()} == {
+            "run", "sit", "lists", "train.txt", "stray.avi", MARKER,
+        }  # fmt: skip
+        assert not (tmp_path / "in/other/out/train.txt").exists()
 
 
 class TestErrors:
@@ -160,6 +267,11 @@ class TestErrors:
         with pytest.raises(UsageError, match=r"a.avi' and '.*a.mp4' would both become '.*out/run/a'"):
             extract_frames(tmp_path, tmp_path / "out")
 
+    def test_a_video_in_the_folder_of_another(self, tmp_path):
+        make_tree(tmp_path, "run.avi", "run/a.avi")
+        with pytest.raises(UsageError, match=r"run/a.avi' would become a folder in that of '.*run.avi'; rename one"):
+            extract_frames(tmp_path, tmp_path / "out")
+
     def test_no_videos(self, tmp_path):
         with pytest.raises(UsageError, match=r"no videos in '"):
             extract_frames(tmp_path, tmp_path / "out")
@@ -168,9 +280,14 @@ class TestErrors:
         with pytest.raises(UsageError, match=r"gone' is not a folder"):
             extract_frames(tmp_path / "gone", tmp_path / "out")
 
-    def test_a_target_that_cannot_be_written(self, source, tmp_path):
+    def test_a_folder_that_cannot_be_written(self, source, tmp_path):
+        extract_frames(source, tmp_path)
+        shutil.rmtree(tmp_path / "run")
         (tmp_path / "run").write_text("a file where a folder must be")
-        with pytest.raises(UsageError, match=r"cannot write '.*run/a.b' \(Not a directory\)"):
+        assert "holds what c3dhash did not write" in str(extract_frames(source, tmp_path).failed)
+        (tmp_path / "run").unlink()
+        (tmp_path / "run").symlink_to("nowhere")
+        with pytest.raises(UsageError, match=r"cannot write '.*run/a.b' \(File exists\)"):
             extract_frames(source, tmp_path)
 
     @pytest.mark.parametrize(

@@ -27,11 +27,10 @@ FEW = {"train": 2, "query": 1}
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """Return name -> hash of the bytes of all files."""
+    """Return name -> hash of the bytes of all videos."""
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in directory.rglob("*")
-        if path.is_file()
+        for path in directory.rglob("*.mp4")
     }
 
 
@@ -68,6 +67,27 @@ class TestSet:
         make_motion_set(tmp_path, num_classes=2, videos_per_class=FEW)
         assert digests(tmp_path) == before
         assert kept.stat().st_mtime_ns == kept_time
+
+    def test_another_seed_is_another_folder(self, tmp_path):
+        """It would keep the videos that are there, and be a set of two seeds."""
+        make_motion_set(tmp_path, num_classes=2, videos_per_class=FEW)
+        before = digests(tmp_path)
+        with pytest.raises(UsageError, match=r"holds the set of seed 0 \(version 1\), not of seed 1"):
+            make_motion_set(tmp_path, num_classes=2, videos_per_class=FEW, seed=1)
+        make_motion_set(tmp_path, num_classes=3, videos_per_class=FEW)
+        assert before.items() < digests(tmp_path).items()
+
+    def test_a_folder_of_somebody_else(self, tmp_path):
+        mine = tmp_path / "train/move_up/move_up_000.mp4"
+        mine.parent.mkdir(parents=True)
+        mine.write_bytes(b"mine")
+        with pytest.raises(UsageError, match=r"holds what c3dhash data synth did not write \(train\)"):
+            make_motion_set(tmp_path, num_classes=2, videos_per_class=FEW)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+    def test_seed_out_of_range(self, tmp_path):
+        with pytest.raises(UsageError, match=r"seed \(-1\) must be 0 or more"):
+            make_motion_set(tmp_path, seed=-1)
 
     def test_video_is_what_was_rendered(self, tmp_path):
         make_motion_set(tmp_path, num_classes=2, videos_per_class={"train": 1}, seed=5)
