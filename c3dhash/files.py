@@ -181,11 +181,12 @@ def _read_marks(folder: Path) -> dict[str, Any]:
     return content if is_ours else {}
 
 
-def claim_folder(folder: Path, *, made_by: str, **content: Any) -> dict[str, Any]:
+def claim_folder(folder: Path, *, made_by: str, own_names: tuple[str, ...] = (), **content: Any) -> dict[str, Any]:
     """Make a folder ours to write in: one that is new, empty or marked already.
 
     Args:
         made_by, content: as of `mark`.
+        own_names: what else may be in it.
     Returns:
         The content of the mark: what it was given now, or when the folder was claimed first.
     Raises:
@@ -196,28 +197,19 @@ def claim_folder(folder: Path, *, made_by: str, **content: Any) -> dict[str, Any
         return known
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        check_only(folder, names=(), made_by=made_by)
+        strangers = sorted(
+            path.name for path in folder.iterdir() if path.name not in own_names and not _TEMPORARY.fullmatch(path.name)
+        )
+        if strangers:
+            shown = ", ".join(strangers[:NUM_NAMED]) + (", ..." if len(strangers) > NUM_NAMED else "")
+            raise UsageError(
+                f"'{folder}' holds what c3dhash {made_by} did not write ({shown}), and that stays as it is; name a new "
+                "or an empty folder."
+            )
         mark(folder, made_by=made_by, **content)
     except OSError as error:
         raise UsageError(f"'{folder}' cannot be written ({error.strerror}); name another folder.") from error
     return content
-
-
-def check_only(folder: Path, *, names: tuple[str, ...], made_by: str) -> None:
-    """Raise where a folder holds anything but some names; leftovers of ours do not count.
-
-    Raises:
-        UsageError: it does.
-    """
-    strangers = sorted(
-        path.name for path in folder.iterdir() if path.name not in names and not _TEMPORARY.fullmatch(path.name)
-    )
-    if strangers:
-        shown = ", ".join(strangers[:NUM_NAMED]) + (", ..." if len(strangers) > NUM_NAMED else "")
-        raise UsageError(
-            f"'{folder}' holds what c3dhash {made_by} did not write ({shown}), and that stays as it is; name a new or "
-            "an empty folder."
-        )
 
 
 def is_inside(path: Path, folder: Path) -> bool:

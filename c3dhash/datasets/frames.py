@@ -190,8 +190,8 @@ def _write_folder(video: Path, folder: Path, options: FrameOptions, on_frame: Ca
         return 0
     if not is_replaceable(folder, made_by=MADE_BY):
         raise VideoError(
-            f"video '{video}': the place of its frames, '{folder}', holds what c3dhash did not write or what was changed "
-            "since; that stays: move it away and run again."
+            f"video '{video}': the place of its frames, '{folder}', holds what c3dhash did not write or what was "
+            "changed since; that stays: move it away and run again."
         )
     with replacing_folder(folder, made_by=MADE_BY, video=facts) as partial:
         times = _write_pictures(video, partial, options, on_frame)

@@ -97,16 +97,18 @@ def split_dataset(
     if num_groups < (folds or len(shares)):
         raise DatasetError(f"'{dataset.directory}' has {num_groups} groups, too few for {folds or len(shares)} parts.")
     convention, lines = _lines(samples, output_dir)
-    texts = dict.fromkeys(names, "")
+    lists: dict[str, list[str]] = {name: [] for name in names}
     for name, line in _dealt(samples, lines, shares=shares, folds=folds, seed=seed):
-        texts[name] += line + "\n"
+        lists[name].append(line)
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_text(output_dir / LABELS_FILE, _labels_text(dataset.classes))
-    for name, text in texts.items():
-        write_text(output_dir / name, text)
+    labels_path = output_dir / LABELS_FILE
+    if not labels_path.is_file() or read_class_names(labels_path) != dataset.classes:
+        write_text(labels_path, _labels_text(dataset.classes))
+    for name, content in lists.items():
+        write_text(output_dir / name, "".join(f"{line}\n" for line in content))
     if (seen_as := recognise(output_dir)) != convention:
         notes.append(f"'{output_dir}' is read as {seen_as}; for these lists type: --format {convention}")
-    counts = {name: text.count("\n") for name, text in texts.items()}
+    counts = {name: len(content) for name, content in lists.items()}
     return SplitReport(output_dir, convention, counts, num_groups, tuple(notes))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from c3dhash.bits import check_codes, num_code_bytes
 from c3dhash.errors import CodesError
+from c3dhash.files import replacing
 
 FORMAT_VERSION = 1
 
@@ -44,13 +45,11 @@ class Codes:
 
 def save_codes(codes: Codes, path: Path) -> None:
     """Write a codes file (.npz) under a temporary name, then rename it."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(
             file, gallery_codes=codes.gallery_codes, gallery_labels=codes.gallery_labels, query_codes=codes.query_codes,
             query_labels=codes.query_labels, hash_length=codes.hash_length, format_version=FORMAT_VERSION,
         )  # fmt: skip
-    partial.replace(path)
 
 
 def load_codes(path: Path | str) -> Codes:

@@ -17,10 +17,10 @@ import dataclasses
 import hashlib
 import logging
 import os
-import shutil
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig, ModelConfig
 from c3dhash.models.encode import encode_videos
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.files import delete_own_files, replacing
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR
 from c3dhash.models.hashing import HashHead, check_hash
@@ -43,6 +44,7 @@ from c3dhash.models.weights import find_weights, identify_weights, load_into
 logger = logging.getLogger(__name__)
 
 FEATURES_DIR = "features"
+FEATURES_NAME = re.compile(r"[0-9a-f]{32}\.npz")
 # Enough for the covariance of 4,096 numbers; in float32 they then take 330 MB.
 MAX_FITTED_CLIPS = 20_000
 SEED = 0
@@ -148,10 +150,8 @@ class KeptFeatures:
 
     def save(self, path: Path, batch: FeatureBatch) -> None:
         """Write the features of a video to the file that `file` named before it was decoded."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with partial.open("wb") as opened:
+        with replacing(path, is_durable=False) as partial, partial.open("wb") as opened:
             np.savez(opened, **{item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)})
-        partial.replace(path)
 
     def codes(self, run: Run, video: Path) -> CodeBatch | None:
         """Return the codes that a run makes of the features of a video, or None where there are none."""
@@ -164,8 +164,10 @@ class KeptFeatures:
         return CodeBatch(codes, run.hash_length, batch.start_seconds, batch.end_seconds)
 
     def clear(self) -> None:
-        """Delete all of it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Delete all of it, and the folder where it holds nothing else."""
+        with suppress(OSError):
+            delete_own_files(self.directory, FEATURES_NAME)
+            self.directory.rmdir()
 
 
 def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:

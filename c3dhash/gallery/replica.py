@@ -12,18 +12,16 @@ has changed since the last time, so that the cost of writing stays a share of th
 from __future__ import annotations
 
 import logging
-import os
-import time
 from pathlib import Path
 
-from c3dhash.gallery.catalog import EMPTY, Catalog, Revision
 from c3dhash.errors import GalleryError
+from c3dhash.files import clear_leftovers, replacing
+from c3dhash.gallery.catalog import EMPTY, Catalog, Revision
 from c3dhash.gallery.index import HammingIndex
 
 logger = logging.getLogger(__name__)
 
 SAVE_SHARE = 0.05  # of the clips: with fewer changes than that, the file is left as it is
-LEFTOVER_SECONDS = 3600
 
 
 class Replica:
@@ -77,13 +75,10 @@ class Replica:
 
     def _save(self) -> None:
         """Write the file under a temporary name and rename it; where that fails, do without it."""
-        temporary_path = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        clear_leftovers(self.path.parent)
         try:
-            for leftover_path in self.path.parent.glob(f"{self.path.name}.*.tmp"):  # of a killed process
-                if time.time() - leftover_path.stat().st_mtime > LEFTOVER_SECONDS:
-                    leftover_path.unlink()
-            self._index.save(temporary_path, stamp=(self._revision.number, self._revision.token))
-            temporary_path.replace(self.path)
+            with replacing(self.path, is_durable=False) as partial:
+                self._index.save(partial, stamp=(self._revision.number, self._revision.token))
             self._num_unsaved = 0
         except OSError as error:
             logger.info("'%s' was not saved (%s): it is built again next time.", self.path, error)

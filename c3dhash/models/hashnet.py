@@ -24,13 +24,16 @@ from torch import Tensor, nn
 from c3dhash.bits import num_code_bytes
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError
-from c3dhash.files import write_text
+from c3dhash.files import claim_folder, read_mark, replacing, write_text
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.precision import guard_conv3d
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
 
 CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
+MADE_BY = "train"  # as our marker has it
+# What a training may have written before its first epoch is over.
+TRAINING_FILES = ("tensorboard", "metrics.jsonl", "curves.png", "last.pt", "videos.txt")
 
 
 class Outputs(NamedTuple):
@@ -141,8 +144,11 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
     """Write a run directory. `config` needs what ModelConfig holds; the clip size, preprocessing and heads are added.
 
     Each file is written under a temporary name and renamed.
+
+    Raises:
+        UsageError: the folder is neither empty nor a run's.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    claim_run(path)
     frames, size = model.clip_size[:2]
     config = {
         **config,
@@ -153,10 +159,32 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "has_class_head": model.class_head is not None,
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, path / f"{WEIGHTS_FILE}.partial", metadata=weights_metadata(model.backbone))
-    (path / f"{WEIGHTS_FILE}.partial").replace(path / WEIGHTS_FILE)
+    with replacing(path / WEIGHTS_FILE) as partial:
+        save_file(weights, partial, metadata=weights_metadata(model.backbone))
     write_text(path / LABELS_FILE, "".join(f"{label}\n" for label in labels))
     write_text(path / CONFIG_FILE, json.dumps(config, indent=2, default=str) + "\n")
+
+
+def claim_run(path: Path) -> None:
+    """Make a folder ours to write a run in: a new or empty one, a run's, or one in which a training has begun.
+
+    Raises:
+        UsageError: it holds something else, or cannot be made.
+    """
+    if read_mark(path, made_by=MADE_BY) is not None:
+        return
+    is_run = {"backbone", "has_hash_head"} <= _read_config(path).keys()  # also one from before there were marks
+    own_files = (CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE) if is_run else ()
+    claim_folder(path, made_by=MADE_BY, own_names=(*TRAINING_FILES, *own_files))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return what the config.json of a folder holds; nothing where it holds no settings."""
+    try:
+        content = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def load_run(path: Path | str) -> Run:
@@ -224,7 +252,4 @@ def find_run(path: Path | str | None = None, *, runs_dir: Path = Path("runs")) -
 
 def is_finished(run: Path) -> bool:
     """Tell whether a folder is a run whose training is done."""
-    try:
-        return bool(json.loads((run / CONFIG_FILE).read_text(encoding="utf-8")).get("finished"))
-    except (OSError, json.JSONDecodeError):
-        return False
+    return bool(_read_config(run).get("finished"))

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 import c3dhash
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
+from c3dhash.files import replacing
 from c3dhash.models.hashnet import HashNet, Run
 from c3dhash.video.transforms import normalize
 
@@ -91,16 +92,12 @@ def export_onnx(run: Run, path: Path | str, *, batch_size: int | None = None) ->
     if not network.output_names:
         raise ExportError(f"run '{run.path}' has neither a hash head nor a class head: there is nothing to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as partial:
         with torch.no_grad():
             program = _translate(network, run, batch_size)
         program.model.metadata_props.update(_metadata(run))
         program.save(str(partial), external_data=False)
         differences = _compare(network, run, partial, batch_sizes=(batch_size,) if batch_size else (1, 3))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     shape = (batch_size or "N", *_clip_shape(run.model))
     return ExportReport(path, program.model.opset_imports[""], path.stat().st_size, shape, differences)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from c3dhash.files import replacing
+
 # What stands in which panel of curves.png; a panel without any of its series is left out.
 PANELS = {
     "Training loss": ("loss", "triplet_loss", "class_loss"),
@@ -58,6 +60,5 @@ def plot_precision_recall(recall: np.ndarray, precision: np.ndarray, path: Path)
 
 
 def _save(figure: Any, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=110)
-    partial.replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)

@@ -53,6 +53,11 @@ class TestShares:
             "notes": [],
         }
 
+    def test_labels_that_say_the_same_stay(self, tmp_path):
+        make_tree(tmp_path, *UCF, labels="1 Archery\n2 YoYo\n")
+        split_dataset(tmp_path)
+        assert (tmp_path / "labels.txt").read_text() == "1 Archery\n2 YoYo\n"
+
     def test_seed_decides(self, tmp_path):
         make_tree(tmp_path, *UCF)
         texts = []

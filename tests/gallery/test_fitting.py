@@ -145,6 +145,20 @@ def test_the_second_time_it_is_not_fitted_again(config, videos, path, motion_dir
     assert not (path / "features").exists()
 
 
+def test_only_features_of_our_own_are_deleted(untrained_run, tmp_path):
+    run = dataclasses.replace(untrained_run, config={"backbone_fingerprint": "f"})
+    kept = kept_features(run, tmp_path, config=FP32)
+    kept.directory.mkdir()
+    own, mine = kept.directory / f"{'0' * 32}.npz", kept.directory / "features.npz"
+    for path in (own, mine):
+        path.touch()
+    kept.clear()
+    assert list(kept.directory.iterdir()) == [mine]
+    mine.unlink()
+    kept.clear()
+    assert not kept.directory.exists()
+
+
 def test_the_same_weights_may_lie_elsewhere_and_others_not(config, videos, path, weights, tmp_path):
     run = make_run(path, [videos], config=config, encode=FP32)
     shutil.copy(weights, tmp_path / "copy.safetensors")

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from c3dhash.files import temporary_path
 from c3dhash.gallery import schema
 from c3dhash.gallery.catalog import EMPTY, Catalog
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.records import CodeBatch
-from c3dhash.gallery.replica import LEFTOVER_SECONDS, Replica
+from c3dhash.gallery.replica import Replica
 
 NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}
 
@@ -151,10 +152,22 @@ def test_file_is_written_again_after_enough_changes(catalog: Catalog, path: Path
 
 
 def test_leftovers_of_killed_processes_are_swept(catalog: Catalog, path: Path) -> None:
-    old, new = path.with_name("index.faiss.1.tmp"), path.with_name("index.faiss.2.tmp")
-    for leftover in (old, new):
+    own = temporary_path(path)
+    killed = path.with_name(own.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    for leftover in (own, killed):
         leftover.touch()
-    os.utime(old, (0, new.stat().st_mtime - LEFTOVER_SECONDS - 60))
     Replica(catalog, path).index()
-    assert not old.exists()
-    assert new.exists()
+    add(catalog, "one", 1)
+    Replica(catalog, path).index()
+    assert not killed.exists()
+    assert own.exists()
+
+
+def test_a_failed_save_leaves_nothing(catalog: Catalog, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add(catalog, "one", 1)
+    path.mkdir()  # no file can take its place
+    before = sorted(path.parent.iterdir())
+    with caplog.at_level(logging.INFO):
+        assert len(Replica(catalog, path).index()) == 101
+    assert "was not saved" in caplog.text
+    assert sorted(path.parent.iterdir()) == before

@@ -10,6 +10,7 @@ import torch
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.files import MARKER
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashnet import HashNet, build_model, find_run, fingerprint, load_run, save_run
 from c3dhash.models.weights import load_backbone
@@ -64,6 +65,48 @@ def test_a_run_comes_back_as_it_was(tmp_path, num_classes, has_hash_head):
     for ours, theirs in zip(run.model(clips), model(clips), strict=True):
         assert (ours is None and theirs is None) or torch.equal(ours, theirs)
     assert not [path for path in (tmp_path / "run").iterdir() if "partial" in path.name]
+
+
+RUN_CONFIG = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"notes.txt": "mine"},
+        {"config.json": '{"model_type": "bert"}', "model.safetensors": "mine"},
+        {"model.safetensors": "mine"},
+        {"labels.txt": "mine"},
+        {"config.json": "[]"},
+    ],
+)
+def test_a_run_is_not_written_into_a_folder_of_somebody_else(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=rf"holds what c3dhash train did not write \({', '.join(sorted(files))}\)"):
+        save_run(tmp_path, build_model(SMALL, num_classes=2), config=RUN_CONFIG, labels=("a", "b"))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
+
+
+def test_a_run_is_written_over_itself_and_beside_what_training_wrote(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    model = build_model(SMALL, num_classes=2)
+    save_run(tmp_path, model, config=RUN_CONFIG, labels=("a", "b"))
+    (tmp_path / MARKER).unlink()  # a run of an earlier version
+    save_run(tmp_path, model, config=RUN_CONFIG, labels=("a", "c"))
+    (tmp_path / "notes.txt").touch()  # the user's, in a run
+    save_run(tmp_path, model, config=RUN_CONFIG, labels=("a", "d"))
+    assert load_run(tmp_path).labels == ("a", "d")
+
+
+def test_a_failed_save_leaves_the_rest_as_it_was(tmp_path):
+    save_run(tmp_path, build_model(SMALL, num_classes=2), config=RUN_CONFIG, labels=("a", "b"))
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").mkdir()  # no file can take its place
+    before = {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(IsADirectoryError):
+        save_run(tmp_path, build_model(SMALL, num_classes=2), config=RUN_CONFIG, labels=("c", "d"))
+    assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_backbone_of_a_run_brings_its_preprocessing(tmp_path, untrained_run):
