@@ -12,6 +12,7 @@ from c3dhash.config import EncodeConfig, TrainConfig
 from c3dhash.datasets.find import find_dataset
 from c3dhash.datasets.synth import make_motion_set
 from c3dhash.evaluation.evaluate import Report, evaluate_run, write_report
+from c3dhash.files import claim_folder
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
 from c3dhash.gallery.query import query_video
 from c3dhash.models.hashnet import Run, build_model, is_finished, load_run, save_run
@@ -47,9 +48,12 @@ def run_demo(directory: Path, *, seed: int = 0) -> DemoResult:
     """Go the whole road in a folder; see the module's text.
 
     Args:
-        directory: data/, run/, untrained/, gallery/ and report/ are made in it.
+        directory: new, empty, or of an earlier demo; data/, run/, untrained/, gallery/ and report/ are made in it.
         seed: of the videos and of the training.
+    Raises:
+        UsageError: the folder holds something else, or the demo of another seed.
     """
+    claim_folder(directory, made_by="demo")
     data = make_motion_set(directory / "data", num_classes=NUM_CLASSES, videos_per_class=VIDEOS_PER_CLASS, seed=seed)
     dataset = find_dataset(data)
     cache = FrameCache(directory / "frames", max_bytes=CACHE_BYTES)

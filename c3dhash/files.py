@@ -21,7 +21,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -195,21 +195,43 @@ def claim_folder(folder: Path, *, made_by: str, own_names: tuple[str, ...] = (),
     known = read_mark(folder, made_by=made_by)
     if known is not None:
         return known
+    with _writable(folder):
+        _check_free(folder, [path.name for path in folder.iterdir() if path.name not in own_names], made_by=made_by)
+        mark(folder, made_by=made_by, **content)
+    return content
+
+
+def claim_names(folder: Path, names: Sequence[str], *, made_by: str) -> None:
+    """Make some names in a folder ours to write, whatever else it holds: where none is taken, or the mark is there.
+
+    Raises:
+        UsageError: there is a file of these names that is not ours, or the folder cannot be made.
+    """
+    if read_mark(folder, made_by=made_by) is None:
+        with _writable(folder):
+            _check_free(folder, [name for name in names if os.path.lexists(folder / name)], made_by=made_by)
+            mark(folder, made_by=made_by)
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Make a folder; an error says that it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strangers = sorted(
-            path.name for path in folder.iterdir() if path.name not in own_names and not _TEMPORARY.fullmatch(path.name)
-        )
-        if strangers:
-            shown = ", ".join(strangers[:NUM_NAMED]) + (", ..." if len(strangers) > NUM_NAMED else "")
-            raise UsageError(
-                f"'{folder}' holds what c3dhash {made_by} did not write ({shown}), and that stays as it is; name a new "
-                "or an empty folder."
-            )
-        mark(folder, made_by=made_by, **content)
+        yield
     except OSError as error:
         raise UsageError(f"'{folder}' cannot be written ({error.strerror}); name another folder.") from error
-    return content
+
+
+def _check_free(folder: Path, names: list[str], *, made_by: str) -> None:
+    """Raise where a name of a folder is neither free nor a leftover of ours."""
+    strangers = sorted(name for name in names if not _TEMPORARY.fullmatch(name))
+    if strangers:
+        shown = ", ".join(strangers[:NUM_NAMED]) + (", ..." if len(strangers) > NUM_NAMED else "")
+        raise UsageError(
+            f"'{folder}' holds what c3dhash {made_by} did not write ({shown}), and that stays as it is; name a new or "
+            "an empty folder."
+        )
 
 
 def is_inside(path: Path, folder: Path) -> bool:

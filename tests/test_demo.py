@@ -12,6 +12,7 @@ import c3dhash.demo
 from c3dhash.bits import pack_codes
 from c3dhash.datasets.find import find_dataset
 from c3dhash.demo import SETTINGS, run_demo
+from c3dhash.errors import UsageError
 from c3dhash.evaluation.metrics import average_precision, mean_defined, rank_counts
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashnet import load_run
@@ -37,6 +38,14 @@ def test_the_whole_road_and_a_second_start(tiny_demo, tmp_path, monkeypatch):
     again = run_demo(tmp_path)
     assert (again.indexed.added, again.indexed.unchanged) == (0, 12)
     assert again.trained.numbers["mAP"] == result.trained.numbers["mAP"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tiny_demo, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/report.html").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds what c3dhash demo did not write \(report\)"):
+        run_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_the_untrained_network_is_the_one_training_began_with(tiny_demo, tmp_path):

@@ -18,6 +18,7 @@ from c3dhash.files import (
     LEFTOVER_SECONDS,
     MARKER,
     claim_folder,
+    claim_names,
     clear_leftovers,
     delete_own_files,
     folder_digest,
@@ -190,6 +191,15 @@ class TestMarks:
         assert names(tmp_path) == list("abcde")
         claim_folder(tmp_path, made_by="test", own_names=tuple("abcde"))
         assert names(tmp_path) == [MARKER, *"abcde"]
+
+    def test_names_are_claimed_beside_those_of_others(self, tmp_path):
+        (tmp_path / "notes").touch()
+        claim_names(tmp_path, ["a", "b"], made_by="test")
+        (tmp_path / "a").touch()
+        claim_names(tmp_path, ["a", "b"], made_by="test")
+        (tmp_path / "b").symlink_to("nowhere")
+        with pytest.raises(UsageError, match=r"holds what c3dhash other did not write \(a, b\)"):
+            claim_names(tmp_path, ["a", "b"], made_by="other")
 
     def test_leftovers_do_not_keep_a_folder_from_being_claimed(self, tmp_path):
         temporary_path(tmp_path / "a").touch()

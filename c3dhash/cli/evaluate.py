@@ -67,8 +67,10 @@ def evaluate(
     config = take(EvaluateConfig, options)
 
     from c3dhash.evaluation.comparison import describe_comparison
-    from c3dhash.evaluation.evaluate import describe, evaluate_codes, write_report
+    from c3dhash.evaluation.evaluate import claim_report, describe, evaluate_codes, write_report
 
+    if out is not None:
+        claim_report(out)
     if codes_path is not None:
         for name in context.params.keys() - {"codes_path", "k", "radius", "as_json", "out"}:
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:

@@ -137,8 +137,8 @@ def extract_frames(
             except VideoError as error:
                 return error
 
-        results = pool.map(write, videos, workers=workers)
-        results = dict(zip(videos, tqdm(results, desc="Writing frames", total=len(videos), unit="video"), strict=True))
+        counted = pool.map(write, videos, workers=workers)
+        results = dict(zip(videos, tqdm(counted, desc="Writing frames", total=len(videos), unit="video"), strict=True))
     failed = {str(video): str(result) for video, result in results.items() if isinstance(result, VideoError)}
     for reason in failed.values():
         logger.warning("%s", reason)
@@ -230,7 +230,7 @@ def _show(decoder: Decoder, fps: float | None, write: Callable[[float, np.ndarra
     picture: np.ndarray | None = None
     num_shown = 0
     for time in decoder.times():
-        while fps and times and num_shown / fps < time - EPSILON_SECONDS:
+        while fps and picture is not None and num_shown / fps < time - EPSILON_SECONDS:
             write(num_shown / fps, picture)
             num_shown += 1
         times.append(time)
@@ -238,7 +238,7 @@ def _show(decoder: Decoder, fps: float | None, write: Callable[[float, np.ndarra
         if fps is None:
             write(time, picture)
     end_seconds = decoder.end_seconds(times)
-    while fps and num_shown / fps < end_seconds - EPSILON_SECONDS:
+    while fps and picture is not None and num_shown / fps < end_seconds - EPSILON_SECONDS:
         write(num_shown / fps, picture)
         num_shown += 1
     return end_seconds

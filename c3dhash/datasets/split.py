@@ -163,7 +163,7 @@ def _samples(dataset: Dataset, group_regex: str | None) -> tuple[list[Sample], l
     return [replace(sample, group=_group(sample, pattern, dataset.directory)) for sample in samples], notes
 
 
-def _group(sample: Sample, pattern: re.Pattern, directory: Path) -> str:
+def _group(sample: Sample, pattern: re.Pattern[str], directory: Path) -> str:
     name = without_suffix(Path(os.path.relpath(sample.video, directory)).as_posix())
     match = pattern.search(name)
     if not match:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ def _sawtooth(phase: np.ndarray) -> np.ndarray:
 
 # A motion maps (time [T] in 0..1 of the video, number of cycles, phase, direction +-1) to the offsets
 # (x, y) in units of the frame's height, the log-scale in -1..1 or None, and the angle in turns.
-Motion = Callable[[np.ndarray, float, float, int], tuple]
+Motion = Callable[[np.ndarray, float, float, int], tuple[Any, Any, Any, Any]]
 
 MOTIONS: dict[str, Motion] = {
     "move_up": lambda t, cycles, phase, way: (0, -0.45 * cycles * t, None, 0),
@@ -91,7 +92,7 @@ def _paste(frame: np.ndarray, shape: np.ndarray, *, x: float, y: float, scale: f
     """Draw a shape into a float32 frame, wrapping around its borders."""
     whole_x, whole_y = int(np.floor(x)), int(np.floor(y))
     affine = cv2.getRotationMatrix2D((SHAPE_PX / 2, SHAPE_PX / 2), 360 * turns, scale)
-    affine[:, 2] += (x - whole_x, y - whole_y)
+    affine[:, 2] += np.array((x - whole_x, y - whole_y))
     drawn = cv2.warpAffine(shape, affine, (SHAPE_PX, SHAPE_PX))
     around = np.arange(SHAPE_PX) - SHAPE_PX // 2
     window = np.ix_((whole_y + around) % frame.shape[0], (whole_x + around) % frame.shape[1])
@@ -131,7 +132,7 @@ def write_video(path: Path, frames: np.ndarray, *, fps: float) -> None:
     """Encode RGB frames (uint8 [T, H, W, 3]) as MPEG-4 in the container that the suffix names."""
     height_px, width_px = frames.shape[1:3]
     with replacing(path, suffix=path.suffix, is_durable=False) as partial:
-        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width_px, height_px))
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width_px, height_px))
         if not writer.isOpened():
             raise DatasetError(f"cannot write '{path}': this OpenCV has no MPEG-4 encoder for {path.suffix!r} files.")
         for frame in frames:
@@ -171,9 +172,8 @@ def make_motion_set(
         raise UsageError(f"num_classes ({num_classes}) must be between 2 and {len(MOTIONS)}.")
     if seed < 0:
         raise UsageError(f"seed ({seed}) must be 0 or more.")
-    facts = {"seed": seed, "version": VERSION}
-    known = claim_folder(directory, made_by=MADE_BY, **facts)
-    if known != facts:
+    known = claim_folder(directory, made_by=MADE_BY, seed=seed, version=VERSION)
+    if known != {"seed": seed, "version": VERSION}:
         raise UsageError(
             f"'{directory}' holds the set of seed {known.get('seed')} (version {known.get('version')}), not of seed "
             f"{seed} (version {VERSION}); name another folder."

@@ -36,7 +36,7 @@ from c3dhash.evaluation.metrics import (
     precision_recall_curve,
     ranking_report,
 )
-from c3dhash.files import write_text
+from c3dhash.files import claim_names, write_text
 from c3dhash.records import Sample
 from c3dhash.report.pages import film_strip, picture, write_report_page
 from c3dhash.report.plots import plot_precision_recall
@@ -196,9 +196,23 @@ def describe(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def claim_report(directory: Path) -> None:
+    """Make sure that a report may be written into a folder, before it is computed.
+
+    Raises:
+        UsageError: the folder holds files of its names that are not of an earlier report.
+    """
+    names = ("report.json", "codes.npz", "precision_recall.png", "report.html")
+    claim_names(directory, names, made_by="evaluate")
+
+
 def write_report(report: Report, directory: Path) -> Path:
-    """Write report.json, codes.npz, precision_recall.png and report.html; return the path of the page."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write report.json, codes.npz, precision_recall.png and report.html; return the path of the page.
+
+    Raises:
+        UsageError: as of `claim_report`.
+    """
+    claim_report(directory)
     content, curve = dict(report.numbers), None
     if report.codes is not None and report.counts is not None:
         save_codes(report.codes, directory / "codes.npz")

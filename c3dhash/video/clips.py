@@ -14,7 +14,7 @@ from tqdm import tqdm
 from c3dhash.errors import DatasetError, VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.cache import FrameCache
-from c3dhash.video.frame_folder import read_sample, sample_files, sample_hash
+from c3dhash.video.frame_folder import FlowClip, read_sample, sample_files, sample_hash
 from c3dhash.video.loader import prefetch
 from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side
 
@@ -88,7 +88,7 @@ class ClipReader:
 
         def decode() -> np.ndarray:
             clip = read_sample(sample, num_frames=num_frames, short_side=short_side, channels=self.channels)
-            return clip.flow if is_flow else clip.frames
+            return clip.flow if isinstance(clip, FlowClip) else clip.frames
 
         return self.cache.frames(f"{key} flow" if is_flow else key, decode)
 

@@ -11,10 +11,11 @@ import torch
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, EvaluateConfig
 from c3dhash.datasets.samples import Dataset
-from c3dhash.errors import DatasetError
+from c3dhash.errors import DatasetError, UsageError
 from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.evaluation.codes import Codes, load_codes
 from c3dhash.evaluation.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
+from c3dhash.files import MARKER
 from c3dhash.models.hashnet import HashNet, load_run, save_run
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.transforms import normalize
@@ -57,7 +58,7 @@ def test_a_run_on_its_data_has_the_promised_keys(untrained_run, motion, no_cache
 
     page = write_report(report, tmp_path / "report")
     assert {path.name for path in page.parent.iterdir()} == {
-        "report.html", "report.json", "codes.npz", "precision_recall.png",
+        "report.html", "report.json", "codes.npz", "precision_recall.png", MARKER,
     }  # fmt: skip
     assert evaluate_codes(load_codes(page.parent / "codes.npz")).numbers["mAP"] == report.numbers["mAP"]
     assert cv2.imread(str(page.parent / "precision_recall.png")).shape[2] == 3
@@ -139,6 +140,18 @@ def test_recognition_by_hand():
     assert numbers == {"accuracy@1": 0.5, "accuracy@5": 1.0, "mean_class_accuracy": pytest.approx(0.5)}
     labels = np.array([[True, False, False]] * 4)
     assert set(recognition_report(scores, labels)) == {"class_mAP"}
+
+
+def test_a_report_replaces_nothing_but_a_report(tmp_path):
+    codes = Codes(np.eye(8, 2, dtype=np.uint8), np.arange(8), np.eye(2, dtype=np.uint8), np.arange(2), hash_length=16)
+    (tmp_path / "notes.txt").write_text("mine")
+    for title in ("first", "second"):
+        assert title in write_report(evaluate_codes(codes, title=title), tmp_path).read_text()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/codes.npz").write_text("mine")
+    with pytest.raises(UsageError, match=r"other' holds what c3dhash evaluate did not write \(codes.npz\)"):
+        write_report(evaluate_codes(codes), tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["codes.npz"]
 
 
 def test_rows_for_people():
