@@ -81,6 +81,11 @@ class TrainConfig(ModelConfig):
     freeze: bool = setting(
         False, "Train the heads only, in seconds, on features of the backbone that are computed once."
     )
+    freeze_bn: bool | None = setting(
+        None,
+        "Keep the statistics of batch norms as the weights have them; by default with weights and batches of fewer "
+        "than 64 clips.",
+    )
     views: int = setting(4, "Augmented views of each training video, with --freeze.", low=1, high=1000)
     margin: float | None = setting(
         None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0

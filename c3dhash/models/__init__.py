@@ -10,6 +10,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     weights       published checkpoints -> our networks, with their preprocessing
     listing       what there is, and what it costs
     hashing       hash heads without labels: ITQ and LSH
+    batch_norm    which batch norms keep their statistics in training
     precision     bf16 where it pays, and around what is wrong with it
     encode        clips and videos -> features, embeddings, codes
     onnx_export   a run -> ONNX, checked
@@ -17,6 +18,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
 
 __all__ = [
     "backbones",
+    "batch_norm",
     "encode",
     "hashing",
     "hashnet",
