@@ -3,19 +3,18 @@
 Note [Folded batch norms]
     A published network may have its batch norms folded into the convolutions: what is left of a norm is a running mean
     of 0, a running variance of 1 (less its epsilon), a weight of 1, and a bias. Evaluation computes what the original
-    did. Training does not: the convolution's output, which is no longer brought to mean 0 and variance 1 by anything
-    that was learnt, is normalised by the statistics of the batch, and with biases far below zero a ReLU leaves
-    almost nothing of it. Features near 0 give a class loss of ln(num_classes) and dead bits from the first epoch on,
-    at any learning rate. Such norms are therefore never in training mode; nor could their statistics be found
-    again without data. Statistics of exactly 0 and 1 tell them, and since nothing updates these in evaluation mode, they
-    still do in a run that was trained on, wherever it is taken. A network with new random weights has such statistics,
-    too, but biases of 0.
+    did. Training does not: the output of the convolution, which has the scale of the original's norm in it already,
+    is brought to variance 1 by the statistics of the batch, and under biases made for several times as much, a ReLU
+    leaves nothing of it. Features near 0 give a class loss of ln(num_classes) and dead bits from the first epoch on,
+    at any learning rate. So these norms are never in training mode. Statistics of 0 and 1 tell them; since nothing
+    updates them in evaluation mode, they still do in a run that was trained on, wherever it is taken. A network
+    with new random weights has such statistics, too, but biases of 0.
 
 Note [Batch norms and small batches]
-    In training mode a norm's statistics are those of the clips of one batch, of a few classes; the network was trained with
-    those of larger and more varied ones. With weights and few clips a batch, its norms therefore stay in
-    evaluation mode, as is usual where video networks are fine-tuned (Wang et al., Temporal Segment Networks, ECCV 2016,
-    section 3.2, freeze all but the first). Their scale and shift are learnt in either case.
+    In training mode the statistics of a norm are those of the clips of one batch, of a few classes; published weights
+    were trained with those of larger and more varied ones. With weights and few clips a batch, norms therefore keep
+    their statistics, as is usual where video networks are fine-tuned (Wang et al., Temporal Segment Networks, ECCV
+    2016, section 3.2, freeze all but the first). Their scale and shift are learnt in either case.
 """
 
 from __future__ import annotations
