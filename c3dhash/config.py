@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from c3dhash.errors import UsageError
 TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
+WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
 
 
 def setting(
@@ -34,6 +36,10 @@ def check_settings(config: Any) -> None:
         value, rule = getattr(config, item.name), item.metadata
         if value is None and item.default is None:
             continue
+        if item.type in WHOLE and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise UsageError(f"{item.name} ({value!r}) must be a whole number.")
+        if item.type in REAL and (not isinstance(value, Real) or isinstance(value, bool)):
+            raise UsageError(f"{item.name} ({value!r}) must be a number.")
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{item.name} ({value}) must be a finite number.")
         low, high, choices = rule.get("low"), rule.get("high"), rule.get("choices")

@@ -5,6 +5,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
 
     backbones/    one architecture a file; BACKBONES
     hashnet       the network: backbone, hash head, class head; a run directory on disk
+    fingerprints  what tells one network from every other
     checkpoints   a file -> its arrays, without running what is in it
     weight_files  where files of weights lie, and what they are
     weights       published checkpoints -> our networks, with their preprocessing
@@ -20,6 +21,7 @@ __all__ = [
     "backbones",
     "batch_norm",
     "encode",
+    "fingerprints",
     "hashing",
     "hashnet",
     "listing",

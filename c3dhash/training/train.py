@@ -32,7 +32,7 @@ from c3dhash.files import write_text
 from c3dhash.models.batch_norm import training_mode
 from c3dhash.models.encode import Encoded, Encoder, encode_samples
 from c3dhash.models.hashing import initialize_hash_head
-from c3dhash.models.hashnet import HashNet, build_model, fingerprint, save_run
+from c3dhash.models.hashnet import HashNet, build_model, save_run
 from c3dhash.models.precision import autocast
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Sample
@@ -303,7 +303,6 @@ class _Session:
             "allow_missing": bool(self.dataset.missing),
             "best_epoch": self.epoch,
             "best_value": self.best_value[0] if self.best_value else None,
-            "fingerprint": fingerprint(self.model),
             "finished": False,
             "versions": versions(),
         }
