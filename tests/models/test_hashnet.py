@@ -163,7 +163,9 @@ def test_a_run_that_was_moved_is_looked_for(tmp_path, untrained_run, load, monke
         load("runs/a")
     with pytest.raises(CheckpointError, match=r"'models/c/x' is .* There is 'runs/b', 'models/c'\.$"):
         load("models/c/x")
-    with pytest.raises(CheckpointError, match=r"'models' is .*, it has no config\.json; .* There is 'runs/b', 'models/c'"):
+    with pytest.raises(
+        CheckpointError, match=r"'models' is .*, it has no config\.json; .* There is 'runs/b', 'models/c'"
+    ):
         load("models")
     for number in range(6):
         shutil.copytree(untrained_run.path, tmp_path / "many" / str(number))
