@@ -137,7 +137,7 @@ class TrainConfig(ModelConfig):
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
+    device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
     workers: int = setting(2, "Threads that decode and augment clips.", low=1, high=256)
     seed: int = setting(0, "Seed of everything random.", low=0)
     split: int = setting(1, "Which of a data set's official splits (1-3).", low=1, high=99)
@@ -200,7 +200,7 @@ class EncodeConfig:
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
+    device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
     workers: int = setting(2, "Threads that decode videos.", low=1, high=256)
 
     def __post_init__(self) -> None:

@@ -25,9 +25,10 @@ from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.files import write_text
 from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.identify import weights_metadata
 from c3dhash.models.precision import guard_conv3d
-from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
 
 CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
@@ -54,7 +55,7 @@ class HashNet(nn.Module):
         num_classes: or None for a network that only hashes.
     """
 
-    def __init__(self, backbone: nn.Module, *, hash_length: int | None, num_classes: int | None) -> None:
+    def __init__(self, backbone: Backbone, *, hash_length: int | None, num_classes: int | None) -> None:
         super().__init__()
         self.backbone = backbone
         self.hash_head = self.class_head = None
