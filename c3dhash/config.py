@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from c3dhash.errors import UsageError
 TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
+WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
 
 
 def setting(
@@ -34,6 +36,10 @@ def check_settings(config: Any) -> None:
         value, rule = getattr(config, item.name), item.metadata
         if value is None and item.default is None:
             continue
+        if item.type in WHOLE and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise UsageError(f"{item.name} ({value!r}) must be a whole number.")
+        if item.type in REAL and (not isinstance(value, Real) or isinstance(value, bool)):
+            raise UsageError(f"{item.name} ({value!r}) must be a number.")
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{item.name} ({value}) must be a finite number.")
         low, high, choices = rule.get("low"), rule.get("high"), rule.get("choices")
@@ -81,6 +87,11 @@ class TrainConfig(ModelConfig):
     freeze: bool = setting(
         False, "Train the heads only, in seconds, on features of the backbone that are computed once."
     )
+    freeze_bn: bool | None = setting(
+        None,
+        "Keep the statistics of batch norms as the weights have them; by default with weights and batches of fewer "
+        "than 64 clips.",
+    )
     views: int = setting(4, "Augmented views of each training video, with --freeze.", low=1, high=1000)
     margin: float | None = setting(
         None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0
@@ -126,7 +137,7 @@ class TrainConfig(ModelConfig):
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
+    device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
     workers: int = setting(2, "Threads that decode and augment clips.", low=1, high=256)
     seed: int = setting(0, "Seed of everything random.", low=0)
     split: int = setting(1, "Which of a data set's official splits (1-3).", low=1, high=99)
@@ -189,7 +200,7 @@ class EncodeConfig:
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto takes CUDA where it is there.")
+    device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
     workers: int = setting(2, "Threads that decode videos.", low=1, high=256)
 
     def __post_init__(self) -> None:

@@ -54,6 +54,8 @@ def test_a_backbone(extended: Path) -> None:
         "print(build_backbone('tsn_regnet_y_400mf', num_frames=2, size=32)(torch.zeros(1, 3, 2, 32, 32)).shape[1])"
     )
     assert python(extended, "-c", script) == "440\n"
+    facts = json.loads(python(extended, "-m", "c3dhash", "models", "show", "tsn_regnet_y_400mf", "--json"))
+    assert (facts["feature_dim"], facts["parameters"]) == (440, 3_903_144)
 
 
 def test_a_data_set_layout(extended: Path) -> None:

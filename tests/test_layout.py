@@ -31,6 +31,7 @@ WITHOUT_TORCH = [
     *(f"c3dhash.video.{name}" for name in ("reader", "isolation", "cache", "frame_folder")),
     *(f"c3dhash.datasets.{name}" for name in ("find", "check", "split", "frames", "synth")),
     "c3dhash.models.hashing",
+    "c3dhash.models.listing",
     "c3dhash.report.pages",
 ]
 

@@ -40,7 +40,10 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Comm
     flag = f"--{item.name.replace('_', '-')}"
     text = item.metadata["help"]
     if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", item.name, default=item.default, show_default=True, help=text)
+        is_shown = item.default is not None
+        return click.option(
+            f"{flag}/--no-{flag[2:]}", item.name, default=item.default, show_default=is_shown, help=text
+        )
     # The config checks its values: choices are shown here, and refused there with the one message.
     choices = item.metadata["choices"]
     metavar = "|".join(choices) if choices else {int: "N", float: "X", str: "TEXT", Path: "PATH"}[kind]

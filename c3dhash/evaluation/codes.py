@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dhash.bits import check_codes, num_code_bytes
+from c3dhash.bits import MAX_HASH_LENGTH, check_codes
 from c3dhash.errors import CodesError
 from c3dhash.files import replacing
 
@@ -34,6 +34,12 @@ class Codes:
         for side in ("gallery", "query"):
             codes, labels = getattr(self, f"{side}_codes"), getattr(self, f"{side}_labels")
             check_codes(codes, hash_length=self.hash_length, name=f"{side}_codes")
+            is_multi_label = labels.ndim == 2 and labels.dtype == np.bool_
+            if not is_multi_label and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+                raise CodesError(
+                    f"{side}_labels must be integers [N], or bool [N, num_classes] for several labels a video, got "
+                    f"{labels.dtype} {list(labels.shape)}."
+                )
             if len(labels) != len(codes):
                 raise CodesError(f"{side}_labels ({len(labels)}) must be as many as {side}_codes ({len(codes)}).")
 
@@ -62,7 +68,7 @@ def load_codes(path: Path | str) -> Codes:
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in names}
-            version = int(file["format_version"]) if "format_version" in file else FORMAT_VERSION
+            version = file["format_version"] if "format_version" in file else np.array(FORMAT_VERSION)
     except FileNotFoundError:
         raise CodesError(f"codes file '{path}' does not exist.") from None
     except (
@@ -76,8 +82,17 @@ def load_codes(path: Path | str) -> Codes:
         zlib.error,
     ) as error:
         raise CodesError(f"'{path}' is no codes file: {error}. It must be an .npz with {', '.join(names)}.") from error
-    if version != FORMAT_VERSION:
-        raise CodesError(f"'{path}' has format_version {version}; this c3dhash reads {FORMAT_VERSION}: upgrade it.")
-    hash_length = int(content.pop("hash_length"))
-    num_code_bytes(hash_length)
+    if (number := _whole(version, name="format_version", path=path)) != FORMAT_VERSION:
+        raise CodesError(f"'{path}' has format_version {number}; this c3dhash reads {FORMAT_VERSION}: upgrade it.")
+    hash_length = _whole(content.pop("hash_length"), name="hash_length", path=path)
+    if not 1 <= hash_length <= MAX_HASH_LENGTH:
+        raise CodesError(f"'{path}' has hash_length {hash_length}; it must be between 1 and {MAX_HASH_LENGTH}.")
     return Codes(**content, hash_length=hash_length)
+
+
+def _whole(value: np.ndarray, *, name: str, path: Path | str) -> int:
+    """Read a number that says how the rest is to be read, and is therefore never rounded."""
+    if value.ndim or value.dtype.kind not in "iu":
+        shown = f"{value.dtype} {list(value.shape)}" if value.ndim else repr(value.item())
+        raise CodesError(f"'{path}' has {name} {shown}; it must be one whole number: write it as an integer.")
+    return int(value)

@@ -36,7 +36,8 @@ from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR
 from c3dhash.models.hashing import HashHead, check_hash
 from c3dhash.gallery.indexing import find_in_places
-from c3dhash.models.hashnet import HashNet, Run, fingerprint, is_finished, load_run, save_run
+from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
+from c3dhash.models.hashnet import HashNet, Run, is_finished, load_run, save_run
 from c3dhash.records import CodeBatch, FeatureBatch
 from c3dhash.versions import versions
 from c3dhash.models.weights import find_weights, identify_weights, load_into
@@ -61,6 +62,8 @@ def own_run(gallery_path: Path) -> Run | None:
 def kept_features(run: Run, gallery_path: Path, *, config: EncodeConfig) -> KeptFeatures | None:
     """Return what `make_run` has kept of the features that a run makes codes of; None for a run that was trained."""
     network = run.config.get("backbone_fingerprint")
+    if network and is_of_first_rule(network):  # it names the features of networks that differ; none are taken by it
+        network = fingerprint(HashNet(run.model.backbone, hash_length=None, num_classes=None))
     return KeptFeatures(gallery_path, network=network, config=config) if network else None
 
 
@@ -92,11 +95,11 @@ def make_run(
             "(--gallery NAME), or leave --backbone out."
         )
     network, config = _build(config)
-    key = fingerprint(network)
     if run is not None:
-        _check_same(run, config, network=key)
+        _check_same(run, config, network=network)
         return run
     check_hash(config.hash, hash_length=config.hash_length, feature_dim=network.backbone.feature_dim)
+    key = fingerprint(network)
     kept = KeptFeatures(gallery_path, network=key, config=encode)
     videos = _in_random_order(places)
     headless = Run(gallery_path / MODEL_DIR, {}, (), network.eval(), key)
@@ -184,14 +187,15 @@ def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:
     return HashNet(backbone, hash_length=None, num_classes=None), resolved
 
 
-def _check_same(run: Run, config: HashConfig, *, network: str) -> None:
+def _check_same(run: Run, config: HashConfig, *, network: HashNet) -> None:
     """Raise unless a gallery's own run is what a config asks for."""
     options = [(name, run.config.get(name), getattr(config, name)) for name in OPTIONS]
     differing = [(name, own, given) for name, own, given in options if own != given]
     own_network = run.config.get("backbone_fingerprint", "")
-    if own_network != network:  # what is in the weights counts, whatever their file is called
+    given_network = fingerprint(network, like=own_network)
+    if own_network != given_network:  # what is in the weights counts, whatever their file is called
         own = f"'{run.config.get('weights')}' ({own_network[:8]})"
-        differing.append(("weights", own, f"'{config.weights}' ({network[:8]})"))
+        differing.append(("weights", own, f"'{config.weights}' ({given_network[:8]})"))
     if differing:
         name, own, given = differing[0]
         raise ModelMismatchError(
@@ -269,7 +273,6 @@ def _save(headless: Run, model: HashNet, *, config: HashConfig, encode: EncodeCo
         "window_seconds": encode.window_seconds,
         "stride_seconds": encode.stride_seconds,
         "backbone_fingerprint": headless.fingerprint,
-        "fingerprint": fingerprint(model),
         "finished": True,
         "versions": versions(),
     }

@@ -5,11 +5,16 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
 
     backbones/    one architecture a file; BACKBONES
     hashnet       the network: backbone, hash head, class head; a run directory on disk
+    fingerprints  what tells one network from every other
+    known_weights published files, and the folders in which they are looked for
     checkpoints   a file -> its arrays, without running what is in it
-    weight_files  where files of weights lie, and what they are
-    weights       published checkpoints -> our networks, with their preprocessing
-    listing       what there is, and what it costs
+    identify      arrays -> what they are: backbone, layout, preprocessing
+    weight_files  a name -> a file, found or downloaded; what training starts from
+    weights       a file -> a backbone with its weights and preprocessing
+    listing       what there is, and what it costs, from a table that is kept beside the backbones
+    costs         parameters and multiply-adds, counted
     hashing       hash heads without labels: ITQ and LSH
+    batch_norm    which batch norms keep their statistics in training
     precision     bf16 where it pays, and around what is wrong with it
     encode        clips and videos -> features, embeddings, codes
     onnx_export   a run -> ONNX, checked
@@ -17,9 +22,12 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
 
 __all__ = [
     "backbones",
+    "batch_norm",
     "encode",
+    "fingerprints",
     "hashing",
     "hashnet",
+    "known_weights",
     "listing",
     "onnx_export",
     "precision",

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -37,6 +38,8 @@ def read_checkpoint(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str
         raise CheckpointError(f"checkpoint '{file}' is no file: give a checkpoint file or a run directory.")
     with file.open("rb") as opened:
         start = opened.read(9)
+    content: object
+    metadata: dict[str, str]
     if start[8:] == b"{" or file.suffix == ".safetensors":  # after 8 bytes of its length, JSON
         content, metadata = _read_safetensors(file)
     else:
@@ -51,7 +54,7 @@ def read_checkpoint(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str
     return tensors, metadata
 
 
-def _wrapper(content: dict) -> str | None:
+def _wrapper(content: dict[Any, Any]) -> str | None:
     return next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None)
 
 

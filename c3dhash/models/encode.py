@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ import torch
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
-from c3dhash.models.hashnet import HashNet, Run
-from c3dhash.models.precision import autocast, pick_device, pick_precision
+from c3dhash.models.hashnet import HashNet, Outputs, Run
+from c3dhash.models.precision import autocast, pick_device, pick_precision, to_device
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import DecoderPool
@@ -74,11 +74,21 @@ class Encoder:
     def __call__(self, clips: np.ndarray) -> Encoded:
         """Encode a batch of clips, uint8 [B, T, H, W, 3]."""
         self.model.eval()
-        batch = torch.from_numpy(clips).to(self.device)
+        batch = to_device(torch.from_numpy(clips), self.device)
         with autocast(self.device, self.precision):
-            outputs = self.model(normalize(batch, self.model.preprocessing))
-        parts = (*outputs[1:], outputs.feature if self.with_features else None)
-        return Encoded(*(None if part is None else part.cpu().numpy() for part in parts))
+            outputs: Outputs = self.model(normalize(batch, self.model.preprocessing))
+        return _read(outputs.embedding, outputs.logits, outputs.feature if self.with_features else None)
+
+
+def _read(*parts: torch.Tensor | None) -> Encoded:
+    """Bring what a network says of a batch, float32 [B, ...] each, to the CPU in one copy, since a copy waits."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return Encoded(None, None)
+    together = torch.cat(present, dim=1).cpu().numpy()
+    edges = np.cumsum([part.shape[1] for part in present])[:-1]
+    arrays = iter(np.split(together, edges, axis=1))
+    return Encoded(*(None if part is None else next(arrays) for part in parts))
 
 
 def encode_samples(
@@ -95,8 +105,7 @@ def encode_samples(
 
 def encode_clips(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: int) -> Encoded:
     """Encode clips, each uint8 [T, H, W, C], in their order."""
-    parts = [encoder(batch) for batch in _batches(clips, batch_size)]
-    return Encoded(*(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)))
+    return _join([encoder(batch) for batch in _batches(clips, batch_size)], np.concatenate)
 
 
 def encode_videos(
@@ -124,7 +133,7 @@ def encode_videos(
         for chunk in stream.chunks():
             clips = [message for message in chunk if message.clip is not None]
             if clips:
-                encoded = encoder(np.stack([message.clip for message in clips]))
+                encoded = encoder(np.stack([message.clip for message in clips if message.clip is not None]))
                 for row, message in enumerate(clips):
                     one = Encoded(*(None if part is None else part[row] for part in encoded))
                     collected.setdefault(message.number, _Collected([], [])).append(message, one)
@@ -152,6 +161,7 @@ class _Collected(NamedTuple):
     encoded: list[Encoded]
 
     def append(self, message: _Message, encoded: Encoded) -> None:
+        assert message.span is not None  # a clip has one
         self.spans.append(message.span)
         self.encoded.append(encoded)
 
@@ -162,15 +172,16 @@ def _result(end: _Message, collected: _Collected) -> VideoResult:
         error = end.error or VideoError(f"'{end.video}' gave no clip.")
         return VideoResult(end.video, None, None, error)
     starts, ends = np.array(collected.spans, np.float64).T
-    codes = scores = features = None
-    if collected.encoded[0].embeddings is not None:
-        embeddings = np.stack([part.embeddings for part in collected.encoded])
-        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
-    if collected.encoded[0].scores is not None:
-        scores = np.stack([part.scores for part in collected.encoded])
-    if collected.encoded[0].features is not None:
-        features = FeatureBatch(np.stack([part.features for part in collected.encoded]), starts, ends)
-    return VideoResult(end.video, codes, scores, None, features)
+    embeddings, scores, features = _join(collected.encoded, np.stack)
+    codes = None if embeddings is None else CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
+    kept = None if features is None else FeatureBatch(features, starts, ends)
+    return VideoResult(end.video, codes, scores, None, kept)
+
+
+def _join(parts: list[Encoded], join: Callable[[list[np.ndarray]], np.ndarray]) -> Encoded:
+    """Put together, for each thing that a network says, the arrays of several batches or clips."""
+    columns = ([array for array in column if array is not None] for column in zip(*parts, strict=True))
+    return Encoded(*(join(column) if column else None for column in columns))
 
 
 class _ClipStream:

@@ -40,7 +40,8 @@ class HashHead(NamedTuple):
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Compute what the code is the sign of: float [N, feature_dim] -> [N, hash_length]."""
-        return features @ self.weight.T + self.bias
+        values: np.ndarray = features @ self.weight.T + self.bias
+        return values
 
 
 def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int = 0) -> HashHead:
@@ -98,10 +99,12 @@ def initialize_hash_head(model: HashNet, features: np.ndarray, *, method: str, s
     """
     import torch
 
-    head = fit_hash(features, hash_length=model.hash_head.out_features, method=method, seed=seed)
+    layer = model.hash_head
+    assert layer is not None
+    head = fit_hash(features, hash_length=layer.out_features, method=method, seed=seed)
     with torch.no_grad():
-        model.hash_head.weight.copy_(torch.from_numpy(head.weight))
-        model.hash_head.bias.copy_(torch.from_numpy(head.bias))
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
 
 
 def check_hash(method: str, *, hash_length: int, feature_dim: int) -> None:

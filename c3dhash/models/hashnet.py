@@ -10,7 +10,6 @@ A run directory holds what it takes to use the network anywhere:
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +22,20 @@ from torch import Tensor, nn
 
 from c3dhash.bits import num_code_bytes
 from c3dhash.config import ModelConfig
-from c3dhash.errors import CheckpointError
+from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.files import claim_folder, read_mark, replacing, write_text
 from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.identify import weights_metadata
 from c3dhash.models.precision import guard_conv3d
-from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
 
 CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
 MADE_BY = "train"  # as our marker has it
 # What a training may have written before its first epoch is over.
 TRAINING_FILES = ("tensorboard", "metrics.jsonl", "curves.png", "last.pt", "videos.txt")
+MAX_SHOWN = 5  # runs in a message
 
 
 class Outputs(NamedTuple):
@@ -56,7 +58,7 @@ class HashNet(nn.Module):
         num_classes: or None for a network that only hashes.
     """
 
-    def __init__(self, backbone: nn.Module, *, hash_length: int | None, num_classes: int | None) -> None:
+    def __init__(self, backbone: Backbone, *, hash_length: int | None, num_classes: int | None) -> None:
         super().__init__()
         self.backbone = backbone
         self.hash_head = self.class_head = None
@@ -97,7 +99,7 @@ class Run:
     """A trained network and what it needs around it.
 
     config: what config.json holds. labels: class names, () where it knows none. model: in evaluation mode.
-    fingerprint: of everything that decides its codes; a gallery remembers it.
+    fingerprint: of everything that decides its codes, by the rule it was made under; a gallery remembers it.
     """
 
     path: Path
@@ -141,10 +143,12 @@ def build_model(config: ModelConfig, *, num_classes: int | None, has_hash_head: 
 
 
 def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tuple[str, ...]) -> None:
-    """Write a run directory. `config` needs what ModelConfig holds; the clip size, preprocessing and heads are added.
+    """Write a run directory.
 
     Each file is written under a temporary name and renamed.
 
+    Args:
+        config: what ModelConfig holds, and more; clip size, preprocessing, heads and fingerprint are added.
     Raises:
         UsageError: the folder is neither empty nor a run's.
     """
@@ -157,6 +161,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "has_hash_head": model.hash_head is not None,
         "has_class_head": model.class_head is not None,
+        "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path / WEIGHTS_FILE) as partial:
@@ -193,17 +198,19 @@ def load_run(path: Path | str) -> Run:
     Raises:
         CheckpointError: not a run, or one that is damaged.
     """
-    path = Path(path)
+    path = find_run(path)
     try:
         config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
         labels = tuple((path / LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
         weights = load_file(path / WEIGHTS_FILE)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, ValueError) as error:  # of JSON and of UTF-8, too
         raise CheckpointError(
-            f"'{path}' is no run directory that can be loaded: {error}. Train one: c3dhash train"
+            f"run '{path}' cannot be read: {error}. Bring it back from a copy, or train again."
         ) from error
     if labels == ("",):  # an empty file: a run that knows no classes
         labels = ()
+    if not isinstance(config, dict):
+        raise CheckpointError(f"run '{path}' is damaged: its {CONFIG_FILE} holds a {type(config).__name__}.")
     if not labels and config.get("has_class_head"):
         raise CheckpointError(f"run '{path}' is damaged: its {LABELS_FILE} is empty.")
     try:
@@ -215,39 +222,50 @@ def load_run(path: Path | str) -> Run:
         )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
+        reason = f"{CONFIG_FILE} lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[-1].strip()
         raise CheckpointError(
             f"run '{path}' is damaged: its weights and its config.json do not fit ({reason})."
         ) from error
-    return Run(path, config, labels, model.eval(), fingerprint(model))
-
-
-def fingerprint(model: HashNet) -> str:
-    """Hash everything that decides the codes of a network: 32 hexadecimal digits. The class head does not count."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((model.clip_size, model.preprocessing)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if not name.startswith("class_head."):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return Run(path, config, labels, model.eval(), fingerprint(model, like=str(config.get("fingerprint", ""))))
 
 
 def find_run(path: Path | str | None = None, *, runs_dir: Path = Path("runs")) -> Path:
     """Return the run directory that is meant: `path`, or the newest finished run.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none; the text lists the runs near `path` and under `runs_dir`.
     """
-    if path is not None:
-        if not (Path(path) / CONFIG_FILE).is_file():
-            raise CheckpointError(f"'{path}' is no run directory: it has no {CONFIG_FILE}. Train one: c3dhash train")
+    if path is None:
+        runs = [run for run in _runs_in(runs_dir) if is_finished(run)]
+        if not runs:
+            raise CheckpointError(
+                f"no finished run under '{runs_dir}/'. Train one: c3dhash train; or name one that lies elsewhere: "
+                "--model DIR"
+            )
+        return max(runs, key=lambda run: (run / WEIGHTS_FILE).stat().st_mtime)
+    if (Path(path) / CONFIG_FILE).is_file():
         return Path(path)
-    runs = [run for run in runs_dir.glob(f"*/{WEIGHTS_FILE}") if is_finished(run.parent)]
-    if not runs:
-        raise CheckpointError(f"no finished run under '{runs_dir}/'. Train one: c3dhash train")
-    return max(runs, key=lambda run: run.stat().st_mtime).parent
+    problem = f"has no {CONFIG_FILE}" if Path(path).exists() else "does not exist"
+    near = _runs_near(Path(path), runs_dir)
+    if not near:
+        advice = f"nor is there a run beside it or under '{runs_dir}/': name the folder that holds it now"
+    else:
+        shown = ", ".join(f"'{run}'" for run in near[:MAX_SHOWN]) + (", ..." if len(near) > MAX_SHOWN else "")
+        advice = f"was it moved? There is {shown}"
+    raise CheckpointError(f"'{path}' is no run directory, it {problem}; {advice}.")
+
+
+def _runs_near(path: Path, runs_dir: Path) -> list[Path]:
+    """List runs where one that was moved or mistyped may be: inside, around, and in `runs_dir`; the newest first."""
+    around = next(folder for folder in (path, *path.parents) if folder.is_dir())
+    places = dict.fromkeys((around, around / "runs", around.parent, runs_dir))
+    runs = {run.resolve(): run for place in places for run in _runs_in(place)}
+    return sorted(runs.values(), key=lambda run: (run / WEIGHTS_FILE).stat().st_mtime, reverse=True)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return [file.parent for file in folder.glob(f"*/{WEIGHTS_FILE}") if (file.parent / CONFIG_FILE).is_file()]
 
 
 def is_finished(run: Path) -> bool:

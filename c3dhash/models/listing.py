@@ -1,27 +1,37 @@
-"""What the backbones are: size, cost, what they read, and which of their weights lie on this machine."""
+"""What the backbones are: size, cost, what they read, and which of their weights lie on this machine.
+
+# Note [The table of backbones]
+To import torch and to build 29 networks takes ten seconds, and to read a table of what comes of it none. The table lies
+beside the backbones, with a digest of their files: once one is edited or added, it is not believed any more, and
+all is counted anew, each time, until
+
+    python -m c3dhash.models.listing
+
+has written a new one.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
-from c3dhash.models.backbones import BACKBONES, backbone_class, build_backbone
-from c3dhash.models.backbones.layouts import KnownWeights
-from c3dhash.models.weight_files import find_file, weights_of
+from c3dhash.files import write_text
+from c3dhash.models.known_weights import KnownWeights, find_file
 from c3dhash.records import Preprocessing
+
+TABLE_PATH = Path(__file__).parent / "backbones" / "table.json"
 
 
 @dataclass(frozen=True)
 class BackboneFacts:
     """A backbone, at its default clip.
 
-    num_parameters: without heads. gflops: of one clip, see count_gflops. weights: each known file, and where it
-    was found, or None.
+    num_parameters: without heads. gflops: of one clip, see c3dhash.models.costs.
     """
 
     name: str
@@ -29,11 +39,16 @@ class BackboneFacts:
     num_parameters: int
     gflops: float
     clip_size: tuple[int, int, int]
-    min_clip_size: tuple[int, int]
+    min_clip_size: tuple[int, int, int]
     clip_multiple: tuple[int, int]
     shortcuts: tuple[str, ...]
     preprocessing: Preprocessing
-    weights: tuple[tuple[KnownWeights, Path | None], ...]
+    known_weights: tuple[KnownWeights, ...]
+
+    @property
+    def weights(self) -> tuple[tuple[KnownWeights, Path | None], ...]:
+        """Each known file, and where it is now, or None."""
+        return tuple((known, find_file(known.file_name)) for known in self.known_weights)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -62,46 +77,68 @@ class BackboneFacts:
 
 
 def backbone_facts(name: str) -> BackboneFacts:
-    """Collect what is known of a backbone. Nothing is allocated: it is built on the meta device.
+    """Look up what is known of a backbone.
 
     Raises:
         UsageError: `name` is not in BACKBONES.
     """
-    network = backbone_class(name)
-    with torch.device("meta"):
-        built = build_backbone(name)
-    return BackboneFacts(
-        name=name,
-        feature_dim=network.feature_dim,
-        num_parameters=sum(parameter.numel() for parameter in built.parameters()),
-        gflops=count_gflops(built),
-        clip_size=network.clip_size,
-        min_clip_size=network.min_clip_size,
-        clip_multiple=network.clip_multiple,
-        shortcuts=network.shortcuts,
-        preprocessing=network.preprocessing,
-        weights=tuple((known, find_file(known.file_name)) for known in weights_of(name)),
-    )
+    return _facts((name,))[0]
 
 
 def all_backbones() -> list[BackboneFacts]:
-    """Collect the facts of every backbone, in the order of BACKBONES."""
-    return [backbone_facts(name) for name in BACKBONES]
+    """Look up the facts of every backbone, in the order of BACKBONES."""
+    backbones = sys.modules.get("c3dhash.models.backbones")  # a program may have added to it
+    table = read_table()
+    if backbones is None and table:
+        return list(table.values())
+    from c3dhash.models.backbones import BACKBONES
+
+    return _facts(BACKBONES)
 
 
-def count_gflops(backbone: nn.Module) -> float:
-    """Count what one clip costs in a forward pass, in 10^9 multiply-adds.
+def _facts(names: Iterable[str]) -> list[BackboneFacts]:
+    """Take from the table what is in it, and count the rest."""
+    table = read_table()
+    if all(name in table for name in names):
+        return [table[name] for name in names]
+    from c3dhash.models.costs import measure
 
-    A multiply-add counts once, as papers on video networks count: r3d_18 on 16 x 112 x 112 is 40.7, as torchvision
-    states. Convolutions, matrix products and attention are counted, and nothing else.
+    return [table[name] if name in table else measure(name) for name in names]
 
-    Args:
-        backbone: on the meta device, so that only shapes are computed.
-    """
-    clips = torch.empty((1, backbone.preprocessing.num_channels, *backbone.clip_size), device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        backbone.eval()(clips)
-    return counter.get_total_flops() / 2 / 1e9  # it counts a multiply-add as two
+
+def read_table() -> dict[str, BackboneFacts]:
+    """Read the table; {} where the files of the backbones are no longer those that it was made of."""
+    try:
+        content = json.loads(TABLE_PATH.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if content["digest"] != _digest():
+        return {}
+    return {row["name"]: _from_row(row) for row in content["backbones"]}
+
+
+def write_table() -> None:
+    """Count all backbones and write the table."""
+    from c3dhash.models.backbones import BACKBONES
+    from c3dhash.models.costs import measure
+
+    rows = [asdict(measure(name)) for name in BACKBONES]
+    write_text(TABLE_PATH, json.dumps({"digest": _digest(), "backbones": rows}, indent=1) + "\n")
+
+
+def _digest() -> str:
+    """Hash the source of the backbones."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(TABLE_PATH.parent.glob("*.py")):
+        digest.update(f"{path.name}\0{path.read_text(encoding='utf-8')}\0".encode())
+    return digest.hexdigest()
+
+
+def _from_row(row: dict[str, Any]) -> BackboneFacts:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    values["preprocessing"] = Preprocessing(**row["preprocessing"])
+    values["known_weights"] = tuple(KnownWeights(**known) for known in row["known_weights"])
+    return BackboneFacts(**values)
 
 
 def describe_preprocessing(preprocessing: Preprocessing, *, with_std: bool = True) -> str:
@@ -120,3 +157,7 @@ def _short(values: tuple[float, ...]) -> str:
     """Write numbers with two figures behind the point below 10 (and no 0 before it), else with none."""
     texts = (f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}" for value in values)
     return " ".join(text.removeprefix("0") if "." in text else text for text in texts)
+
+
+if __name__ == "__main__":
+    write_table()

@@ -131,6 +131,7 @@ def _translate(network: _FromPixels, run: Run, batch_size: int | None) -> torch.
             traced, (clips,), dynamo=True, verbose=False, optimize=False,
             dynamic_shapes=_dynamic(batch_size, "N"), input_names=[INPUT], output_names=network.output_names,
         )  # fmt: skip
+        assert program is not None
         _tidy(program.model)
         return program
     except Exception as error:  # the tracer and the translator share no error class
@@ -155,7 +156,7 @@ def _tidy(model: onnx_ir.Model) -> None:
     onnxscript.optimizer.fold_constants(model)
     for tidy in (
         passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         passes.RemoveUnusedOpsetsPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.DeduplicateInitializersPass(),
@@ -166,7 +167,7 @@ def _tidy(model: onnx_ir.Model) -> None:
         tidy(model)
 
 
-def _dynamic(batch_size: int | None, name: object) -> tuple | None:
+def _dynamic(batch_size: int | None, name: object) -> tuple[dict[int, object]] | None:
     return ({0: name},) if batch_size is None else None
 
 
@@ -234,7 +235,7 @@ def _max_pool_rounding_down(
     windows, less one where the last would start at or behind length + padding.
     """
     if not ceil_mode:
-        return NotImplemented  # stays as it is
+        return NotImplemented  # type: ignore[no-any-return]  # stays as it is
     stride, ends = stride or kernel, []
     for length, size, step, before, spread in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         span = spread * (size - 1) + 1
@@ -245,7 +246,8 @@ def _max_pool_rounding_down(
         pads = [pad for before, end in zip(padding, ends, strict=True) for pad in (max(0, end), before)]
         x = F.pad(x, pads[::-1], value=float("-inf"))  # from the last axis to the first, before and behind
         padding = (0, 0, 0)
-    return ATEN.max_pool3d_with_indices(x, kernel, stride, padding, dilation, False)
+    pooled: tuple[Tensor, Tensor] = ATEN.max_pool3d_with_indices(x, kernel, stride, padding, dilation, False)
+    return pooled
 
 
 def _means_of_slices(x: Tensor, cells: Sequence[int]) -> Tensor:

@@ -24,30 +24,44 @@ from c3dhash.errors import UsageError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is there."""
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device that is there.
+
+    `auto` takes CUDA, else the CPU: Apple's GPU only where it is asked for, as it was not tried.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N.") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N.")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device ({name!r}) must be auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device ({name!r}) is not there: this PyTorch sees {torch.cuda.device_count()} CUDA devices; "
             "use --device cpu."
         )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device ({name!r}) is not there: this PyTorch sees no GPU of Apple; use --device cpu.")
     return device
 
 
 def pick_precision(name: str, device: torch.device) -> str:
     """Turn `auto` into `bf16` where the device computes in it at speed, else `fp32`."""
+    if device.type == "mps" and name == "bf16":
+        raise UsageError("precision ('bf16') is for cpu and cuda; leave it out with --device mps, which takes fp32.")
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def to_device(batch: Tensor, device: torch.device) -> Tensor:
+    """Copy a batch to the device. To CUDA from pinned memory, so that nothing waits for the copy."""
+    if device.type != "cuda":
+        return batch.to(device)
+    return batch.pin_memory().to(device, non_blocking=True)
 
 
 @lru_cache
@@ -60,7 +74,7 @@ def _cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Return the context in which a network of this precision runs."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 

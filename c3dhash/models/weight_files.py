@@ -1,7 +1,4 @@
-"""Find weights files by name, and download those that torchvision publishes.
-
-They are looked for in pretrain/, where people put them, and in torchvision's cache, where it and we put downloads.
-"""
+"""Find weights by name, download those that torchvision publishes, and choose what training starts from."""
 
 from __future__ import annotations
 
@@ -14,12 +11,13 @@ import torch
 
 from c3dhash.errors import CheckpointError
 from c3dhash.models.backbones import KNOWN_WEIGHTS, backbone_class
-from c3dhash.models.backbones.layouts import KnownWeights
 from c3dhash.models.checkpoints import RUN_WEIGHTS_NAME
+from c3dhash.models.identify import identify_weights
+from c3dhash.models.known_weights import PRETRAIN_DIR, KnownWeights, find_file, torchvision_cache
 
 logger = logging.getLogger(__name__)
 
-PRETRAIN_DIR = Path("pretrain")
+RANDOM_WEIGHTS = "none"
 
 
 def weights_of(backbone: str) -> tuple[KnownWeights, ...]:
@@ -30,17 +28,6 @@ def weights_of(backbone: str) -> tuple[KnownWeights, ...]:
     """
     backbone_class(backbone)
     return tuple(known for known in KNOWN_WEIGHTS if known.backbone == backbone)
-
-
-def torchvision_cache() -> Path:
-    """Return the folder in which torchvision keeps downloaded weights (TORCH_HOME moves it)."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def find_file(file_name: Path | str) -> Path | None:
-    """Look for a file in pretrain/, then in torchvision's cache."""
-    places = (PRETRAIN_DIR / file_name, torchvision_cache() / file_name)
-    return next((path for path in places if path.is_file()), None)
 
 
 def find_weights(name_or_path: Path | str, *, backbone: str) -> Path:
@@ -99,3 +86,36 @@ def download_weights(known: KnownWeights) -> Path:
             f"from {url} (torchvision's {known.torchvision}) and put it into '{PRETRAIN_DIR}/'."
         ) from error
     return path
+
+
+def choose_weights(name_or_path: Path | str | None, *, backbone: str, shortcut: str | None = None) -> Path | None:
+    """Decide which weights training starts from, and log it.
+
+    Args:
+        name_or_path: as for find_weights; "none" for random weights; None for the first known file of this
+            backbone in pretrain/, or random weights where there is none.
+        backbone: a key of BACKBONES.
+        shortcut: the type that the backbone must have, or None; files with another one are passed over.
+    Returns:
+        A file or run directory, or None for random weights.
+    Raises:
+        CheckpointError: what was named is not found.
+        UsageError: `backbone` is not a known name.
+    """
+    if name_or_path is not None and str(name_or_path) != RANDOM_WEIGHTS:
+        return find_weights(name_or_path, backbone=backbone)
+    known = weights_of(backbone)
+    if name_or_path is not None:
+        logger.info("weights: random, as asked for")
+        return None
+    for path in (PRETRAIN_DIR / each.file_name for each in known):
+        if not path.is_file():
+            continue
+        if shortcut is not None and (held := identify_weights(path)[1]) != shortcut:
+            logger.info("weights: '%s' has shortcut %s, not %s, and is left alone", path, held, shortcut)
+            continue
+        logger.info("weights: '%s', as it is there; --weights %s starts from random ones", path, RANDOM_WEIGHTS)
+        return path
+    advice = f"; --weights takes {', '.join(each.name for each in known)}, or a file" if known else ""
+    logger.info("weights: random, as '%s/' holds no known file that suits %s%s", PRETRAIN_DIR, backbone, advice)
+    return None

@@ -1,25 +1,22 @@
-"""Load published weights into a backbone: recognise a checkpoint by its keys, bring its preprocessing.
+"""Load published weights into a backbone, and bring the preprocessing that they expect.
 
-file -> tensors (checkpoints.py) -> layout (c3dhash.models.backbones) -> own names -> backbone + LoadReport
+file -> Checkpoint (identify.py) -> own names -> backbone + LoadReport
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
-from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.errors import CheckpointError
 from c3dhash.models.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class, build_backbone
-from c3dhash.models.backbones.layouts import Entries, Layout, unwrap
-from c3dhash.models.checkpoints import load_checkpoint, read_checkpoint
-from c3dhash.models.weight_files import PRETRAIN_DIR, find_weights, weights_of
+from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.checkpoints import load_checkpoint
+from c3dhash.models.identify import Checkpoint, first_few, identify_weights, open_checkpoint, weights_metadata
+from c3dhash.models.weight_files import choose_weights, find_weights
 from c3dhash.records import Preprocessing
 
 __all__ = [
@@ -38,11 +35,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MIN_MATCHED = 0.9
-RANDOM_WEIGHTS = "none"
-METADATA_KEY = "c3dhash"
-# Files that name their backbone in the metadata: its own names, and the facts beside it.
-OWN_LAYOUT = Layout("c3dhash", lambda entries: False, lambda entries: ((), None), (), (), Preprocessing())
-OWN_FACTS = ("shortcut", "preprocessing", "clip_size")
 REPORTED = {  # fields of LoadReport -> how it prints them
     "missing": "missing",
     "misshaped": "mis-shaped",
@@ -93,24 +85,11 @@ class LoadReport:
         ]
         for kind, title in REPORTED.items():
             if names := getattr(self, kind):
-                lines.append(f"  {title} ({len(names)}): {_first(names, 8)}")
+                lines.append(f"  {title} ({len(names)}): {first_few(names, 8)}")
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A recognised file: its entries, its layout, and the backbones that it is for, as far as the entries tell."""
-
-    path: Path
-    entries: Entries
-    layout: Layout
-    backbones: tuple[str, ...]
-    shortcut: str | None
-    preprocessing: Preprocessing
-    clip_size: tuple[int, int, int] | None
-
-
-def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str | None = None) -> nn.Module:
+def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str | None = None) -> Backbone:
     """Build the backbone that a checkpoint holds, with its weights and the preprocessing they expect.
 
     Args:
@@ -125,7 +104,7 @@ def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str 
     """
     if backbone is not None:
         backbone_class(backbone)
-    checkpoint = _open(Path(path), layout=layout)
+    checkpoint = open_checkpoint(Path(path), layout=layout)
     name = backbone if backbone in checkpoint.backbones else next(iter(checkpoint.backbones), backbone)
     if name is None:
         raise CheckpointError(
@@ -144,7 +123,7 @@ def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str 
     return network.eval()
 
 
-def load_into(backbone: nn.Module, path: Path | str, *, layout: str | None = None) -> LoadReport:
+def load_into(backbone: Backbone, path: Path | str, *, layout: str | None = None) -> LoadReport:
     """Load a checkpoint into a backbone; its preprocessing becomes the one that the weights expect.
 
     Args:
@@ -154,7 +133,7 @@ def load_into(backbone: nn.Module, path: Path | str, *, layout: str | None = Non
     Raises:
         CheckpointError: as for load_backbone; the backbone is then as it was.
     """
-    checkpoint = _open(Path(path), layout=layout)
+    checkpoint = open_checkpoint(Path(path), layout=layout)
     fits = backbone.name in checkpoint.backbones and backbone.shortcut == checkpoint.shortcut
     if checkpoint.backbones and not fits:
         held = _describe(checkpoint.backbones[0], checkpoint.shortcut)
@@ -165,107 +144,16 @@ def load_into(backbone: nn.Module, path: Path | str, *, layout: str | None = Non
     return _fill(backbone, checkpoint)
 
 
-def identify_weights(path: Path | str) -> tuple[tuple[str, ...], str | None]:
-    """Tell which backbones a checkpoint is for, and its shortcut; () and None for what its entries do not tell.
-
-    Raises:
-        CheckpointError: not a checkpoint, or not recognised.
-    """
-    checkpoint = _open(Path(path), layout=None)
-    return checkpoint.backbones, checkpoint.shortcut
-
-
-def weights_metadata(backbone: nn.Module) -> dict[str, str]:
-    """Return metadata for a safetensors file of ours: what load_backbone cannot tell from the tensors."""
-    facts = {
-        "backbone": backbone.name,
-        "shortcut": backbone.shortcut,
-        "clip_size": backbone.clip_size,
-        "preprocessing": asdict(backbone.preprocessing),
-    }
-    return {METADATA_KEY: json.dumps(facts)}
-
-
-def choose_weights(name_or_path: Path | str | None, *, backbone: str, shortcut: str | None = None) -> Path | None:
-    """Decide which weights training starts from, and log it.
-
-    Args:
-        name_or_path: as for find_weights; "none" for random weights; None for the first known file of this
-            backbone in pretrain/, or random weights where there is none.
-        backbone: a key of BACKBONES.
-        shortcut: the type that the backbone must have, or None; files with another one are passed over.
-    Returns:
-        A file or run directory, or None for random weights.
-    Raises:
-        CheckpointError: what was named is not found.
-        UsageError: `backbone` is not a known name.
-    """
-    if name_or_path is not None and str(name_or_path) != RANDOM_WEIGHTS:
-        return find_weights(name_or_path, backbone=backbone)
-    known = weights_of(backbone)
-    if name_or_path is not None:
-        logger.info("weights: random, as asked for")
-        return None
-    for path in (PRETRAIN_DIR / each.file_name for each in known):
-        if not path.is_file():
-            continue
-        if shortcut is not None and (held := identify_weights(path)[1]) != shortcut:
-            logger.info("weights: '%s' has shortcut %s, not %s, and is left alone", path, held, shortcut)
-            continue
-        logger.info("weights: '%s', as it is there; --weights %s starts from random ones", path, RANDOM_WEIGHTS)
-        return path
-    advice = f"; --weights takes {', '.join(each.name for each in known)}, or a file" if known else ""
-    logger.info("weights: random, as '%s/' holds no known file that suits %s%s", PRETRAIN_DIR, backbone, advice)
-    return None
-
-
-def _open(path: Path, *, layout: str | None) -> Checkpoint:
-    """Read a file and recognise its layout."""
-    if layout is not None and layout not in LAYOUTS:
-        names = ", ".join(LAYOUTS)
-        raise UsageError(f"layout ({layout!r}) must be one of {names}; leave it out to recognise it.")
-    tensors, metadata = read_checkpoint(path)
-    entries, facts = unwrap(tensors), _own_facts(path, metadata)
-    if layout is None and facts and "backbone" in facts:
-        return Checkpoint(path, entries, OWN_LAYOUT, (facts["backbone"],), *(facts[name] for name in OWN_FACTS))
-    candidates = [LAYOUTS[layout]] if layout else LAYOUTS.values()
-    found = next((each for each in candidates if each.recognise(entries) or layout), None)
-    if found is None:
-        raise CheckpointError(
-            f"checkpoint '{path}' has no known layout: {len(tensors)} entries, {_first(list(tensors), 3)}; "
-            f"known are {', '.join(LAYOUTS)}: take one of the files in pretrain/README.md."
-        )
-    backbones, shortcut = found.identify(entries)
-    preprocessing, clip_size = facts.get("preprocessing", found.preprocessing), facts.get("clip_size")
-    return Checkpoint(path, entries, found, backbones, shortcut, preprocessing, clip_size)
-
-
-def _own_facts(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """Read what weights_metadata wrote; {} where there is nothing. Files of version 0.1 do not name the backbone."""
-    if METADATA_KEY not in metadata:
-        return {}
-    try:
-        facts = json.loads(metadata[METADATA_KEY])
-        facts["preprocessing"] = Preprocessing(**facts["preprocessing"])
-        facts["clip_size"] = tuple(facts["clip_size"])
-        if "backbone" in facts:
-            backbone_class(facts["backbone"])
-            facts["shortcut"]
-        return facts
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise CheckpointError(f"checkpoint '{path}' has damaged metadata, {error!r}: save it again.") from error
-
-
-def _fill(backbone: nn.Module, checkpoint: Checkpoint) -> LoadReport:
+def _fill(backbone: Backbone, checkpoint: Checkpoint) -> LoadReport:
     """Copy the entries that match; check everything before the first one is touched."""
     report, pairs = _match(backbone, checkpoint)
     if not report.fits:
         raise CheckpointError(
             f"checkpoint '{report.path}' ({report.layout}) does not fit {report.backbone}: "
             f"{len(report.matched)} of {report.num_expected} entries matched, "
-            f"{len(report.missing)} missing [{_first(report.missing, 3)}], "
-            f"{len(report.misshaped)} mis-shaped [{_first(report.misshaped, 3)}], "
-            f"{len(report.unexpected)} unexpected [{_first(report.unexpected, 3)}]; "
+            f"{len(report.missing)} missing [{first_few(report.missing, 3)}], "
+            f"{len(report.misshaped)} mis-shaped [{first_few(report.misshaped, 3)}], "
+            f"{len(report.unexpected)} unexpected [{first_few(report.unexpected, 3)}]; "
             f"{MIN_MATCHED:.0%} must match: take a file for this backbone, or the backbone of this file."
         )
     for key, tensor in checkpoint.entries.tensors.items():
@@ -289,10 +177,14 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
-def _match(backbone: nn.Module, checkpoint: Checkpoint) -> tuple[LoadReport, list[tuple]]:
+def _match(backbone: Backbone, checkpoint: Checkpoint) -> tuple[LoadReport, list[tuple[torch.Tensor, torch.Tensor]]]:
     """Pair the backbone's entries with the checkpoint's: report, and (target, source) tensors."""
     expected, adapt = dict(backbone.state_dict(keep_vars=True)), checkpoint.layout.adapt
-    matched, misshaped, unexpected, not_used, pairs = [], [], [], list(checkpoint.entries.heads), []
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    matched: list[str] = []
+    misshaped: list[str] = []
+    unexpected: list[str] = []
+    not_used = list(checkpoint.entries.heads)
     for own_name, value in checkpoint.layout.implied:
         if (target := expected.pop(own_name, None)) is not None:
             pairs.append((target, torch.full_like(target, value)))
@@ -328,8 +220,3 @@ def _match(backbone: nn.Module, checkpoint: Checkpoint) -> tuple[LoadReport, lis
 
 def _describe(name: str, shortcut: str | None) -> str:
     return name if shortcut is None else f"{name} with shortcut {shortcut}"
-
-
-def _first(names: Sequence[str], count: int) -> str:
-    """Join the first few names."""
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from c3dhash.config import TrainConfig
+from c3dhash.models.batch_norm import freezes_batch_norms
 from c3dhash.training.losses import default_margin
 
 # Optimizer -> learning rate from random weights, weight decay. To fine-tune a trained backbone the rate is divided.
@@ -22,9 +23,12 @@ def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
     rate, decay = DEFAULTS[config.optimizer]
     if config.weights and not config.freeze:
         rate /= FINE_TUNING_DIVISOR
+    batch_size = config.classes_per_batch * config.clips_per_class
+    freeze_bn = freezes_batch_norms(has_weights=bool(config.weights), batch_size=batch_size)
     return dataclasses.replace(
         config,
         shortcut=config.shortcut or shortcut,
+        freeze_bn=freeze_bn if config.freeze_bn is None else config.freeze_bn,
         margin=default_margin(config.hash_length) if config.margin is None else config.margin,
         learning_rate=rate if config.learning_rate is None else config.learning_rate,
         weight_decay=decay if config.weight_decay is None else config.weight_decay,

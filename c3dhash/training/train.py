@@ -29,9 +29,10 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.files import write_text
+from c3dhash.models.batch_norm import training_mode
 from c3dhash.models.encode import Encoded, Encoder, encode_samples
 from c3dhash.models.hashing import initialize_hash_head
-from c3dhash.models.hashnet import HashNet, build_model, fingerprint, save_run
+from c3dhash.models.hashnet import HashNet, build_model, save_run
 from c3dhash.models.precision import autocast
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Sample
@@ -175,7 +176,7 @@ class _Session:
             seed=(config.seed, self.epoch),
         )
         sums: dict[str, float] = {}
-        self.model.train()
+        training_mode(self.model, freeze_bn=config.freeze_bn)
         progress = tqdm(
             self._load(batches), total=len(batches), desc=f"Epoch {self.epoch + 1}/{config.epochs}", unit="batch"
         )
@@ -302,7 +303,6 @@ class _Session:
             "allow_missing": bool(self.dataset.missing),
             "best_epoch": self.epoch,
             "best_value": self.best_value[0] if self.best_value else None,
-            "fingerprint": fingerprint(self.model),
             "finished": False,
             "versions": versions(),
         }

@@ -62,3 +62,40 @@ def test_what_does_not_fit():
         some_codes(gallery_labels=np.array([0, 1]))
     with pytest.raises(CodesError, match="query_codes of 12 bits"):
         some_codes(query_codes=np.zeros((1, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["hash_length", "format_version"])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (8.9, "8.9"),
+        (12.0, "12.0"),
+        (np.nan, "nan"),
+        (np.inf, "inf"),
+        (True, "True"),
+        ("12", "'12'"),
+        (b"12", "b'12'"),
+        ([12], r"int64 \[1\]"),
+        (np.zeros((2, 3)), r"float64 \[2, 3\]"),
+        (np.array([], int), r"int64 \[0\]"),
+    ],
+)
+def test_what_says_how_to_read_the_rest_is_a_whole_number(tmp_path, name, value, shown):
+    np.savez(tmp_path / "odd.npz", **{**some_codes().__dict__, name: value})
+    with pytest.raises(CodesError, match=rf"odd\.npz' has {name} {shown}; it must be one whole number"):
+        load_codes(tmp_path / "odd.npz")
+
+
+@pytest.mark.parametrize("value", [-12, 0, 1025])
+def test_a_hash_length_out_of_range(tmp_path, value):
+    np.savez(tmp_path / "odd.npz", **{**some_codes().__dict__, "hash_length": value})
+    with pytest.raises(CodesError, match=rf"odd\.npz' has hash_length {value}; it must be between 1 and 1024"):
+        load_codes(tmp_path / "odd.npz")
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(1), np.array([0.5]), np.array([True]), np.array(["a"]), np.zeros((1, 3)), np.zeros((1, 3), int)]
+)
+def test_labels_are_integers_or_truth_values(labels):
+    with pytest.raises(CodesError, match=rf"query_labels must be integers .*, got {labels.dtype} \["):
+        some_codes(query_labels=labels)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -25,7 +26,8 @@ from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMisma
 from c3dhash.gallery.fitting import kept_features, make_run, own_run
 from c3dhash.models.hashing import fit_hash
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
-from c3dhash.models.hashnet import Run, find_run, load_run
+from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.hashnet import HashNet, Run, find_run, load_run
 from c3dhash.records import FeatureBatch
 from c3dhash.models.weights import weights_metadata
 
@@ -39,9 +41,9 @@ def weights(tmp_path, monkeypatch) -> Path:
     return write_weights(tmp_path / "published.safetensors", seed=3)
 
 
-def write_weights(path: Path, *, seed: int) -> Path:
+def write_weights(path: Path, *, seed: int, name: str = "tiny") -> Path:
     torch.manual_seed(seed)
-    backbone = build_backbone("tiny")
+    backbone = build_backbone(name)
     save_file(backbone.state_dict(), path, metadata=weights_metadata(backbone))
     return path
 
@@ -376,6 +378,52 @@ def test_features_of_another_network_or_other_windows_are_not_taken(config, vide
     assert own.load(video) is None
     assert own.load(videos / "gone.mp4") is None
     assert own.codes(run, video) is None
+
+
+class Reversed(TinyBackbone):
+    """The same weights, and other features."""
+
+    name = "reversed"
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return super().forward(clips.flip(2, 3))
+
+
+def test_features_of_another_architecture_with_the_same_weights_are_not_taken(config, videos, path, monkeypatch):
+    monkeypatch.setitem(BACKBONES, "reversed", Reversed)
+    with pytest.raises(UsageError, match="got 12 for hash_length 12"):  # features are kept, and no model is made
+        make_run(path, [videos], config=dataclasses.replace(config, hash_length=12), encode=FP32)
+    weights = write_weights(path / "reversed.safetensors", seed=3, name="reversed")
+    other = dataclasses.replace(config, backbone="reversed", weights=str(weights))
+    run = make_run(path, [videos], config=other, encode=FP32)
+    assert update(path, run, [videos]).added == 12
+    assert_codes_are_those_of_the_network(path, run)
+    with pytest.raises(ModelMismatchError, match="with backbone reversed, got tiny"):
+        make_run(path, [videos], config=config, encode=FP32)
+
+
+def test_a_gallery_of_the_first_rule_goes_on(config, videos, path, motion_dir, tmp_path):
+    """Its files state fingerprints as the first version made them, and there are features that it kept."""
+    run = make_run(path, [videos], config=config, encode=FP32)
+    headless = HashNet(run.model.backbone, hash_length=None, num_classes=None)
+    stated = {"fingerprint": fingerprint(run.model, like=""), "backbone_fingerprint": fingerprint(headless, like="")}
+    (path / "model" / "config.json").write_text(json.dumps({**run.config, **stated}))
+    shutil.rmtree(path / "features")
+    first = own_run(path)
+    assert first.fingerprint == stated["fingerprint"] != run.fingerprint
+    old_features = fitting.KeptFeatures(path, network=stated["backbone_fingerprint"], config=FP32)
+    old_features.directory.mkdir()
+    for video in videos.rglob("*.mp4"):  # of whichever architecture: the first rule did not tell
+        old_features.save(old_features.file(video), FeatureBatch(np.ones((1, 24), np.float32), np.zeros(1), np.ones(1)))
+    again = make_run(path, [videos], config=config, encode=FP32)
+    assert again.fingerprint == first.fingerprint
+    assert update(path, again, [videos]).added == 12
+    assert_codes_are_those_of_the_network(path, again)
+    assert not (path / "features").exists()
+    assert update(path, own_run(path), [videos, motion_dir / "val"]).added == 6
+    others = dataclasses.replace(config, weights=str(write_weights(tmp_path / "other.safetensors", seed=4)))
+    with pytest.raises(ModelMismatchError, match=rf"with weights '.*' \({stated['backbone_fingerprint'][:8]}\)"):
+        make_run(path, [videos], config=others, encode=FP32)
 
 
 def test_a_run_that_was_trained_has_no_features(untrained_run, path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,7 +13,8 @@ from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.files import MARKER
 from c3dhash.models.encode import Encoder
-from c3dhash.models.hashnet import HashNet, build_model, find_run, fingerprint, load_run, save_run
+from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.hashnet import HashNet, build_model, find_run, load_run, save_run
 from c3dhash.models.weights import load_backbone
 from c3dhash.records import Preprocessing
 
@@ -117,22 +119,6 @@ def test_the_backbone_of_a_run_brings_its_preprocessing(tmp_path, untrained_run)
     assert torch.equal(backbone(clips), untrained_run.model(clips).feature)
 
 
-def test_the_fingerprint_is_of_the_codes():
-    torch.manual_seed(0)
-    model = build_model(SMALL, num_classes=3)
-    before = fingerprint(model)
-    with torch.no_grad():
-        model.class_head.weight += 1
-    assert fingerprint(model) == before, "the class head does not change codes"
-    with torch.no_grad():
-        model.hash_head.bias[0] += 1e-3
-    assert fingerprint(model) != before
-    with torch.no_grad():
-        model.hash_head.bias[0] -= 1e-3
-    model.backbone.preprocessing = Preprocessing("BGR")
-    assert fingerprint(model) != before
-
-
 def test_hash_length_is_checked():
     with pytest.raises(UsageError, match=r"hash_length \(0\)"):
         HashNet(build_model(SMALL, num_classes=2).backbone, hash_length=0, num_classes=2)
@@ -162,13 +148,72 @@ def test_a_damaged_run_is_refused(tmp_path, untrained_run, file, damage):
         load_run(run)
 
 
-def test_a_config_that_is_not_of_the_weights_is_refused(tmp_path, untrained_run):
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("hash_length", 24, "size mismatch"),
+        ("hash_length", 16.0, r"hash_length \(16\.0\) must be a whole number"),
+        ("hash_length", 8.9, r"hash_length \(8\.9\) must be a whole number"),
+        ("hash_length", float("nan"), r"hash_length \(nan\) must be a whole number"),
+        ("hash_length", [16], r"hash_length \(\[16\]\) must be a whole number"),
+        ("hash_length", True, r"hash_length \(True\) must be a whole number"),
+        ("hash_length", "16", r"hash_length \('16'\) must be a whole number"),
+        ("hash_length", None, r"hash_length \(None\) must be a whole number"),
+        ("hash_length", -1, r"hash_length \(-1\) must be between 1 and 1024"),
+        ("num_frames", 4.5, r"num_frames \(4\.5\) must be a whole number"),
+        ("backbone", "resnet19", r"backbone \('resnet19'\) must be one of"),
+        ("backbone", ["resnet3d18"], "unhashable"),
+        ("preprocessing", {"channels": "GRB"}, r"channels \('GRB'\) must be"),
+        ("preprocessing", {"mean": "abc"}, "could not convert"),
+    ],
+)
+def test_a_config_that_is_not_of_the_weights_is_refused(tmp_path, untrained_run, name, value, reason):
     run = tmp_path / "run"
     shutil.copytree(untrained_run.path, run)
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, "hash_length": 24}))
-    with pytest.raises(CheckpointError, match="do not fit"):
+    (run / "config.json").write_text(json.dumps({**config, name: value}))
+    with pytest.raises(CheckpointError, match=rf"run '{run}' is damaged: its weights and .* do not fit \(.*{reason}"):
         load_run(run)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("config.json", b"[1]", r"is damaged: its config\.json holds a list"),
+        ("config.json", b"{}", r"is damaged: .*config\.json lacks 'backbone'"),
+        ("config.json", b"\xff{}", "cannot be read: 'utf-8'"),
+        ("labels.txt", b"\xff", "cannot be read: 'utf-8'"),
+    ],
+)
+def test_files_that_hold_something_else(tmp_path, untrained_run, file, content, reason):
+    shutil.copytree(untrained_run.path, tmp_path / "run")
+    (tmp_path / "run" / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"run '{tmp_path / 'run'}' {reason}"):
+        load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("load", [find_run, load_run])
+def test_a_run_that_was_moved_is_looked_for(tmp_path, untrained_run, load, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nothing = r"'runs/a' is no run directory, it does not exist; nor is there a run beside it or under 'runs/'"
+    with pytest.raises(CheckpointError, match=nothing):
+        load("runs/a")
+    (tmp_path / "runs").mkdir()
+    for age, place in enumerate(("runs/b", "models/c")):
+        shutil.copytree(untrained_run.path, tmp_path / place)
+        os.utime(tmp_path / place / "model.safetensors", (1_700_000_000 - age,) * 2)
+    with pytest.raises(CheckpointError, match=r"it does not exist; was it moved\? There is 'runs/b'\.$"):
+        load("runs/a")
+    with pytest.raises(CheckpointError, match=r"'models/c/x' is .* There is 'runs/b', 'models/c'\.$"):
+        load("models/c/x")
+    with pytest.raises(
+        CheckpointError, match=r"'models' is .*, it has no config\.json; .* There is 'runs/b', 'models/c'"
+    ):
+        load("models")
+    for number in range(6):
+        shutil.copytree(untrained_run.path, tmp_path / "many" / str(number))
+    with pytest.raises(CheckpointError, match=r"There is ('many/\d', ){5}\.\.\.\.$"):
+        load("many")
 
 
 def test_find_run_takes_the_newest_finished(tmp_path, untrained_run):
@@ -179,13 +224,9 @@ def test_find_run_takes_the_newest_finished(tmp_path, untrained_run):
         config = json.loads((tmp_path / name / "config.json").read_text())
         (tmp_path / name / "config.json").write_text(json.dumps({**config, "finished": finished}))
         stamp = 1_700_000_000 - age
-        import os
-
         os.utime(tmp_path / name / "model.safetensors", (stamp, stamp))
     assert find_run(runs_dir=tmp_path) == tmp_path / "new"
     assert find_run(tmp_path / "running") == tmp_path / "running"
-    with pytest.raises(CheckpointError, match="nowhere"):
-        find_run(tmp_path / "nowhere")
 
 
 def test_preprocessing_is_part_of_the_run(untrained_run):

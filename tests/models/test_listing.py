@@ -1,19 +1,26 @@
-"""What `c3dhash models` tells of the backbones."""
+"""What `c3dhash models` tells of the backbones, and the table that it reads that from."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tiny import TinyBackbone
 from torch import nn
 from torchvision.models.video import R3D_18_Weights, r3d_18
 
 from c3dhash.errors import UsageError
+from c3dhash.models import listing
 from c3dhash.models.backbones import BACKBONES, build_backbone
-from c3dhash.models.listing import all_backbones, backbone_facts, count_gflops, describe_preprocessing
-from c3dhash.models.weight_files import torchvision_cache
+from c3dhash.models.costs import count_gflops, measure
+from c3dhash.models.known_weights import torchvision_cache
+from c3dhash.models.listing import all_backbones, backbone_facts, describe_preprocessing, read_table
 from c3dhash.records import Preprocessing
 
 
@@ -72,10 +79,64 @@ def test_facts_are_those_of_the_backbone(tmp_path, monkeypatch):
     assert json.loads(json.dumps(facts.to_dict()))["weights"][1]["path"].endswith("r3d18_K_200ep.pth")
 
 
-def test_every_backbone_can_be_counted():
-    backbones = all_backbones()
-    assert [facts.name for facts in backbones] == list(BACKBONES)
-    assert all(facts.gflops > 0.1 and facts.num_parameters > 1e6 for facts in backbones)
+def test_the_table_is_of_these_backbones():
+    table = read_table()
+    assert table, "the files of the backbones changed: python -m c3dhash.models.listing"
+    assert list(table) == list(BACKBONES)
+    for name, facts in table.items():
+        measured = measure(name)
+        assert measured.gflops > 0.1 and measured.num_parameters > 1e6
+        assert dataclasses.replace(facts, gflops=measured.gflops) == measured
+        assert facts.gflops == pytest.approx(measured.gflops, rel=1e-3), "versions of PyTorch count a bit differently"
+
+
+def test_the_table_is_read_without_torch():
+    script = (
+        "import sys; from c3dhash.cli.main import cli;"
+        "[cli(words, standalone_mode=False) for words in (['models'], ['models', 'show', 'c3d'])];"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tsm_convnext_tiny" in done.stdout and "smallest clip" in done.stdout
+
+
+@pytest.mark.parametrize("change", ["an edited file", "a new file", "no table", "half a table"])
+def test_a_table_of_other_files_is_not_believed(tmp_path, monkeypatch, change):
+    shutil.copytree(listing.TABLE_PATH.parent, tmp_path / "backbones")
+    monkeypatch.setattr(listing, "TABLE_PATH", tmp_path / "backbones" / "table.json")
+    assert read_table()["c3d"] == measure("c3d")
+    if change == "an edited file":
+        (tmp_path / "backbones" / "c3d.py").write_text("class C3D: ...")
+    elif change == "a new file":
+        (tmp_path / "backbones" / "c4d.py").touch()
+    elif change == "no table":
+        listing.TABLE_PATH.unlink()
+    else:
+        listing.TABLE_PATH.write_text(listing.TABLE_PATH.read_text()[:1000])
+    assert read_table() == {}
+    assert backbone_facts("c3d") == measure("c3d")
+    listing.write_table()
+    assert read_table()["c3d"] == measure("c3d")
+
+
+def test_a_backbone_of_a_program_is_listed(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
+    facts = all_backbones()[-1]
+    assert (facts.name, facts.feature_dim, facts.weights) == ("tiny", 24, ())
+    assert facts.gflops == pytest.approx(2 * 16 * 16 * 24 * 3 * 5**3 / 1e9)
+
+
+@pytest.mark.parametrize("variables", [{}, {"TORCH_HOME": "/a/torch"}, {"XDG_CACHE_HOME": "/b"}])
+def test_torchvisions_cache_is_where_torch_says(monkeypatch, variables):
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with_torch = torchvision_cache()
+    assert with_torch == Path(torch.hub.get_dir()) / "checkpoints"
+    monkeypatch.delitem(sys.modules, "torch.hub")
+    assert torchvision_cache() == with_torch
 
 
 def test_an_unknown_backbone():

@@ -61,12 +61,27 @@ def test_networks_are_guarded():
 
 def test_pick_device():
     assert pick_device("cpu") == CPU
-    for name in ("tpu9", "meta"):
-        with pytest.raises(UsageError, match=f"'{name}'"):
+    for name in ("tpu9", "meta", "cuda:x"):
+        with pytest.raises(UsageError, match=rf"device \('{name}'\) must be auto, cpu, cuda, cuda:N or mps"):
             pick_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match=r"'cuda:1'.*--device cpu"):
             pick_device("cuda:1")
+
+
+def test_apples_gpu(monkeypatch):
+    """Which no machine of ours has: what is asked for is taken, and computes in fp32; auto leaves it alone."""
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"device \('mps'\) is not there: .*; use --device cpu"):
+        pick_device("mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert pick_device("mps") == torch.device("mps")
+    assert pick_device("auto").type != "mps"
+    assert pick_precision("auto", torch.device("mps")) == pick_precision("fp32", torch.device("mps")) == "fp32"
+    with pytest.raises(UsageError, match=r"precision \('bf16'\) is for cpu and cuda"):
+        pick_precision("bf16", torch.device("mps"))
+    with autocast(torch.device("mps"), "fp32"):
+        assert not torch.is_autocast_enabled("cpu")
 
 
 def test_pick_precision(monkeypatch):

@@ -17,8 +17,8 @@ from upstream import hollow_tensors
 
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models import weight_files
-from c3dhash.models.backbones.layouts import KnownWeights
-from c3dhash.models.weight_files import find_weights, torchvision_cache, weights_of
+from c3dhash.models.known_weights import KnownWeights, torchvision_cache
+from c3dhash.models.weight_files import find_weights, weights_of
 from c3dhash.models.weights import KNOWN_WEIGHTS, load_backbone
 
 MEMBER = "R3D_18_Weights.KINETICS400_V1"

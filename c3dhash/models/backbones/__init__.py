@@ -1,6 +1,6 @@
 """Networks that map a clip to a feature: one architecture per file, and the dict that names them.
 
-Every backbone is an nn.Module that maps clips [B, C, T, H, W] to features [B, feature_dim], and carries
+Every backbone is a Backbone (base.py), which maps clips [B, C, T, H, W] to features [B, feature_dim] and carries
 
     name               its key in BACKBONES
     feature_dim        length of a feature
@@ -17,8 +17,6 @@ published) and its KNOWN_WEIGHTS, an entry in BACKBONES, and the file's name in 
 
 from __future__ import annotations
 
-from torch import nn
-
 from c3dhash.errors import UsageError
 from c3dhash.models.backbones import (
     c3d,
@@ -31,10 +29,11 @@ from c3dhash.models.backbones import (
     tsm,
     tsn,
 )
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.c3d import C3D
 from c3dhash.models.backbones.i3d import I3D, I3DFlow
 from c3dhash.models.backbones.i3d_r50 import I3DR50
-from c3dhash.models.backbones.layouts import KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Layout
 from c3dhash.models.backbones.resnet3d import ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
 from c3dhash.models.backbones.slowfast import SlowFast, SlowOnly
 from c3dhash.models.backbones.torchvision_video import (
@@ -50,8 +49,9 @@ from c3dhash.models.backbones.torchvision_video import (
 )
 from c3dhash.models.backbones.tsm import TSMConvNeXtTiny, TSMEfficientNetB0, TSMMobileNetV2, TSMResNet18, TSMResNet50
 from c3dhash.models.backbones.tsn import TSNConvNeXtTiny, TSNEfficientNetB0, TSNMobileNetV2, TSNResNet18, TSNResNet50
+from c3dhash.models.known_weights import KnownWeights
 
-BACKBONES: dict[str, type[nn.Module]] = {
+BACKBONES: dict[str, type[Backbone]] = {
     "c3d": C3D,
     "i3d": I3D,
     "i3d_flow": I3DFlow,
@@ -88,7 +88,7 @@ LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout 
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 
 
-def backbone_class(name: str) -> type[nn.Module]:
+def backbone_class(name: str) -> type[Backbone]:
     """Return the class of a backbone.
 
     Raises:
@@ -102,7 +102,7 @@ def backbone_class(name: str) -> type[nn.Module]:
 
 def build_backbone(
     name: str, *, num_frames: int | None = None, size: int | None = None, shortcut: str | None = None
-) -> nn.Module:
+) -> Backbone:
     """Build a backbone with new random weights.
 
     Args:

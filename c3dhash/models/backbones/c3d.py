@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.layouts import KnownWeights, Layout
+from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.layouts import Layout
+from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
 
 
-class C3D(nn.Module):
+class C3D(Backbone):
     """Map clips to fc7 after ReLU.
 
     In front of fc6 the last pooling's output is averaged (or repeated) to 1 x 4 x 4 cells. A clip of
@@ -27,11 +29,7 @@ class C3D(nn.Module):
     name = "c3d"
     feature_dim = 4096
     clip_size = (16, 112, 112)
-    min_clip_size = (1, 16, 16)
-    clip_multiple = (1, 1)
     preprocessing = Preprocessing()
-    shortcuts = ()
-    shortcut = None
 
     def __init__(self, *, num_frames: int = 16, size: int = 112) -> None:
         super().__init__()
@@ -50,7 +48,8 @@ class C3D(nn.Module):
         for layer in self.children():
             if isinstance(layer, nn.Conv3d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.to(memory_format=torch.channels_last_3d)  # Note [Channels last] in resnet3d.py
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
@@ -77,8 +76,8 @@ class C3D(nn.Module):
         x = _max_pool(x, (2, 2, 2), padding=(0, 1, 1))  # [B, 512, T/16, H/32 + 1/2, W/32 + 1/2]
         x = F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)  # [B, 512, 1, 4, 4] -> [B, 8192]
         x = self.dropout(F.relu(self.fc6(x), inplace=True))
-        x = self.dropout(F.relu(self.fc7(x), inplace=True))
-        return x.to(self.fc7.weight.dtype)
+        feature: torch.Tensor = self.dropout(F.relu(self.fc7(x), inplace=True))
+        return feature.to(self.fc7.weight.dtype)
 
 
 def _max_pool(x: torch.Tensor, size: tuple[int, ...], padding: tuple[int, ...] = (0, 0, 0)) -> torch.Tensor:

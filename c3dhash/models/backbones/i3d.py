@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.layouts import Entries, Layout
+from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
 
 # Channels of a block's branches: 1x1; 1x1 -> 3x3; 1x1 -> 3x3; pooling -> 1x1.
@@ -77,7 +79,7 @@ class Inception(nn.Module):
         return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1)
 
 
-class I3D(nn.Module):
+class I3D(Backbone):
     """Map clips to the average pool, averaged over time.
 
     The average pool is 2 frames long and moves by one, so that of three frames or more the inner ones count twice
@@ -95,11 +97,7 @@ class I3D(nn.Module):
     name = "i3d"
     feature_dim = 1024
     clip_size = (16, 224, 224)
-    min_clip_size = (1, 16, 16)
-    clip_multiple = (1, 1)
     preprocessing = Preprocessing(scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
-    shortcuts = ()
-    shortcut = None
 
     def __init__(self, *, num_frames: int = 16, size: int = 224) -> None:
         super().__init__()

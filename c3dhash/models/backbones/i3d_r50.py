@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.inflated import (
     MMACTION2,
     MMACTION2_PIXELS,
@@ -24,14 +24,15 @@ from c3dhash.models.backbones.inflated import (
     pool_space,
     start_weights,
 )
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, Layout
+from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
 
 # Every other block reaches over three frames; in the first stage all do.
 KERNEL_FRAMES = ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1))
 
 
-class I3DR50(nn.Module):
+class I3DR50(Backbone):
     """Map clips to the global average of the last stage.
 
     Time is halved by the stem, by the pooling behind it and by the one behind the first stage, which rounds up: no
@@ -47,13 +48,10 @@ class I3DR50(nn.Module):
     """
 
     name = "i3d_r50"
+    edge: torch.Tensor
     feature_dim = 2048
     clip_size = (32, 224, 224)
-    min_clip_size = (1, 16, 16)
-    clip_multiple = (1, 1)
     preprocessing = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    shortcuts = ()
-    shortcut = None
 
     def __init__(self, *, num_frames: int = 32, size: int = 224) -> None:
         super().__init__()

@@ -18,20 +18,6 @@ from c3dhash.records import Preprocessing
 
 
 @dataclass(frozen=True)
-class KnownWeights:
-    """A published file: the short name to type, and where it comes from. pretrain/README.md tells more.
-
-    source: for people. torchvision: "EnumName.MEMBER" where torchvision can download it, else "".
-    """
-
-    name: str
-    file_name: str
-    backbone: str
-    source: str
-    torchvision: str = ""
-
-
-@dataclass(frozen=True)
 class Entries:
     """The entries of a checkpoint without the prefixes that wrappers add.
 

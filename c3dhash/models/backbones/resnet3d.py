@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.records import Preprocessing
 
 
@@ -39,6 +40,11 @@ def shortcut_a(x: torch.Tensor, *, out_channels: int, stride: int) -> torch.Tens
 
 class _Block(nn.Module):
     """What both kinds of blocks share: the shortcut around the convolutions of `residual`."""
+
+    expansion: int
+
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
 
     def _add_shortcut(self, in_channels: int, out_channels: int, *, stride: int, shortcut: str) -> None:
         self.out_channels = out_channels
@@ -79,7 +85,8 @@ class BasicBlock(_Block):
 
     def residual(self, x: torch.Tensor) -> torch.Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return self.bn2(self.conv2(out))
+        result: torch.Tensor = self.bn2(self.conv2(out))
+        return result
 
 
 class Bottleneck(_Block):
@@ -104,10 +111,11 @@ class Bottleneck(_Block):
     def residual(self, x: torch.Tensor) -> torch.Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        return self.bn3(self.conv3(out))
+        result: torch.Tensor = self.bn3(self.conv3(out))
+        return result
 
 
-class ResNet3D(nn.Module):
+class ResNet3D(Backbone):
     """Map clips to the global average of the last stage; the classes below give it its depth.
 
     Source: Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?, CVPR 2018,
@@ -117,11 +125,11 @@ class ResNet3D(nn.Module):
     """
 
     clip_size = (16, 112, 112)
-    min_clip_size = (1, 16, 16)
-    clip_multiple = (1, 1)
     preprocessing = Preprocessing(mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737))
     shortcuts = ("A", "B")
-    shortcut = "B"
+    shortcut: str = "B"
+    block: type[BasicBlock] | type[Bottleneck]
+    num_blocks: tuple[int, ...]
 
     def __init__(self, *, num_frames: int = 16, size: int = 112, shortcut: str = "B") -> None:
         super().__init__()
@@ -137,10 +145,12 @@ class ResNet3D(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):  # batch norms start at weight 1, bias 0
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(layer, _Block):
-                # Every block starts as its shortcut, so that the first filters learn from the first step on.
-                # Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1.
-                nn.init.zeros_((layer.bn3 if isinstance(layer, Bottleneck) else layer.bn2).weight)
+            # Every block starts as its shortcut, so that the first filters learn from the first step on.
+            # Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1.
+            elif isinstance(layer, BasicBlock):
+                nn.init.zeros_(layer.bn2.weight)
+            elif isinstance(layer, Bottleneck):
+                nn.init.zeros_(layer.bn3.weight)
         self.to(memory_format=torch.channels_last_3d)  # Note [Channels last]
 
     def _stage(self, number: int, widths: list[int], *, stride: int) -> nn.Sequential:
@@ -160,12 +170,13 @@ class ResNet3D(nn.Module):
         """
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = F.relu(self.stem_bn(self.stem_conv(x)), inplace=True)  # [B, 64, T, H/2, W/2]
-        x = F.max_pool3d_with_indices(x, 3, stride=2, padding=1)[0]  # Note [Pooling under autocast]
+        x = F.max_pool3d_with_indices(x, (3, 3, 3), (2, 2, 2), (1, 1, 1))[0]  # Note [Pooling under autocast]
         x = self.stage1(x)  # [B, 64 or 256, T/2, H/4, W/4]
         x = self.stage2(x)  # [B, 128 or 512, T/4, H/8, W/8]
         x = self.stage3(x)  # [B, 256 or 1024, T/8, H/16, W/16]
         x = self.stage4(x)  # [B, 512 or 2048, T/16, H/32, W/32]
-        return x.mean(dim=(2, 3, 4), dtype=self.stem_conv.weight.dtype)
+        feature: torch.Tensor = x.mean(dim=(2, 3, 4), dtype=self.stem_conv.weight.dtype)
+        return feature
 
 
 class ResNet3D10(ResNet3D):

@@ -12,14 +12,15 @@ Whoever knows better names the layout: `load_backbone(path, layout="3d-resnets-2
 
 from __future__ import annotations
 
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, Layout
 from c3dhash.models.backbones.resnet3d import Bottleneck, ResNet3D, ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
+from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
 
 RESNETS_2018_CLASSES = (400,)
 RESNETS_2020_CLASSES = (700, 1039, 1139, 800, 339, 439, 100)
 # Which architecture has these blocks: (bottlenecks, blocks a stage) -> name.
-RESNET3D_BLOCKS = {
+RESNET3D_BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {
     (network.block is Bottleneck, network.num_blocks): network.name
     for network in (ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50)
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.inflated import (
     MMACTION2,
     MMACTION2_PIXELS,
@@ -14,7 +15,8 @@ from c3dhash.models.backbones.inflated import (
     pool_space,
     start_weights,
 )
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, Layout
+from c3dhash.models.known_weights import KnownWeights
 
 SLOW_KERNEL_FRAMES = ((1, 1, 1), (1, 1, 1, 1), (3, 3, 3, 3, 3, 3), (3, 3, 3))
 FAST_KERNEL_FRAMES = ((3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3, 3, 3), (3, 3, 3))
@@ -23,7 +25,7 @@ BETA_INVERSE = 8  # the slow path has as many times the channels of the fast one
 LATERAL_FRAMES = 7
 
 
-class SlowOnly(nn.Module):
+class SlowOnly(Backbone):
     """Map clips to the global average of the slow path's last stage; time keeps its length all the way.
 
     The clips are few frames far apart: in the paper 8, every 8th one of a video.
@@ -35,11 +37,7 @@ class SlowOnly(nn.Module):
     name = "slowonly"
     feature_dim = 2048
     clip_size = (8, 224, 224)
-    min_clip_size = (1, 16, 16)
-    clip_multiple = (1, 1)
     preprocessing = MMACTION2_PIXELS
-    shortcuts = ()
-    shortcut = None
 
     def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
         super().__init__()
@@ -62,7 +60,7 @@ class SlowOnly(nn.Module):
         return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)
 
 
-class SlowFast(nn.Module):
+class SlowFast(Backbone):
     """Map clips to the global averages of both paths' last stages, the slow one's first.
 
     The fast path sees all frames of a clip, the slow one the first of every four (alpha = 4), so that the number of
@@ -83,8 +81,6 @@ class SlowFast(nn.Module):
     min_clip_size = (ALPHA, 16, 16)
     clip_multiple = (ALPHA, 1)
     preprocessing = MMACTION2_PIXELS
-    shortcuts = ()
-    shortcut = None
 
     def __init__(self, *, num_frames: int = 32, size: int = 224) -> None:
         super().__init__()
@@ -120,10 +116,12 @@ class SlowFast(nn.Module):
         slow = clips[:, :, ::ALPHA].contiguous(memory_format=torch.channels_last_3d)
         slow = pool_space(self.slow_path.stem(slow))  # [B, 64, T/4, H/4, W/4]
         fast = pool_space(self.fast_path.stem(fast))  # [B, 8, T, H/4, W/4]
-        slow = torch.cat([slow, self.slow_path.conv1_lateral(fast)], dim=1)  # [B, 64 + 16, T/4, H/4, W/4]
+        slow = torch.cat(
+            [slow, self.slow_path.get_submodule("conv1_lateral")(fast)], dim=1
+        )  # [B, 64 + 16, T/4, H/4, W/4]
         for stage in (1, 2, 3):
             slow, fast = self.slow_path.stage(stage, slow), self.fast_path.stage(stage, fast)
-            lateral = getattr(self.slow_path, f"layer{stage}_lateral")
+            lateral = self.slow_path.get_submodule(f"layer{stage}_lateral")
             slow = torch.cat([slow, lateral(fast)], dim=1)  # a quarter more channels
         slow, fast = self.slow_path.stage(4, slow), self.fast_path.stage(4, fast)
         dtype = self.slow_path.conv1.weight.dtype

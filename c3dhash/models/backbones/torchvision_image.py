@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, Layout
+from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
 
 # Who starts from which depth; (blocks a stage, bottlenecks) -> backbones, the usual one first.
-_BACKBONES = {
+_BACKBONES: dict[tuple[tuple[int, ...], bool], tuple[str, ...]] = {
     ((2, 2, 2, 2), False): ("tsn_resnet18", "tsm_resnet18"),
     ((3, 4, 6, 3), True): ("tsn_resnet50", "tsm_resnet50", "i3d_r50"),
 }

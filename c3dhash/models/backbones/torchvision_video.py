@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from c3dhash.errors import UsageError
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.records import Preprocessing
 
 KINETICS = Preprocessing(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
@@ -26,15 +27,12 @@ IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 POSITION_TABLES = {"temporal_pos": (0,), "spatial_pos": (1, 2), "rel_pos_t": (0,), "rel_pos_h": (1,), "rel_pos_w": (2,)}
 
 
-class TorchvisionVideo(nn.Module):
+class TorchvisionVideo(Backbone):
     """Map clips to what torchvision's last linear layer would read; the classes below name the models.
 
     Source: torchvision.models.video; preprocessing from its weight enums. New weights are torchvision's.
     """
 
-    clip_multiple = (1, 1)
-    shortcuts = ()
-    shortcut = None
     heads: tuple[str, ...]  # attributes of torchvision's model that are left out
     memory_format = torch.channels_last_3d  # Note [Channels last] in resnet3d.py
 
@@ -60,7 +58,7 @@ class TorchvisionVideo(nn.Module):
         Returns:
             [B, feature_dim], in the dtype of the weights (under autocast, too).
         """
-        features = self.network(clips.contiguous(memory_format=self.memory_format))
+        features: torch.Tensor = self.network(clips.contiguous(memory_format=self.memory_format))
         return features.to(next(self.parameters()).dtype)
 
 
@@ -69,7 +67,6 @@ class _VideoResNet(TorchvisionVideo):
 
     feature_dim = 512
     clip_size = (16, 112, 112)
-    min_clip_size = (1, 16, 16)
     preprocessing = KINETICS
     heads = ("fc",)
 
@@ -110,7 +107,7 @@ class S3D(TorchvisionVideo):
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Compute features: see TorchvisionVideo.forward."""
-        cells = self.network.features(clips.contiguous(memory_format=self.memory_format))
+        cells: torch.Tensor = self.network.features(clips.contiguous(memory_format=self.memory_format))
         return cells.mean(dim=(2, 3, 4), dtype=next(self.parameters()).dtype)
 
 
@@ -185,7 +182,6 @@ class _Swin3D(TorchvisionVideo):
 
     feature_dim = 768
     clip_size = (32, 224, 224)
-    min_clip_size = (1, 16, 16)
     preprocessing = IMAGENET
     heads = ("head",)
     memory_format = torch.contiguous_format

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.layouts import Entries, Layout
 from c3dhash.models.backbones.torchvision_video import (
     HALVES,
     IMAGENET,
@@ -22,6 +22,7 @@ from c3dhash.models.backbones.torchvision_video import (
     Swin3DS,
     Swin3DT,
 )
+from c3dhash.models.known_weights import KnownWeights
 
 
 def _bare(entries: Entries) -> Entries:
@@ -36,7 +37,7 @@ def _identify_resnet(entries: Entries) -> tuple[str, ...]:
         return ()
     if entries.shape("layer2.0.conv1.0.0.weight")[2:] == (1, 3, 3):
         return (R2Plus1D18.name,)
-    kinds = {(3, 3, 3): (R3D18.name,), (1, 3, 3): (MC318.name,)}
+    kinds: dict[tuple[int, ...], tuple[str, ...]] = {(3, 3, 3): (R3D18.name,), (1, 3, 3): (MC318.name,)}
     return kinds.get(entries.shape("layer2.0.conv1.0.weight")[2:], ())
 
 
@@ -68,7 +69,7 @@ def resample_positions(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     side, new_side = math.isqrt(tensor.shape[0]), math.isqrt(shape[0])
     rows = tensor.float().T[None]  # [N, C] -> [1, C, N]
     if (side**2, new_side**2) == (tensor.shape[0], shape[0]):
-        grid = rows.unflatten(2, (side, side))
+        grid = rows.reshape(1, -1, side, side)
         resampled = F.interpolate(grid, size=(new_side, new_side), mode="bicubic").flatten(2)
     else:
         resampled = F.interpolate(rows, size=shape[0], mode="linear")

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.layouts import KnownWeights
 from c3dhash.models.backbones.tsn import (
     MMACTION2_SOURCE,
     TSN,
@@ -20,6 +19,7 @@ from c3dhash.models.backbones.tsn import (
     TSNResNet50,
     image_weights,
 )
+from c3dhash.models.known_weights import KnownWeights
 
 SHIFTED_SHARE = 1 / 8  # of the channels, each way; Source: Lin et al., ICCV 2019, section 3.3
 _num_frames: ContextVar[int] = ContextVar("num_frames")  # of the clips that are being computed
@@ -41,8 +41,8 @@ def shift(frames: torch.Tensor, *, num_frames: int) -> torch.Tensor:
     Source: Lin et al., TSM: Temporal Shift Module for Efficient Video Understanding, ICCV 2019, section 3 and figure 1.
     """
     fold = int(frames.shape[1] * SHIFTED_SHARE)
-    clips = frames.unflatten(0, (-1, num_frames)).movedim(2, 4)  # [B * T, C, H, W] -> [B, T, H, W, C]
-    following, previous, rest = clips.split((fold, fold, clips.shape[4] - 2 * fold), dim=4)
+    clips = frames.reshape(-1, num_frames, *frames.shape[1:]).movedim(2, 4)  # [B * T, C, H, W] -> [B, T, H, W, C]
+    following, previous, rest = clips[..., :fold], clips[..., fold : 2 * fold], clips[..., 2 * fold :]
     following = F.pad(following[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
     previous = F.pad(previous[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
     return torch.cat((following, previous, rest), dim=4).movedim(4, 2).flatten(0, 1)  # back to [B * T, C, H, W]

@@ -22,7 +22,9 @@ import re
 import torch
 from torch import nn
 
-from c3dhash.models.backbones.layouts import Entries, KnownWeights, Layout
+from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.layouts import Entries, Layout
+from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
 
 # Source: what torchvision's image weights were trained on (`weights.transforms()`), the same for all of them.
@@ -33,33 +35,29 @@ MMACTION2 = Preprocessing(scale=1.0, mean=(123.675, 116.28, 103.53), std=(58.395
 TF_SLIM = Preprocessing(scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
 
 
-class TSN(nn.Module):
+class TSN(Backbone):
     """Map clips to the mean over their frames of a 2D network's feature: the input of its last linear layer.
 
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, section 3.1, with the average as consensus; here on
         features in place of class scores, which is the same to a linear class head. Initialisation: torchvision's.
     """
 
-    name: str
     architecture: str
-    feature_dim: int
+    network: nn.Module
     clip_size = (8, 224, 224)
-    min_clip_size = (1, 16, 16)
-    clip_multiple = (1, 1)
     preprocessing = IMAGENET
-    shortcuts = ()
-    shortcut = None
 
     def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
         from torchvision.models import get_model
 
         super().__init__()
         self.clip_size = (num_frames, size, size)
-        self.network = get_model(self.architecture, weights=None)
-        if hasattr(self.network, "fc"):
-            self.network.fc = nn.Identity()
+        network = get_model(self.architecture, weights=None)
+        if hasattr(network, "fc"):
+            network.fc = nn.Identity()
         else:
-            self.network.classifier = self.network.classifier[:-1]
+            network.classifier = network.classifier[:-1]
+        self.network = network
         self.to(memory_format=torch.channels_last)  # Note [Channels last in 2D]
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
@@ -72,8 +70,8 @@ class TSN(nn.Module):
         """
         num_frames, dtype = clips.shape[2], next(self.network.parameters()).dtype
         frames = clips.transpose(1, 2).flatten(0, 1)  # [B, 3, T, H, W] -> [B * T, 3, H, W]
-        features = self.network(frames.contiguous(memory_format=torch.channels_last))
-        return features.unflatten(0, (-1, num_frames)).mean(dim=1, dtype=dtype)
+        features: torch.Tensor = self.network(frames.contiguous(memory_format=torch.channels_last))
+        return features.reshape(-1, num_frames, self.feature_dim).mean(dim=1, dtype=dtype)
 
 
 class TSNResNet18(TSN):
@@ -92,6 +90,7 @@ class TSNMobileNetV2(TSN):
     """Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018."""
 
     name, architecture, feature_dim = "tsn_mobilenet_v2", "mobilenet_v2", 1280
+    turned: torch.Tensor
 
     def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
         super().__init__(num_frames=num_frames, size=size)

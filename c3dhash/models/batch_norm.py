@@ -1,0 +1,54 @@
+"""Batch norms while a network with published weights is trained on.
+
+Note [Folded batch norms]
+    A published network may have its batch norms folded into the convolutions: what is left of a norm is a running mean
+    of 0, a running variance of 1 (less its epsilon), a weight of 1, and a bias. Evaluation computes what the original
+    did. Training does not: the output of the convolution, which has the scale of the original's norm in it already,
+    is brought to variance 1 by the statistics of the batch, and under biases made for several times as much, a ReLU
+    leaves nothing of it. Features near 0 give a class loss of ln(num_classes) and dead bits from the first epoch on,
+    at any learning rate. So these norms are never in training mode. Statistics of 0 and 1 tell them; since nothing
+    updates them in evaluation mode, they still do in a run that was trained on, wherever it is taken. A network
+    with new random weights has such statistics, too, but biases of 0.
+
+Note [Batch norms and small batches]
+    In training mode the statistics of a norm are those of the clips of one batch, of a few classes; published weights
+    were trained with those of larger and more varied ones. With weights and few clips a batch, norms therefore keep
+    their statistics, as is usual where video networks are fine-tuned (Wang et al., Temporal Segment Networks, ECCV
+    2016, section 3.2, freeze all but the first). Their scale and shift are learnt in either case.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+SMALL_BATCH = 64  # clips; fewer are too few for statistics that replace those of published weights
+VARIANCE_TOLERANCE = 0.01  # exporters leave the epsilon, of up to 0.001, in the variance or take it out
+
+
+def training_mode(model: nn.Module, *, freeze_bn: bool) -> None:
+    """Put a network into training mode, but for batch norms that must keep their statistics.
+
+    Args:
+        freeze_bn: leave all batch norms in evaluation mode; else only folded ones: Note [Folded batch norms].
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and (freeze_bn or is_folded(module)):
+            module.eval()
+
+
+def freezes_batch_norms(*, has_weights: bool, batch_size: int) -> bool:
+    """Decide whether batch norms keep their statistics: Note [Batch norms and small batches]."""
+    return has_weights and batch_size < SMALL_BATCH
+
+
+@torch.no_grad()
+def is_folded(norm: _BatchNorm) -> bool:
+    """Tell whether a batch norm was folded into the layer before it: Note [Folded batch norms]."""
+    mean, variance, bias = norm.running_mean, norm.running_var, norm.bias
+    if mean is None or variance is None or bias is None:
+        return False
+    is_identity = not mean.any() and (variance - 1).abs().max() <= VARIANCE_TOLERANCE
+    return bool(is_identity and bias.any())

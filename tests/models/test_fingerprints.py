@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from tiny import TinyBackbone
+
+from c3dhash.config import ModelConfig
+from c3dhash.errors import ModelMismatchError
+from c3dhash.gallery.indexing import open_gallery
+from c3dhash.gallery.store import Gallery
+from c3dhash.models.backbones import BACKBONES
+from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
+from c3dhash.models.hashnet import HashNet, build_model, load_run, save_run
+from c3dhash.records import Preprocessing
+
+TINY = ModelConfig(backbone="tiny", hash_length=8)
+TSN = ModelConfig(backbone="tsn_mobilenet_v2", num_frames=2, size=32, hash_length=8)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
+
+
+def build(config: ModelConfig) -> HashNet:
+    """Build a network whose tensors are numbered through, the same on every machine."""
+    model = build_model(config, num_classes=3)
+    with torch.no_grad():
+        for place, (_, tensor) in enumerate(sorted(model.state_dict().items())):
+            if tensor.is_floating_point():
+                numbers = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
+                tensor.copy_((numbers % 17 - 8 + place % 5) / 64)
+    return model
+
+
+def with_turned_channels(model: HashNet) -> HashNet:
+    model.backbone.preprocessing = Preprocessing("BGR", 1.0, (90, 98, 102.5), (1, 2, 3))
+    return model
+
+
+def headless(model: HashNet) -> HashNet:
+    return HashNet(model.backbone, hash_length=None, num_classes=None)
+
+
+def test_the_class_head_and_counters_do_not_change_codes_and_do_not_count():
+    model = build(TSN)
+    before = fingerprint(model)
+    with torch.no_grad():
+        model.class_head.weight += 1
+        model.backbone.network.features[0][1].num_batches_tracked += 1
+    assert fingerprint(model) == before
+    with torch.no_grad():
+        model.hash_head.bias[0] += 1e-3
+    assert fingerprint(model) != before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        dataclasses.replace(TSN, backbone="tsm_mobilenet_v2"),
+        dataclasses.replace(TSN, num_frames=3),
+        dataclasses.replace(TSN, size=48),
+    ],
+    ids=["shifts in time", "frames", "size"],
+)
+def test_networks_with_the_same_weights_differ(other):
+    model, other_model = build(TSN), build(other)
+    assert model.state_dict().keys() == other_model.state_dict().keys()
+    assert fingerprint(model) != fingerprint(other_model)
+    assert fingerprint(headless(model)) != fingerprint(headless(other_model))
+
+
+@pytest.mark.parametrize("fact", ["shortcut", "preprocessing"])
+def test_facts_that_are_no_weights(fact):
+    model = build(TINY)
+    before = fingerprint(model)
+    setattr(model.backbone, fact, {"shortcut": "A", "preprocessing": Preprocessing("BGR")}[fact])
+    assert fingerprint(model) != before
+
+
+# Frozen: made by the version that knew the first rule only.
+@pytest.mark.parametrize(
+    "make, expected",
+    [
+        (lambda: with_turned_channels(build(TINY)), "a5694a8d2f07cb7aea7158caafb9e3d7"),
+        (lambda: headless(with_turned_channels(build(TINY))), "05e1d469fa1aa607a6cd7779ed313ec3"),
+        (lambda: build(TSN), "abc9044d968a4c6a686b68731daccc6b"),
+    ],
+)
+def test_the_first_rule_stays_what_it_was(make, expected):
+    model = make()
+    assert fingerprint(model, like="0" * 32) == fingerprint(model, like="") == expected
+    assert fingerprint(model, like=fingerprint(model)) == fingerprint(model)
+    assert is_of_first_rule(expected) and not is_of_first_rule(fingerprint(model))
+
+
+@pytest.mark.parametrize("states_it", [True, False])
+def test_a_run_and_a_gallery_of_the_first_rule_go_on_together(tmp_path, states_it):
+    save_run(tmp_path / "run", build(TSN), config=dataclasses.asdict(TSN), labels=("a", "b", "c"))
+    new = load_run(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert new.fingerprint == config["fingerprint"] == fingerprint(new.model)
+    # What the first version wrote: a fingerprint of its rule, and at the very start none.
+    first = "abc9044d968a4c6a686b68731daccc6b"
+    del config["fingerprint"]
+    config |= {"fingerprint": first} if states_it else {}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    Gallery.create(tmp_path / "gallery", hash_length=8, model_fingerprint=first).close()
+    run = load_run(tmp_path / "run")
+    with open_gallery(tmp_path / "gallery", run) as gallery:
+        gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+    with pytest.raises(ModelMismatchError, match=f"model {first[:8]}"):
+        open_gallery(tmp_path / "gallery", new)
+
+
+def test_a_gallery_of_one_architecture_is_refused_with_the_other(tmp_path):
+    for name in ("tsn_mobilenet_v2", "tsm_mobilenet_v2"):
+        config = dataclasses.replace(TSN, backbone=name)
+        save_run(tmp_path / name, build(config), config=dataclasses.asdict(config), labels=("a", "b", "c"))
+    tsn, tsm = load_run(tmp_path / "tsn_mobilenet_v2"), load_run(tmp_path / "tsm_mobilenet_v2")
+    open_gallery(tmp_path / "gallery", tsn).close()
+    with pytest.raises(ModelMismatchError, match=f"holds 8-bit codes of model {tsn.fingerprint[:8]}"):
+        open_gallery(tmp_path / "gallery", tsm)
+
+
+def test_a_run_by_hand_under_another_architecture_is_another(tmp_path):
+    save_run(tmp_path / "run", build(TSN), config=dataclasses.asdict(TSN), labels=("a", "b", "c"))
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    (tmp_path / "copy" / "config.json").write_text(json.dumps({**config, "backbone": "tsm_mobilenet_v2"}))
+    assert load_run(tmp_path / "run").fingerprint != load_run(tmp_path / "copy").fingerprint
