@@ -30,6 +30,7 @@ from c3dhash.config import (
 from c3dhash.evaluation.codes import Codes, save_codes
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.weights import weights_metadata
+from c3dhash.video.cache import FrameCache
 
 
 def error_line(stderr: str) -> str:
@@ -232,11 +233,16 @@ def test_evaluate_a_codes_file(run, tmp_path):
     save_codes(codes, tmp_path / "codes.npz")
     code, out, _ = run("evaluate", "--codes", "codes.npz", "--json", "--k", "100", "--radius", "2")
     assert (code, json.loads(out)["mAP"]["expected"]) == (0, 1.0)
+    code, out, err = run("evaluate", "--codes", "codes.npz", "--out", ".")
+    assert (code, out) == (2, "")
+    assert "'.' holds what c3dhash evaluate did not write (codes.npz)" in error_line(err)
 
 
 def test_data_commands(run, motion_dir, tmp_path):
     code, out, _ = run("data", "synth", "set", "--classes", "2", "--train-videos", "3")
     assert (code, out) == (0, "set: 2 classes, 6 train, 4 val, 4 gallery, 4 query\n")
+    code, _, err = run("data", "synth", "set", "--classes", "2", "--seed", "1")
+    assert (code, "'set' holds the set of seed 0" in error_line(err)) == (2, True)
     code, out, _ = run("data", "check", "set", "--json")
     assert (code, json.loads(out)["format"]) == (0, "folders")
     (tmp_path / "set" / "train" / "move_up" / "empty.mp4").touch()
@@ -253,6 +259,10 @@ def test_data_commands(run, motion_dir, tmp_path):
     assert {"UCF101", "HMDB51", "JHMDB"} <= {known["name"] for known in json.loads(out)}
     code, out, _ = run("data", "cache")
     assert (code, "0 clips" in out) == (0, True)
+    FrameCache(tmp_path / "cache", max_bytes=1 << 20).frames("a", lambda: np.zeros((1, 2, 2, 3), np.uint8))
+    (tmp_path / "cache" / "mine.npy").touch()
+    assert run("data", "cache", "--cache", "cache", "--clear")[1] == "cache: 1 clips, 0.00 GiB deleted\n"
+    assert list((tmp_path / "cache").glob("*.npy")) == [tmp_path / "cache" / "mine.npy"]
 
 
 def test_models(run, tmp_path, monkeypatch):

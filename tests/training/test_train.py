@@ -15,6 +15,7 @@ from c3dhash.config import EncodeConfig, TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import DatasetError, TrainingError, UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
+from c3dhash.files import MARKER
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.hashnet import load_run
 from c3dhash.models.weights import weights_metadata
@@ -41,7 +42,7 @@ def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         "config.json", "model.safetensors", "labels.txt", "videos.txt", "metrics.jsonl", "curves.png", "tensorboard",
-        "last.pt",
+        "last.pt", MARKER,
     }  # fmt: skip
     assert list((run_dir / "tensorboard").iterdir())
     assert cv2.imread(str(run_dir / "curves.png")).shape[0] > 100
