@@ -1,4 +1,4 @@
-"""Training the heads alone, and hash heads that start from a code without training."""
+"""What training reads: clips and frozen features; hash heads that start from a code without training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 
 from c3dhash.errors import UsageError
 from c3dhash.models.backbones import build_backbone
-from c3dhash.models.encode import Encoder, encode_samples
+from c3dhash.models.encode import Encoder
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.hashnet import build_model, load_run
 from c3dhash.models.weights import weights_metadata
-from c3dhash.training.frozen import frozen_features
-from c3dhash.training.train import _Session, train_run
+from c3dhash.training.inputs import AugmentedClips, frozen_features
+from c3dhash.training.train import train_run
+from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 
@@ -60,41 +61,26 @@ def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
 def test_features_are_those_of_the_network(motion, cache):
     model = build_model(TINY, num_classes=3)
     reader = ClipReader(*model.clip_size[:2], cache)
-    train, val = motion.split("train"), motion.split("val")
-    config = replace(TINY, views=2, precision="fp32")
-    frozen = frozen_features(model, reader, train, val, config=config)
-    assert frozen.views.shape == (2, len(train), model.backbone.feature_dim)
+    config = replace(TINY, views=2)
+    videos = training_videos(motion, reader, config)
+    frozen, clips = frozen_features(model, reader, videos, config), AugmentedClips(model, reader, videos, config)
+    assert frozen.views.shape == (2, len(videos.train), model.backbone.feature_dim)
+    assert frozen.features().shape == (2 * len(videos.train), model.backbone.feature_dim)
     encoder = Encoder(model, device="cpu", precision="fp32", with_features=True)
-    clip = reader.training_clip(train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True)
+    clip = reader.training_clip(
+        videos.train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True
+    )
     np.testing.assert_allclose(frozen.views[1, 1], encoder(np.stack([clip])).features[0], rtol=1e-3, atol=1e-4)
     assert not np.allclose(frozen.views[0], frozen.views[1])
-    encoded = encode_samples(encoder, val, reader=reader, batch_size=4, workers=1)
-    read = frozen.encode_val(model, torch.device("cpu"))
-    np.testing.assert_allclose(read.embeddings, encoded.embeddings, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(read.scores, encoded.scores, rtol=1e-3, atol=1e-4)
-    batch = frozen.batch(np.array([4, 0, 4]), seed=(1,))
+    for mine, theirs in zip(frozen.encode_val()[:2], clips.encode_val()[:2], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+    batch = frozen.load(np.array([4, 0, 4]), seed=(1,))
     for row, index in zip(batch, (4, 0, 4), strict=True):
         assert any(np.array_equal(row, view[index]) for view in frozen.views)
-    assert np.array_equal(batch, frozen.batch(np.array([4, 0, 4]), seed=(1,)))
-
-
-def test_a_resumed_run_gives_the_very_numbers(motion, tmp_path, cache, weights, monkeypatch):
-    config = replace(TINY, weights=str(weights), freeze=True, init="lsh", epochs=4)
-    whole = load_run(train_run(motion, config, run_dir=tmp_path / "whole", cache=cache))
-    real_step, steps = _Session._step, []
-
-    def interrupted_step(self, inputs, labels):
-        steps.append(0)
-        if len(steps) == 5:
-            raise KeyboardInterrupt
-        return real_step(self, inputs, labels)
-
-    monkeypatch.setattr(_Session, "_step", interrupted_step)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache)
-    monkeypatch.undo()
-    resumed = load_run(train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache, resume=True))
-    assert resumed.fingerprint == whole.fingerprint
+    assert np.array_equal(batch, frozen.load(np.array([4, 0, 4]), seed=(1,)))
+    features = torch.from_numpy(batch)
+    for mine, theirs in zip(frozen.outputs(features), model.heads(features), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 @pytest.mark.parametrize("freeze", [False, True])
