@@ -27,9 +27,10 @@ def computing(device: torch.device, *, deterministic: bool) -> Iterator[None]:
         TrainingError: deterministic, and the network has an operation for which PyTorch has no such way.
     """
     was_deterministic, was_benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    if deterministic:
-        os.environ.setdefault(CUBLAS_VARIABLE, CUBLAS_VALUE)
-        torch.use_deterministic_algorithms(True)
+    sets_variable = deterministic and CUBLAS_VARIABLE not in os.environ
+    if sets_variable:
+        os.environ[CUBLAS_VARIABLE] = CUBLAS_VALUE
+    torch.use_deterministic_algorithms(deterministic or was_deterministic)
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     try:
         yield
@@ -42,5 +43,7 @@ def computing(device: torch.device, *, deterministic: bool) -> Iterator[None]:
             "--deterministic out, or take another backbone or --device cpu."
         ) from error
     finally:
+        if sets_variable:
+            del os.environ[CUBLAS_VARIABLE]
         torch.use_deterministic_algorithms(was_deterministic)
         torch.backends.cudnn.benchmark = was_benchmark

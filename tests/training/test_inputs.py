@@ -11,9 +11,10 @@ import pytest
 import torch
 from conftest import TINY
 from safetensors.torch import save_file
+from tiny import TinyBackbone
 
 from c3dhash.errors import UsageError
-from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.hashnet import build_model, load_run
@@ -24,6 +25,15 @@ from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 
+CONFIG = replace(TINY, backbone="tiny")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", TinyBackbone)
+        yield
+
 
 @pytest.fixture
 def cache(tmp_path) -> FrameCache:
@@ -32,23 +42,23 @@ def cache(tmp_path) -> FrameCache:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights for the backbone of TINY."""
+    """Weights for the backbone of CONFIG."""
     path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        backbone = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+        backbone = build_backbone(CONFIG.backbone, num_frames=CONFIG.num_frames, size=CONFIG.size)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
     save_file(tensors, path, metadata=weights_metadata(backbone))
     return path
 
 
 def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
-    config = replace(TINY, weights=str(weights), freeze=True, views=3, epochs=40, learning_rate=0.02)
+    config = replace(CONFIG, weights=str(weights), freeze=True, views=3, epochs=40, learning_rate=0.1)
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
     assert caplog.text.count("the codes collapse") <= 1, "not in each epoch"
     trained = run.model.state_dict()
-    plain = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+    plain = build_backbone(CONFIG.backbone, num_frames=CONFIG.num_frames, size=CONFIG.size)
     before = load_run(train_run(motion, replace(config, epochs=1), run_dir=tmp_path / "one", cache=cache))
     for name in plain.state_dict():
         assert torch.equal(trained[f"backbone.{name}"], before.model.state_dict()[f"backbone.{name}"])
@@ -59,9 +69,9 @@ def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
 
 
 def test_features_are_those_of_the_network(motion, cache):
-    model = build_model(TINY, num_classes=3)
+    model = build_model(CONFIG, num_classes=3)
     reader = ClipReader(*model.clip_size[:2], cache)
-    config = replace(TINY, views=2)
+    config = replace(CONFIG, views=2)
     videos = training_videos(motion, reader, config)
     frozen, clips = frozen_features(model, reader, videos, config), AugmentedClips(model, reader, videos, config)
     assert frozen.views.shape == (2, len(videos.train), model.backbone.feature_dim)
@@ -94,7 +104,7 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
         started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))
 
     monkeypatch.setattr("c3dhash.training.train.initialize_hash_head", remember)
-    config = replace(TINY, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
+    config = replace(CONFIG, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
     train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     ((mean, size),) = started
     assert mean < 1e-2 and size == pytest.approx(1, abs=1e-2)
@@ -102,6 +112,6 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
 
 def test_what_does_not_go_together(motion, tmp_path, cache):
     with pytest.raises(UsageError, match="freeze needs a trained backbone: give --weights"):
-        train_run(motion, replace(TINY, freeze=True), run_dir=tmp_path / "run", cache=cache)
+        train_run(motion, replace(CONFIG, freeze=True), run_dir=tmp_path / "run", cache=cache)
     with pytest.raises(UsageError, match=r"init \('itq'\) is for a hash head, and --task classify has none"):
-        replace(TINY, init="itq", task="classify")
+        replace(CONFIG, init="itq", task="classify")

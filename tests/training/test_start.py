@@ -19,6 +19,7 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models import backbones
 from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.resnet3d import ResNet3D18
 from c3dhash.models.hashnet import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
@@ -96,7 +97,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert numbers(resumed) == numbers(whole)
     runs = [load_run(path) for path in (whole, resumed)]
     assert runs[0].fingerprint == runs[1].fingerprint
-    expected = Preprocessing() if settings.get("weights") == "none" else OTHER_PIXELS
+    expected = ResNet3D18.preprocessing if settings.get("weights") == "none" else OTHER_PIXELS
     assert [run.model.preprocessing for run in runs] == [expected, expected]
     states = [torch.load(path / "last.pt", weights_only=True)["model"] for path in (whole, resumed)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
