@@ -13,6 +13,7 @@ from pickle import UnpicklingError
 import torch
 
 from c3dhash.errors import TrainingError
+from c3dhash.files import replacing
 from c3dhash.models.hashnet import HashNet
 
 LAST_FILE = "last.pt"
@@ -57,7 +58,7 @@ class TrainingState:
         return is_best
 
     def save(self, run_dir: Path) -> None:
-        """Write last.pt, under a temporary name first."""
+        """Write last.pt; a reader finds the old one or the new one."""
         saved = {
             "epoch": self.epoch,
             "best_value": self.best_value,
@@ -66,10 +67,8 @@ class TrainingState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        run_dir.mkdir(parents=True, exist_ok=True)
-        partial = run_dir / f"{LAST_FILE}.partial"
-        torch.save(saved, partial)
-        partial.replace(run_dir / LAST_FILE)
+        with replacing(run_dir / LAST_FILE, suffix=".pt") as partial:  # torch.save needs a name before the last dot
+            torch.save(saved, partial)
 
     def restore(self, run_dir: Path) -> None:
         """Take up what `save` wrote.

@@ -19,6 +19,7 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import TrainingError
 from c3dhash.models.hashing import initialize_hash_head
+from c3dhash.models.hashnet import claim_run
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.training import start
 from c3dhash.training.computing import computing
@@ -49,12 +50,14 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
         run_dir, with the best epoch's weights.
     Raises:
         TrainingError: nothing to train or validate on, a loss that is not finite, or nothing to resume.
-        UsageError: settings that do not go together, or are not those of the run that is resumed.
+        UsageError: settings that do not go together, or are not those of the run that is resumed; run_dir holds
+            something else.
     """
     with computing(pick_device(config.device), deterministic=config.deterministic):
         if resume:
             config, state = start.resume(config, run_dir, num_classes=len(dataset.classes))
         else:
+            claim_run(run_dir)
             config, state = start.begin(config, num_classes=len(dataset.classes))
         dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
         reader = ClipReader(*state.model.clip_size[:2], cache, state.model.preprocessing.channels)

@@ -50,7 +50,7 @@ def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         "config.json", "model.safetensors", "labels.txt", "videos.txt", "metrics.jsonl", "curves.png", "tensorboard",
-        "last.pt",
+        "last.pt", ".c3dhash",
     }  # fmt: skip
     assert list((run_dir / "tensorboard").iterdir())
     assert cv2.imread(str(run_dir / "curves.png")).shape[0] > 100
