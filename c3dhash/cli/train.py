@@ -34,7 +34,7 @@ from c3dhash.errors import CheckpointError, UsageError
 @config_options(TrainConfig)
 @config_options(CacheConfig)
 @click.pass_context
-def train(context: click.Context, data: Path, out: Path | None, resume: Path | None, **options: Any) -> None:
+def train(context: click.Context, /, data: Path, out: Path | None, resume: Path | None, **options: Any) -> None:
     """Train a hash head and a class head on a data set.
 
     Writes runs/NAME/ with model.safetensors, config.json, labels.txt, metrics.jsonl, curves.png and TensorBoard

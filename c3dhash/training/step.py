@@ -44,7 +44,7 @@ def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, 
         gradient_clip: the largest norm; 0 clips nothing.
     """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # of PyTorch
     norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip or float("inf"))
     optimizer.step()
     return norm
