@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -20,6 +21,24 @@ TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
+
+
+def default_workers() -> int:
+    """Return how many threads decode: one for each core that this process may use, from 2 to 16.
+
+    Two even on one core: one decodes while the other waits for a disk. No more than 16: each may have a process and
+    some clips in memory, and what they decode together is more than one network takes.
+    """
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13
+        num_cores = os.process_cpu_count()
+    elif hasattr(os, "sched_getaffinity"):  # Linux
+        num_cores = len(os.sched_getaffinity(0))
+    else:
+        num_cores = os.cpu_count()
+    return min(max(num_cores or 1, 2), 16)
+
+
+WORKERS = default_workers()
 
 
 def setting(
@@ -102,7 +121,7 @@ class TrainConfig(ModelConfig):
     class_weight: float = setting(
         0.9,
         "Share of the cross-entropy in the loss, with the triplet loss as the rest; the hinge, of the size of the "
-        "margin, needs a small share not to drown it.",
+        "margin, needs a small share not to drown it, with one label a video and with several.",
         low=0,
         high=1,
     )
@@ -111,11 +130,17 @@ class TrainConfig(ModelConfig):
     clips_per_class: int = setting(4, "K of the P x K batches.", low=1)
     optimizer: str = setting("sgd", "Optimizer.", choices=("sgd", "adamw"))
     learning_rate: float | None = setting(
-        None, "Peak learning rate; by default 0.05 with sgd, 0.001 with adamw; a fifth of it with weights.", low=0
+        None,
+        "Peak learning rate; by default 0.05 with sgd, 0.001 with adamw; a fifth of it to fine-tune a backbone with "
+        "weights, but not with --freeze.",
+        low=0,
     )
     momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
     weight_decay: float | None = setting(
-        None, "Weight decay, not applied to biases and normalisation; by default 0.0005 (sgd), 0.05 (adamw).", low=0
+        None,
+        "Weight decay of linear layers and convolutions (not of biases, normalisation, layer scales, position tables); "
+        "by default 0.0005 (sgd), 0.05 (adamw).",
+        low=0,
     )
     warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)
     schedule: str = setting(
@@ -138,7 +163,12 @@ class TrainConfig(ModelConfig):
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
     device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
-    workers: int = setting(2, "Threads that decode and augment clips.", low=1, high=256)
+    workers: int = setting(
+        WORKERS, "Threads that decode and augment clips; by default one a core, 2 to 16.", low=1, high=256
+    )
+    deterministic: bool = setting(
+        False, "On CUDA, compute the same numbers each time, at the cost of speed; a CPU always does."
+    )
     seed: int = setting(0, "Seed of everything random.", low=0)
     split: int = setting(1, "Which of a data set's official splits (1-3).", low=1, high=99)
 
@@ -201,7 +231,7 @@ class EncodeConfig:
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
     device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
-    workers: int = setting(2, "Threads that decode videos.", low=1, high=256)
+    workers: int = setting(WORKERS, "Threads that decode videos; by default one a core, 2 to 16.", low=1, high=256)
 
     def __post_init__(self) -> None:
         check_settings(self)

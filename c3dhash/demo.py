@@ -18,7 +18,8 @@ from c3dhash.gallery.query import query_video
 from c3dhash.models.hashnet import Run, build_model, is_finished, load_run, save_run
 from c3dhash.records import Hit
 from c3dhash.report.pages import write_query_page
-from c3dhash.training.train import LAST_FILE, train_run
+from c3dhash.training.start import can_resume
+from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 
@@ -60,7 +61,7 @@ def run_demo(directory: Path, *, seed: int = 0) -> DemoResult:
     run_dir = directory / "run"
     if not is_finished(run_dir):
         config = TrainConfig(**{**SETTINGS.__dict__, "seed": seed})
-        train_run(dataset, config, run_dir=run_dir, cache=cache, resume=(run_dir / LAST_FILE).exists())
+        train_run(dataset, config, run_dir=run_dir, cache=cache, resume=can_resume(run_dir))
     run = load_run(run_dir)
     with open_gallery(directory / "gallery", run) as gallery:
         indexed = index_videos(run, gallery, [data / "gallery"])

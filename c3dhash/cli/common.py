@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from c3dhash.config import WORKERS
+
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
     help="The data set, or the folder it lies in.",
@@ -19,7 +21,7 @@ format_option = click.option(
     "--format", default=None, metavar="NAME", help="Read the data set in this layout instead of recognising it."
 )
 allow_missing_option = click.option("--allow-missing", is_flag=True, help="Leave out listed videos that are not there.")
-workers_option = click.option("--workers", type=int, default=2, show_default=True, metavar="N", help="Threads.")
+workers_option = click.option("--workers", type=int, default=WORKERS, show_default=True, metavar="N", help="Threads.")
 model_option = click.option(
     "--model",
     type=click.Path(path_type=Path),

@@ -34,7 +34,7 @@ from c3dhash.errors import CheckpointError, UsageError
 @config_options(TrainConfig)
 @config_options(CacheConfig)
 @click.pass_context
-def train(context: click.Context, data: Path, out: Path | None, resume: Path | None, **options: Any) -> None:
+def train(context: click.Context, /, data: Path, out: Path | None, resume: Path | None, **options: Any) -> None:
     """Train a hash head and a class head on a data set.
 
     Writes runs/NAME/ with model.safetensors, config.json, labels.txt, metrics.jsonl, curves.png and TensorBoard
@@ -49,7 +49,8 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
         options, data = content, Path(content["data"])
     config = take(TrainConfig, options)
 
-    from c3dhash.training.train import LAST_FILE, train_run
+    from c3dhash.training.start import can_resume
+    from c3dhash.training.train import train_run
     from c3dhash.video.cache import FrameCache
 
     dataset = open_dataset(data, split=config.split, format=options["format"], allow_missing=options["allow_missing"])
@@ -60,8 +61,9 @@ def train(context: click.Context, data: Path, out: Path | None, resume: Path | N
     try:
         train_run(dataset, config, run_dir=run_dir, cache=cache, resume=resume is not None)
     except KeyboardInterrupt:
-        can_resume = (run_dir / LAST_FILE).exists()
-        way_on = f"Go on with: c3dhash train --resume {run_dir}" if can_resume else "Type the same command again."
+        way_on = (
+            f"Go on with: c3dhash train --resume {run_dir}" if can_resume(run_dir) else "Type the same command again."
+        )
         click.echo(f"\nc3dhash: interrupted. {way_on}", err=True)
         context.exit(130)
     _print_summary(run_dir)
@@ -92,7 +94,7 @@ def _new_run_dir(config: TrainConfig) -> Path:
 
 
 def _print_summary(run_dir: Path) -> None:
-    content = json.loads((run_dir / "config.json").read_text())
-    what = "mAP" if content["has_hash_head"] else "accuracy"
-    value = f"val {what} {content['best_value']:.3f}" if content["best_value"] is not None else "no val score"
-    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, {value}: {run_dir}")
+    content = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    metric, value = content["best_metric"], content["best_value"]
+    score = "no val score" if metric is None else f"{metric.replace('_', ' ')} {value:.3f}"
+    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, {score}: {run_dir}")

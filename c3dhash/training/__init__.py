@@ -3,16 +3,24 @@
 In:     a data set and a TrainConfig.
 Out:    a run directory: weights, configuration, labels, metrics, curves.
 
-    losses        the batch-all triplet loss, exactly, and the loss of the class head
+    train         the loop, top to bottom; read it first
+    start         which settings hold, and the network they begin with; a run that goes on
+    state         what the next epoch depends on: saved after each, restored
+    videos        which videos are trained on, and which choose the epoch
+    inputs        augmented clips, or the features of a frozen backbone, computed once
     batches       classes x clips
+    epoch         one pass over the training videos
+    step          outputs -> losses -> new weights
+    losses        the batch-all triplet loss, exactly, and the loss of the class head
     optimization  optimizer, schedule, the default margin
-    frozen        features that are computed once
     validation    the figure that chooses the best epoch
+    run_files     the best network and its settings, as a run that can be loaded
     log           metrics.jsonl, TensorBoard, curves
-    train         the loop
+    computing     PyTorch as fast as it can, or the same each time
 """
 
 __all__ = [
     "losses",
+    "start",
     "train",
 ]  # the modules that other wings import from

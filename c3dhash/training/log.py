@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -31,7 +30,7 @@ class TrainingLog:
         self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=next_epoch)
         self._plotted = 0.0
 
-    def report(self, history: list[dict[str, Any]], *, is_best: bool, is_last: bool) -> None:
+    def report(self, history: list[dict[str, float]], *, is_best: bool, is_last: bool) -> None:
         """Write down the epoch that ended; `history` has a row for each so far."""
         row = history[-1]
         shown = ", ".join(

@@ -100,25 +100,48 @@ def batch_all_triplet_sums(embeddings: Tensor, labels: Tensor, *, margin: float)
             positive = positive_pairs(labels)
             negative = ~positive
             positive = positive.clone().fill_diagonal_(False)
-            weights, num_active = _triplet_weights(distances.detach(), positive, negative, margin=margin)
+            width = _search_width(positive)
+            weights, num_active = _triplet_weights(distances.detach(), positive, negative, margin=margin, width=width)
             num_triplets = (positive.sum(1) * negative.sum(1)).sum()
-        total = (weights * distances).sum(dtype=torch.float64) + margin * num_active.double()
+        wide = widest_float(distances.device)
+        total = (weights * distances).sum(dtype=wide) + margin * num_active.to(wide)
     return TripletSums(total, num_active, num_triplets)
 
 
-def _triplet_weights(distances: Tensor, positive: Tensor, negative: Tensor, *, margin: float) -> tuple[Tensor, Tensor]:
-    """Return W of batch_all_triplet_sums, float [B, B], and the number of active triplets."""
-    batch_size = len(distances)
-    most_positives = int(positive.sum(1).max()) if batch_size else 0
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return the float type in which long sums are made: float64, which Metal (mps) lacks."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _search_width(positive: Tensor) -> int:
+    """Return a number that no anchor's positives exceed, bool [B, B] -> int.
+
+    The largest count gives the shortest sort. To read it from another device, Python would have to wait there for
+    everything that is under way; B does as well.
+    """
+    if positive.device.type != "cpu" or not len(positive):
+        return len(positive)
+    return int(positive.sum(1).max())
+
+
+def _triplet_weights(
+    distances: Tensor, positive: Tensor, negative: Tensor, *, margin: float, width: int
+) -> tuple[Tensor, Tensor]:
+    """Return W of batch_all_triplet_sums, float [B, B], and the number of active triplets.
+
+    Args:
+        distances: float [B, B]; positive, negative: bool [B, B], without the diagonal.
+        width: at least as many as any anchor has positives. More gives the same.
+    """
     # The positives of an anchor fill the last places of its row; -inf, never active, fills the rest.
     thresholds = (distances + margin).masked_fill(~positive, -torch.inf)
-    thresholds, columns = thresholds.topk(most_positives, dim=1)  # [B, P], falling
+    thresholds, columns = thresholds.topk(width, dim=1)  # [B, width], falling
     thresholds, columns = thresholds.flip(1).contiguous(), columns.flip(1)
-    ranks = torch.searchsorted(thresholds, distances, right=True)  # [B, B] in 0..P
-    nearer_positives = (most_positives - ranks) * negative
-    histogram = torch.zeros(batch_size, most_positives + 1, dtype=torch.int64, device=distances.device)
+    ranks = torch.searchsorted(thresholds, distances, right=True)  # [B, B] in 0..width
+    nearer_positives = (width - ranks) * negative
+    histogram = torch.zeros(len(distances), width + 1, dtype=torch.int64, device=distances.device)
     histogram.scatter_add_(1, ranks, negative.long())
-    nearer_negatives = histogram.cumsum(1)[:, :most_positives]
+    nearer_negatives = histogram.cumsum(1)[:, :width]
     weights = -nearer_positives.to(distances.dtype)
     weights.scatter_add_(1, columns, nearer_negatives.to(distances.dtype))
     return weights, nearer_positives.sum()
@@ -150,10 +173,26 @@ def batch_all_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float,
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy, softmax for int64 [B] labels, binary for bool [B, num_classes] labels."""
+    """Return the cross-entropy, a mean over the batch: softmax for one label a video, binary for several.
+
+    The binary one is a sum over the classes, so that one class_weight serves both. With C classes and one label a
+    video, a class head that knows nothing gives each class its share 1/C. There
+
+        softmax:  ln C                                       gradient of a logit: (1/C - y) / B
+        binary:   ln C + (C - 1) ln(C / (C - 1)) < ln C + 1  gradient of a logit: (1/C - y) / B
+
+    the gradients are the same, and the sizes too, but for less than 1. A mean over the classes would be C times
+    smaller; next to the triplet loss, which does not shrink with C, the class head would learn C times slower.
+
+    Args:
+        logits: float [B, num_classes].
+        labels: int64 [B], or bool [B, num_classes].
+    Returns:
+        float32 scalar.
+    """
     if labels.ndim == 1:
         return F.cross_entropy(logits.float(), labels)
-    return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="sum") / len(labels)
 
 
 class BatchAllTripletLoss(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,27 +37,47 @@ def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer; biases and normalisation weights (one-dimensional) are not decayed.
+    """Build the optimizer. Only what `decayed_names` lists is decayed.
 
-    With config.freeze it is that of the heads alone.
+    Args:
+        config: resolved; with `freeze` it is the optimizer of the heads alone.
     """
-    named = model.named_parameters()
-    parameters = [p for name, p in named if not (config.freeze and name.startswith("backbone."))]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    assert config.learning_rate is not None and config.weight_decay is not None
+    decayed = decayed_names(model)
+    named = [item for item in model.named_parameters() if not (config.freeze and item[0].startswith("backbone."))]
+    groups: list[dict[str, Any]] = [
+        {"params": [value for name, value in named if name in decayed], "weight_decay": config.weight_decay},
+        {"params": [value for name, value in named if name not in decayed], "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
+def decayed_names(model: nn.Module) -> set[str]:
+    """Return the names of the parameters that are decayed: weights of linear layers and convolutions, nothing else.
+
+    Biases, normalisation, layer scales, class tokens and tables of positions are not: to pull those to zero is no
+    simpler network, and the last three have more than one dimension, so that their shape does not tell.
+    """
+    return {
+        f"{name}.weight" if name else "weight"
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    }
+
+
 def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """Return the learning rate at a moment of training, in epochs from the start (with a fraction)."""
-    warmup = min(config.warmup_epochs, config.epochs / 2)
+    """Return the learning rate at a moment of training, in epochs from the start (with a fraction).
+
+    Args:
+        config: resolved.
+    """
+    peak, warmup = config.learning_rate, min(config.warmup_epochs, config.epochs / 2)
+    assert peak is not None
     if epoch < warmup:
-        return config.learning_rate * (0.01 + 0.99 * epoch / warmup)
+        return peak * (0.01 + 0.99 * epoch / warmup)
     if config.schedule == "step":
-        return config.learning_rate * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN)
+        return float(peak * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN))
     share = (epoch - warmup) / (config.epochs - warmup)
-    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * share)))
+    return peak * 0.5 * (1 + float(np.cos(np.pi * share)))

@@ -50,6 +50,22 @@ def validate(encoded: Encoded, samples: Sequence[Sample], labels: np.ndarray) ->
     return result
 
 
+def warn_on_collapse(history: Sequence[dict[str, float]], *, hash_length: int, num_codes: int) -> None:
+    """Log a warning in the first epoch in which the codes have collapsed, and again where they do so anew.
+
+    Args:
+        history: a row for each epoch so far, with what `validate` says.
+        num_codes: how many codes it is about.
+    """
+    collapsed = [is_collapsed(row, hash_length=hash_length, num_codes=num_codes) for row in history[-2:]]
+    if collapsed in ([True], [False, True]):
+        logger.warning(
+            "the codes collapse: %d of %d bits are dead, %d distinct codes for %d videos. A lower learning rate, "
+            "--triplet-reduction active or more classes a batch may help.",
+            history[-1]["val_dead_bits"], hash_length, history[-1]["val_distinct_codes"], num_codes,
+        )  # fmt: skip
+
+
 def is_collapsed(val: dict[str, float], *, hash_length: int, num_codes: int) -> bool:
     """Tell whether the codes have stopped to tell videos apart.
 

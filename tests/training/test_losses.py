@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import GOLDEN_DIR
 
 from c3dhash.errors import UsageError
+from c3dhash.training import losses
 from c3dhash.training.losses import (
     BatchAllTripletLoss,
     batch_all_triplet_loss,
@@ -17,6 +19,7 @@ from c3dhash.training.losses import (
     classification_loss,
     default_margin,
     reduce_triplets,
+    widest_float,
 )
 
 GOLDEN = json.loads((GOLDEN_DIR / "triplet.json").read_text())
@@ -146,7 +149,40 @@ def test_classification_loss():
     # -log softmax: log(1 + e^-2) and log(1 + e^-1), averaged
     expected = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
     assert classification_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected, rel=1e-6)
-    # binary: mean over the four entries of log(1 + e^-x) where the label holds, log(1 + e^x) where not
+    # binary: log(1 + e^-x) where the label holds, log(1 + e^x) where not, summed over the classes of each of two videos
     labels = torch.tensor([[True, False], [True, True]])
-    expected = (np.log1p(np.exp(-2)) + np.log(2) + np.log(2) + np.log1p(np.exp(-1))) / 4
+    expected = (np.log1p(np.exp(-2)) + np.log(2) + np.log(2) + np.log1p(np.exp(-1))) / 2
     assert classification_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [2, 20, 500])
+def test_at_chance_both_cross_entropies_pull_alike(num_classes):
+    labels = torch.randint(num_classes, (8,))
+    single = torch.zeros(8, num_classes, requires_grad=True)  # softmax: 1/C each
+    several = torch.full((8, num_classes), -np.log(num_classes - 1), requires_grad=True)  # sigmoid: 1/C each
+    values = classification_loss(single, labels), classification_loss(several, F.one_hot(labels, num_classes).bool())
+    for value in values:
+        value.backward()
+    torch.testing.assert_close(single.grad, several.grad, rtol=1e-4, atol=1e-7)
+    assert 0 < (values[1] - values[0]).item() < 1
+
+
+def test_a_wider_search_gives_the_same(monkeypatch):
+    # What other devices than the CPU do, so that no number must be read from them.
+    embeddings, labels = torch.randn(20, 6), torch.randint(4, (20,))
+    results = []
+    for width in (losses._search_width, len):
+        monkeypatch.setattr(losses, "_search_width", width)
+        mine = embeddings.clone().requires_grad_()
+        sums = batch_all_triplet_sums(mine, labels, margin=3.0)
+        sums.total.backward()
+        results.append((sums, mine.grad))
+    assert all(torch.equal(one, other) for one, other in zip(results[0][0], results[1][0], strict=True))
+    assert torch.equal(results[0][1], results[1][1])
+    assert losses._search_width(torch.ones(3, 3, dtype=torch.bool, device="meta")) == 3
+
+
+def test_metal_has_no_float64():
+    assert [widest_float(torch.device(name)) for name in ("cpu", "cuda", "mps")] == [torch.float64] * 2 + [
+        torch.float32
+    ]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from c3dhash.config import TrainConfig
-from c3dhash.training.optimization import learning_rate, make_optimizer, resolve
+from c3dhash.models.backbones import build_backbone
+from c3dhash.training.optimization import decayed_names, learning_rate, make_optimizer, resolve
 
 
 def test_learning_rate_schedule():
@@ -25,6 +28,9 @@ def test_defaults_that_depend_on_others():
     assert (resolve(TrainConfig()).learning_rate, resolve(TrainConfig()).weight_decay) == (0.05, 5e-4)
     assert resolve(TrainConfig(optimizer="adamw")).learning_rate == 0.001
     assert resolve(TrainConfig(weights="kinetics400")).learning_rate == 0.01
+    assert resolve(TrainConfig(weights="kinetics400", freeze=True)).learning_rate == 0.05
+    (rate,) = (item for item in dataclasses.fields(TrainConfig) if item.name == "learning_rate")
+    assert "a fifth of it to fine-tune a backbone with weights, but not with --freeze" in rate.metadata["help"]
     assert resolve(TrainConfig(), shortcut="A").shortcut == "A"
 
 
@@ -35,3 +41,24 @@ def test_biases_and_normalisation_are_not_decayed():
         assert [p.ndim for p in decayed["params"]] == [5]
         assert [p.ndim for p in plain["params"]] == [1, 1, 1]
         assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("mvit_v1_b", {"spatial_pos", "temporal_pos"}),
+        ("mvit_v2_s", {"rel_pos_h", "rel_pos_w", "rel_pos_t"}),
+        ("swin3d_t", {"relative_position_bias_table"}),
+        ("tsn_convnext_tiny", {"layer_scale"}),
+        ("resnet3d18", set()),
+        ("i3d", set()),
+    ],
+)
+def test_tables_of_positions_and_layer_scales_are_not_decayed(name, tables):
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+    parameters, decayed = dict(backbone.named_parameters()), decayed_names(backbone)
+    matrices = {each for each, value in parameters.items() if value.ndim > 1}
+    assert decayed <= matrices
+    assert {each.rpartition(".")[2] for each in matrices - decayed} == tables
+    assert all(each.endswith(".weight") for each in decayed)

@@ -10,7 +10,7 @@ import pytest
 
 from c3dhash.models.encode import Encoded
 from c3dhash.records import Sample
-from c3dhash.training.validation import is_collapsed, validate
+from c3dhash.training.validation import is_collapsed, validate, warn_on_collapse
 
 
 def samples_of(groups: list[str]) -> list[Sample]:
@@ -48,3 +48,14 @@ def test_collapse():
     assert is_collapsed({"val_distinct_codes": 9, "val_dead_bits": 25}, hash_length=48, num_codes=60)
     assert not is_collapsed({"val_distinct_codes": 1, "val_dead_bits": 48}, hash_length=48, num_codes=4)
     assert not is_collapsed({"val_accuracy": 0.5}, hash_length=48, num_codes=60)
+
+
+def test_a_collapse_is_told_once_each_time(caplog):
+    good, bad = {"val_distinct_codes": 50, "val_dead_bits": 3}, {"val_distinct_codes": 1, "val_dead_bits": 48}
+    rows = [bad, bad, good, {"val_accuracy": 0.5}, bad, bad]
+    told = []
+    for num_epochs in range(1, len(rows) + 1):
+        caplog.clear()
+        warn_on_collapse(rows[:num_epochs], hash_length=48, num_codes=60)
+        told.append("48 of 48 bits are dead, 1 distinct codes for 60 videos" in caplog.text)
+    assert told == [True, False, False, False, True, False]

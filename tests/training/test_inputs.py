@@ -1,4 +1,4 @@
-"""Training the heads alone, and hash heads that start from a code without training."""
+"""What training reads: clips and frozen features; hash heads that start from a code without training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,28 @@ import pytest
 import torch
 from conftest import TINY
 from safetensors.torch import save_file
+from tiny import TinyBackbone
 
 from c3dhash.errors import UsageError
-from c3dhash.models.backbones import build_backbone
-from c3dhash.models.encode import Encoder, encode_samples
+from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.encode import Encoder
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.hashnet import build_model, load_run
 from c3dhash.models.weights import weights_metadata
-from c3dhash.training.frozen import frozen_features
-from c3dhash.training.train import _Session, train_run
+from c3dhash.training.inputs import AugmentedClips, frozen_features
+from c3dhash.training.train import train_run
+from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
+
+CONFIG = replace(TINY, backbone="tiny")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", TinyBackbone)
+        yield
 
 
 @pytest.fixture
@@ -31,23 +42,23 @@ def cache(tmp_path) -> FrameCache:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights for the backbone of TINY."""
+    """Weights for the backbone of CONFIG."""
     path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        backbone = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+        backbone = build_backbone(CONFIG.backbone, num_frames=CONFIG.num_frames, size=CONFIG.size)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
     save_file(tensors, path, metadata=weights_metadata(backbone))
     return path
 
 
 def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
-    config = replace(TINY, weights=str(weights), freeze=True, views=3, epochs=40, learning_rate=0.02)
+    config = replace(CONFIG, weights=str(weights), freeze=True, views=3, epochs=40, learning_rate=0.1)
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
     assert caplog.text.count("the codes collapse") <= 1, "not in each epoch"
     trained = run.model.state_dict()
-    plain = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+    plain = build_backbone(CONFIG.backbone, num_frames=CONFIG.num_frames, size=CONFIG.size)
     before = load_run(train_run(motion, replace(config, epochs=1), run_dir=tmp_path / "one", cache=cache))
     for name in plain.state_dict():
         assert torch.equal(trained[f"backbone.{name}"], before.model.state_dict()[f"backbone.{name}"])
@@ -58,43 +69,28 @@ def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
 
 
 def test_features_are_those_of_the_network(motion, cache):
-    model = build_model(TINY, num_classes=3)
+    model = build_model(CONFIG, num_classes=3)
     reader = ClipReader(*model.clip_size[:2], cache)
-    train, val = motion.split("train"), motion.split("val")
-    config = replace(TINY, views=2, precision="fp32")
-    frozen = frozen_features(model, reader, train, val, config=config)
-    assert frozen.views.shape == (2, len(train), model.backbone.feature_dim)
+    config = replace(CONFIG, views=2)
+    videos = training_videos(motion, reader, config)
+    frozen, clips = frozen_features(model, reader, videos, config), AugmentedClips(model, reader, videos, config)
+    assert frozen.views.shape == (2, len(videos.train), model.backbone.feature_dim)
+    assert frozen.features().shape == (2 * len(videos.train), model.backbone.feature_dim)
     encoder = Encoder(model, device="cpu", precision="fp32", with_features=True)
-    clip = reader.training_clip(train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True)
+    clip = reader.training_clip(
+        videos.train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True
+    )
     np.testing.assert_allclose(frozen.views[1, 1], encoder(np.stack([clip])).features[0], rtol=1e-3, atol=1e-4)
     assert not np.allclose(frozen.views[0], frozen.views[1])
-    encoded = encode_samples(encoder, val, reader=reader, batch_size=4, workers=1)
-    read = frozen.encode_val(model, torch.device("cpu"))
-    np.testing.assert_allclose(read.embeddings, encoded.embeddings, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(read.scores, encoded.scores, rtol=1e-3, atol=1e-4)
-    batch = frozen.batch(np.array([4, 0, 4]), seed=(1,))
+    for mine, theirs in zip(frozen.encode_val()[:2], clips.encode_val()[:2], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+    batch = frozen.load(np.array([4, 0, 4]), seed=(1,))
     for row, index in zip(batch, (4, 0, 4), strict=True):
         assert any(np.array_equal(row, view[index]) for view in frozen.views)
-    assert np.array_equal(batch, frozen.batch(np.array([4, 0, 4]), seed=(1,)))
-
-
-def test_a_resumed_run_gives_the_very_numbers(motion, tmp_path, cache, weights, monkeypatch):
-    config = replace(TINY, weights=str(weights), freeze=True, init="lsh", epochs=4)
-    whole = load_run(train_run(motion, config, run_dir=tmp_path / "whole", cache=cache))
-    real_step, steps = _Session._step, []
-
-    def interrupted_step(self, inputs, labels):
-        steps.append(0)
-        if len(steps) == 5:
-            raise KeyboardInterrupt
-        return real_step(self, inputs, labels)
-
-    monkeypatch.setattr(_Session, "_step", interrupted_step)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache)
-    monkeypatch.undo()
-    resumed = load_run(train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache, resume=True))
-    assert resumed.fingerprint == whole.fingerprint
+    assert np.array_equal(batch, frozen.load(np.array([4, 0, 4]), seed=(1,)))
+    features = torch.from_numpy(batch)
+    for mine, theirs in zip(frozen.outputs(features), model.heads(features), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 @pytest.mark.parametrize("freeze", [False, True])
@@ -108,7 +104,7 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
         started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))
 
     monkeypatch.setattr("c3dhash.training.train.initialize_hash_head", remember)
-    config = replace(TINY, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
+    config = replace(CONFIG, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
     train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     ((mean, size),) = started
     assert mean < 1e-2 and size == pytest.approx(1, abs=1e-2)
@@ -116,6 +112,6 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
 
 def test_what_does_not_go_together(motion, tmp_path, cache):
     with pytest.raises(UsageError, match="freeze needs a trained backbone: give --weights"):
-        train_run(motion, replace(TINY, freeze=True), run_dir=tmp_path / "run", cache=cache)
+        train_run(motion, replace(CONFIG, freeze=True), run_dir=tmp_path / "run", cache=cache)
     with pytest.raises(UsageError, match=r"init \('itq'\) is for a hash head, and --task classify has none"):
-        replace(TINY, init="itq", task="classify")
+        replace(CONFIG, init="itq", task="classify")

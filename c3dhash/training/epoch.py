@@ -1,0 +1,118 @@
+"""One pass over the training videos.
+
+Python never waits for the device: the losses of the steps are summed there, and read when the epoch is over. The
+progress bar reads the newest one now and then.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from c3dhash.config import TrainConfig
+from c3dhash.errors import TrainingError
+from c3dhash.models.batch_norm import training_mode
+from c3dhash.training.batches import balanced_batches
+from c3dhash.training.inputs import Inputs
+from c3dhash.training.losses import widest_float
+from c3dhash.training.optimization import learning_rate
+from c3dhash.training.state import TrainingState
+from c3dhash.training.step import batch_losses, take_step
+from c3dhash.video.loader import prefetch
+from c3dhash.video.transforms import for_device, to_device
+
+READ_STEPS = 20  # a loss is read, and shown, every so many steps
+
+
+def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig) -> dict[str, float]:
+    """Train for one epoch.
+
+    Args:
+        state: its network and optimizer are changed, nothing else.
+        inputs: of the training videos.
+        labels: of the training videos, int64 [N], or bool [N, num_classes].
+        config: resolved.
+    Returns:
+        The last learning rate, the means of the losses, and the speed.
+    Raises:
+        TrainingError: a loss or a gradient is not finite.
+    """
+    started, rate, means = time.perf_counter(), 0.0, _Means()
+    torch.manual_seed(_hash_seed(config.seed, state.epoch))  # dropout
+    batches = balanced_batches(
+        labels, classes_per_batch=config.classes_per_batch, clips_per_class=config.clips_per_class,
+        seed=(config.seed, state.epoch),
+    )  # fmt: skip
+    progress = tqdm(
+        _load(batches, inputs, labels, state, config), total=len(batches), unit="batch",
+        desc=f"Epoch {state.epoch + 1}/{config.epochs}",
+    )  # fmt: skip
+    training_mode(state.model, freeze_bn=bool(config.freeze_bn))  # `resolve` has decided
+    for place, (batch, batch_labels) in enumerate(progress):
+        rate = learning_rate(config, state.epoch + place / len(batches))
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        losses = batch_losses(inputs.outputs(batch), batch_labels, config)
+        norm = take_step(state.model, state.optimizer, losses["loss"], gradient_clip=config.gradient_clip)
+        means.add({**losses, "gradient_norm": norm})
+        if place % READ_STEPS == 0:
+            progress.set_postfix(loss=f"{_finite(means.read(), state, config)['loss']:.3f}")
+    values = _finite(means.read(), state, config)
+    seconds, num_clips = time.perf_counter() - started, sum(len(batch) for batch in batches)
+    speed = {"seconds": round(seconds, 2), "clips_per_second": round(num_clips / seconds, 2)}
+    return {"learning_rate": rate, **values, **speed}
+
+
+def _load(
+    batches: list[np.ndarray], inputs: Inputs, labels: np.ndarray, state: TrainingState, config: TrainConfig
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield each batch and its labels on the device, read ahead by threads."""
+    device = state.device
+
+    def load(place: int) -> tuple[Tensor, Tensor]:
+        batch = inputs.load(batches[place], seed=(config.seed, state.epoch, place))
+        return for_device(batch, device), for_device(labels[batches[place]], device)
+
+    for batch, batch_labels in prefetch(load, range(len(batches)), workers=config.workers):
+        yield to_device(batch, device), to_device(batch_labels, device)
+
+
+class _Means:
+    """Means of named scalars over steps. They are summed on the device."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._num_steps = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            value = value.detach().to(widest_float(value.device))
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._num_steps += 1
+
+    def read(self) -> dict[str, float]:
+        """Wait for the device, once, and return the means."""
+        sums = torch.stack(list(self._sums.values())).tolist()
+        return {name: total / self._num_steps for name, total in zip(self._sums, sums, strict=True)}
+
+
+def _finite(means: dict[str, float], state: TrainingState, config: TrainConfig) -> dict[str, float]:
+    """Return the means. A loss or a gradient that was not finite once makes its mean so for the rest of the epoch."""
+    for name in ("loss", "gradient_norm"):
+        if not math.isfinite(means[name]):
+            raise TrainingError(
+                f"the {name.replace('_', ' ')} is {means[name]} in epoch {state.epoch + 1}: try a learning_rate below "
+                f"{config.learning_rate}, or --precision fp32. The run directory holds the epochs before."
+            )
+    return means
+
+
+def _hash_seed(*parts: int) -> int:
+    """Mix integers into one seed."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -1,0 +1,96 @@
+"""How a training begins: which settings hold, and the network they begin with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from c3dhash.config import TrainConfig
+from c3dhash.errors import TrainingError, UsageError
+from c3dhash.models.hashnet import CONFIG_FILE, build_model
+from c3dhash.models.precision import pick_device
+from c3dhash.models.weights import choose_weights, identify_weights, load_into
+from c3dhash.records import Preprocessing
+from c3dhash.training.optimization import make_optimizer, resolve
+from c3dhash.training.state import LAST_FILE, TrainingState
+
+# What may be another when a run is resumed: how long it goes on, and what the machine is.
+MAY_DIFFER = ("epochs", "workers", "device")
+
+
+def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, TrainingState]:
+    """Decide what is open in the settings, and build the network, with the weights that it starts from.
+
+    Raises:
+        UsageError: freeze without weights.
+    """
+    weights = choose_weights(config.weights, backbone=config.backbone, shortcut=config.shortcut)
+    if config.freeze and not weights:
+        raise UsageError("freeze needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them.")
+    config = dataclasses.replace(config, weights=str(weights) if weights else None)
+    config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None)
+    state = _build(config, num_classes)
+    if weights:
+        load_into(state.model.backbone, weights)
+    return config, state
+
+
+def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[TrainConfig, TrainingState]:
+    """Take up a run after its last whole epoch. Its own settings hold.
+
+    Args:
+        config: the settings of the run; what has no value is as in the run.
+        run_dir: with config.json and last.pt.
+    Raises:
+        TrainingError: nothing to resume, or it is damaged.
+        UsageError: another setting than the run's.
+    """
+    if not (run_dir / LAST_FILE).is_file():
+        raise TrainingError(f"'{run_dir}' has no {LAST_FILE} to resume from; train anew.")
+    saved, preprocessing = _read_config(run_dir)
+    config = _own_settings(config, saved, run_dir)
+    state = _build(config, num_classes)
+    state.model.backbone.preprocessing = preprocessing  # of the weights that it began with
+    state.restore(run_dir)
+    return config, state
+
+
+def can_resume(run_dir: Path) -> bool:
+    """Tell whether a folder holds what `resume` needs."""
+    return (run_dir / LAST_FILE).is_file() and (run_dir / CONFIG_FILE).is_file()
+
+
+def _build(config: TrainConfig, num_classes: int) -> TrainingState:
+    torch.manual_seed(config.seed)
+    model = build_model(
+        config, num_classes=num_classes if config.has_class_head else None, has_hash_head=config.has_hash_head
+    ).to(pick_device(config.device))
+    return TrainingState(model, make_optimizer(model, config))
+
+
+def _read_config(run_dir: Path) -> tuple[dict[str, Any], Preprocessing]:
+    path = run_dir / CONFIG_FILE
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return saved, Preprocessing(**saved["preprocessing"])
+    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({error!r}); train anew.") from error
+
+
+def _own_settings(config: TrainConfig, saved: dict[str, Any], run_dir: Path) -> TrainConfig:
+    """Fill in a run's own settings; settings that a run of an earlier version does not know keep their defaults."""
+    own: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        name, given = item.name, getattr(config, item.name)
+        own[name] = given if name in MAY_DIFFER else saved.get(name, given)
+        # The weights that it began with are in its state by now, and config.json has the name of their file.
+        if name != "weights" and given not in (None, own[name]):
+            raise UsageError(
+                f"{name} ({given!r}) is not what '{run_dir}' began with ({own[name]!r}): resume it with its own "
+                "settings, or train anew."
+            )
+    return resolve(dataclasses.replace(config, **own))

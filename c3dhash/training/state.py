@@ -1,0 +1,88 @@
+"""What changes from epoch to epoch, saved after each, so that a training can be interrupted.
+
+With config.json, which holds the settings and the preprocessing, it is all that the next epoch depends on: everything
+random is drawn from (seed, epoch, place in the epoch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+
+from c3dhash.errors import TrainingError
+from c3dhash.files import replacing
+from c3dhash.models.hashnet import HashNet
+
+LAST_FILE = "last.pt"
+# What chooses the epoch that is kept, as far as the data set has it: the first, and the next among equals.
+CHOOSING_METRICS = ("val_mAP", "val_accuracy")
+
+
+@dataclass
+class TrainingState:
+    """A training after a whole number of epochs.
+
+    model: on its device.
+    videos: names of the training and val videos.
+    epoch: how many are done. history: a row of metrics for each.
+    best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first.
+    """
+
+    model: HashNet
+    optimizer: torch.optim.Optimizer
+    videos: list[str] = field(default_factory=list)
+    epoch: int = 0
+    best_value: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def best_metric(self) -> str | None:
+        """The name of best_value[0]."""
+        return next((name for name in CHOOSING_METRICS if self.history and name in self.history[-1]), None)
+
+    def end_epoch(self, row: dict[str, float]) -> bool:
+        """Take up what was measured in an epoch; return whether it is the best. Of equals, the later has seen more."""
+        self.epoch += 1
+        self.history.append({"epoch": self.epoch, **row})
+        value = [row[name] for name in CHOOSING_METRICS if name in row]
+        is_best = value >= self.best_value
+        if is_best:
+            self.best_value = value
+        return is_best
+
+    def save(self, run_dir: Path) -> None:
+        """Write last.pt; a reader finds the old one or the new one."""
+        saved = {
+            "epoch": self.epoch,
+            "best_value": self.best_value,
+            "history": self.history,
+            "videos": self.videos,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with replacing(run_dir / LAST_FILE, suffix=".pt") as partial:  # torch.save needs a name before the last dot
+            torch.save(saved, partial)
+
+    def restore(self, run_dir: Path) -> None:
+        """Take up what `save` wrote.
+
+        Raises:
+            TrainingError: the file is damaged, or of another network.
+        """
+        path = run_dir / LAST_FILE
+        try:
+            saved = torch.load(path, weights_only=True, map_location=self.device)
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.videos, self.epoch = saved["videos"], saved["epoch"]
+            self.best_value, self.history = saved["best_value"], saved["history"]
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error

@@ -1,0 +1,54 @@
+"""Which videos are trained on, and which decide the epoch that is kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from c3dhash.config import TrainConfig
+from c3dhash.datasets.samples import Dataset
+from c3dhash.errors import TrainingError
+from c3dhash.records import Sample
+from c3dhash.video.clips import ClipReader
+
+
+@dataclass(frozen=True)
+class TrainingVideos:
+    """The train and val videos of a data set that decode.
+
+    labels, of each split: int64 [N], or bool [N, num_classes]. names: all of them, relative to the data set.
+    """
+
+    train: list[Sample]
+    val: list[Sample]
+    train_labels: np.ndarray
+    val_labels: np.ndarray
+    names: list[str]
+
+
+def training_videos(dataset: Dataset, reader: ClipReader, config: TrainConfig) -> TrainingVideos:
+    """Decode the train and val split into the frame cache, and keep what decodes.
+
+    Raises:
+        TrainingError: a split is empty, or has videos without a label in single-label data.
+        DatasetError: no video of a split decodes.
+    """
+    train, val = (_readable(dataset, split, reader, config) for split in ("train", "val"))
+    names = [os.path.relpath(sample.video, dataset.directory) for sample in (*train, *val)]
+    return TrainingVideos(train, val, dataset.labels(train), dataset.labels(val), names)
+
+
+def _readable(dataset: Dataset, split: str, reader: ClipReader, config: TrainConfig) -> list[Sample]:
+    samples = dataset.split(split)
+    if not samples:
+        raise TrainingError(
+            f"'{dataset.directory}' has no {split} videos ({dataset.describe()}); add some, or divide it anew: "
+            "c3dhash data split"
+        )
+    if not dataset.is_multi_label and any(not sample.labels for sample in samples):
+        raise TrainingError(f"'{dataset.directory}' has {split} videos without a label.")
+    return reader.readable(
+        samples, for_training=split == "train", workers=config.workers, description=f"Decoding {split} videos"
+    )

@@ -1,0 +1,156 @@
+"""A resumed training is the uninterrupted one: its settings, its pixels, its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from safetensors.torch import save_file
+from tiny import TinyBackbone
+
+from c3dhash.datasets.samples import Dataset
+from c3dhash.errors import TrainingError, UsageError
+from c3dhash.models import backbones
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.resnet3d import ResNet3D18
+from c3dhash.models.hashnet import load_run
+from c3dhash.models.weights import weights_metadata
+from c3dhash.records import Preprocessing
+from c3dhash.training import train
+from c3dhash.training.start import can_resume
+from c3dhash.training.train import train_run
+from c3dhash.video.cache import FrameCache
+
+CONFIG = replace(TINY, backbone="tiny", epochs=4)
+OTHER_PIXELS = Preprocessing("BGR", 1 / 127.5, (1.0, 0.9, 1.1), (0.7, 1.0, 1.2))
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", TinyBackbone)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FrameCache:
+    return FrameCache(tmp_path / "frames", max_bytes=1 << 28)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights whose pixels are not those that the backbone reads by default."""
+    backbone = build_backbone("tiny", num_frames=CONFIG.num_frames, size=CONFIG.size)
+    backbone.preprocessing = OTHER_PIXELS
+    path = tmp_path / "tiny.safetensors"
+    save_file(dict(backbone.state_dict()), path, metadata=weights_metadata(backbone))
+    return path
+
+
+@contextmanager
+def interrupted_in(epoch: int) -> Iterator[None]:
+    """Let a training be stopped after the steps of an epoch, before anything is written of it."""
+    real, calls = train.validate, []
+
+    def validate(*arguments: Any) -> dict[str, float]:
+        calls.append(0)
+        if len(calls) == epoch:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "validate", validate)
+        yield
+
+
+def numbers(run_dir: Path) -> list[dict[str, float]]:
+    """What metrics.jsonl says of each epoch, but for the time it took."""
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: row[name] for name in row if name not in ("seconds", "clips_per_second")} for row in rows]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"freeze": True, "views": 2, "init": "lsh"},
+        {"optimizer": "adamw", "task": "classify"},
+        {"weights": "none", "backbone": "resnet3d18"},
+    ],
+    ids=["joint", "frozen", "classify", "random with batch norm"],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(
+    motion: Dataset, tmp_path: Path, cache: FrameCache, weights: Path, settings: dict[str, Any]
+) -> None:
+    config = replace(CONFIG, **{"weights": str(weights), **settings})
+    whole = train_run(motion, config, run_dir=tmp_path / "whole", cache=cache)
+    with interrupted_in(epoch=3):
+        train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache)
+    torch.manual_seed(99)  # what else the process did must not matter
+    resumed = train_run(motion, config, run_dir=tmp_path / "resumed", cache=cache, resume=True)
+    assert json.loads((resumed / "config.json").read_text()) == json.loads((whole / "config.json").read_text())
+    assert numbers(resumed) == numbers(whole)
+    runs = [load_run(path) for path in (whole, resumed)]
+    assert runs[0].fingerprint == runs[1].fingerprint
+    expected = ResNet3D18.preprocessing if settings.get("weights") == "none" else OTHER_PIXELS
+    assert [run.model.preprocessing for run in runs] == [expected, expected]
+    states = [torch.load(path / "last.pt", weights_only=True)["model"] for path in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_interrupted_in_the_first_epoch(motion: Dataset, tmp_path: Path, cache: FrameCache, weights: Path) -> None:
+    config = replace(CONFIG, weights=str(weights))
+    with interrupted_in(epoch=1):
+        train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    assert can_resume(tmp_path / "run")
+    weights.unlink()  # what it began with is in the run by now
+    assert len(numbers(train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True))) == 4
+
+
+def test_its_own_settings_hold(motion: Dataset, tmp_path: Path, cache: FrameCache) -> None:
+    config = replace(CONFIG, margin=3.0, learning_rate=0.02, epochs=1, seed=7)
+    run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    with pytest.raises(UsageError, match=r"margin \(14\.0\) is not what '.*run' began with \(3\.0\): resume it with"):
+        train_run(motion, replace(config, margin=14.0), run_dir=run_dir, cache=cache, resume=True)
+    open_settings = replace(config, margin=None, learning_rate=None, epochs=2, workers=1)
+    train_run(motion, open_settings, run_dir=run_dir, cache=cache, resume=True)
+    saved = load_run(run_dir).config
+    assert (saved["margin"], saved["learning_rate"], len(numbers(run_dir))) == (3.0, 0.02, 2)
+
+
+def test_nothing_to_resume(motion: Dataset, tmp_path: Path, cache: FrameCache) -> None:
+    assert not can_resume(tmp_path)
+    with pytest.raises(TrainingError, match=r"nothing.*last\.pt"):
+        train_run(motion, CONFIG, run_dir=tmp_path / "nothing", cache=cache, resume=True)
+
+
+def test_other_videos(motion: Dataset, tmp_path: Path, cache: FrameCache) -> None:
+    run_dir = train_run(motion, replace(CONFIG, epochs=1), run_dir=tmp_path / "run", cache=cache)
+    fewer = Dataset(motion.directory, motion.format, motion.classes, motion.samples[1:-20] + motion.samples[-9:])
+    with pytest.raises(TrainingError, match="18 training and val videos"):
+        train_run(fewer, CONFIG, run_dir=run_dir, cache=cache, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("last.pt", b""),
+        ("last.pt", b"garbage"),
+        ("last.pt", b"PK\x03\x04 cut"),
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"preprocessing": {"mean": [1]}}'),
+    ],
+)
+def test_a_damaged_run_is_refused(
+    motion: Dataset, tmp_path: Path, cache: FrameCache, file: str, content: bytes
+) -> None:
+    run_dir = train_run(motion, replace(CONFIG, epochs=1), run_dir=tmp_path / "run", cache=cache)
+    (run_dir / file).write_bytes(content)
+    with pytest.raises(TrainingError, match=rf"{file}' is damaged"):
+        train_run(motion, CONFIG, run_dir=run_dir, cache=cache, resume=True)
