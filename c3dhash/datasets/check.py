@@ -24,8 +24,10 @@ from c3dhash.datasets.splitting import straddling_groups
 from c3dhash.errors import VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.decoder import Decoder
-from c3dhash.video.frame_folder import frame_times, list_frames, read_picture, sample_hash
+from c3dhash.video.frame_folder import frame_times, list_frames
 from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.pictures import read_picture
+from c3dhash.video.samples import sample_hash
 
 MIN_TRAIN_VIDEOS = 2  # an anchor and a positive
 NUM_SHOWN = 10  # findings of a kind in the text

@@ -68,7 +68,7 @@ def _lists(directory: Path) -> dict[int, Path]:
     """Return the JSON lists in a folder or its list folders, by the number of their split."""
     lists: dict[int, Path] = {}
     for folder in list_dirs(directory):
-        for path in sorted(folder.glob("*.json")):
+        for path in filter(Path.is_file, sorted(folder.glob("*.json"))):
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
             if b'"database"' in head:

@@ -13,7 +13,11 @@ In this order the files read as a story:
     passes        decode what clips show, with OpenCV
     reader        a file -> clips: the two ways behind one function
     isolation     decoders in processes of their own, with limits
-    frame_folder  a folder of pictures, and samples of either kind
+    decoder_process, messages
+                  the other end of it, and what goes between the two
+    pictures      single pictures: from a file, and to a size
+    frame_folder  a folder of pictures -> clips, as if it were a video
+    samples       a sample, be it a video or a frame folder -> one clip
     cache         decoded frames, kept for the next epoch
     transforms    crop, mirror, normalise
     clips         a sample -> the clip of a training step or of an evaluation
@@ -30,6 +34,8 @@ __all__ = [
     "loader",
     "packets",
     "passes",
+    "pictures",
     "reader",
+    "samples",
     "transforms",
 ]  # the modules that other wings import from

@@ -10,6 +10,7 @@ not seen here, and decoders conceal it.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +36,13 @@ TS_PACKET_BYTES = 188
 # Advanced Systems Format specification, 10.1 and 10.2: the GUIDs of the header and of the file properties.
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+IRREGULAR = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 PADDING_BYTES = 8  # some writers forget the pad byte or the chunk header in the length of the last chunk
 
 
@@ -46,15 +54,32 @@ def check_container(path: Path) -> str:
     Raises:
         VideoError: missing, a folder, unreadable, empty, a picture, a sound, a text or cut short.
     """
-    if not path.exists():
-        raise VideoError(f"video '{path}' does not exist; check the path.")
-    if not path.is_file():
-        raise VideoError(f"video '{path}' is not a file; name a video file.")
+    check_regular(path)
     try:
         with path.open("rb") as file:
             return _check_bytes(path, file)
     except OSError as error:
         raise VideoError(f"video '{path}' cannot be read ({error.strerror}); may it be read?") from error
+
+
+def check_regular(path: Path, *, what: str = "video") -> None:
+    """Refuse what is no regular file, or a link to one, before it is opened: opening a named pipe may never return.
+
+    Args:
+        what: the file is, for errors.
+    Raises:
+        VideoError: missing, a folder, a pipe, a socket or a device; or the name cannot be one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise VideoError(f"{what} '{path}' does not exist; check the path.") from error
+        reason = getattr(error, "strerror", error)
+        raise VideoError(f"{what} {str(path)!r} cannot be read ({reason}); check the path.") from error
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_one, kind in IRREGULAR if is_one(mode)), "something else")
+        raise VideoError(f"{what} '{path}' is not a file but {kind}; name a regular file.")
 
 
 def _check_bytes(path: Path, file: BinaryIO) -> str:

@@ -136,7 +136,7 @@ def test_uncompressed_video_that_begins_like_a_text_passes(tmp_path: Path) -> No
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"nowhere\.mp4' does not exist"):
         check_container(tmp_path / "nowhere.mp4")
-    with pytest.raises(VideoError, match=r"is not a file; name a video file"):
+    with pytest.raises(VideoError, match=r"is not a file but a folder; name a regular file"):
         check_container(tmp_path)
 
 
