@@ -20,8 +20,9 @@ from c3dhash.datasets.assemble import NO_SPLIT, Entry, Listing
 from c3dhash.datasets.places import SPLIT_WORDS
 from c3dhash.datasets.splitting import OWN_SHARES
 from c3dhash.errors import DatasetError
+from c3dhash.video.containers import VIDEO_SUFFIXES
 from c3dhash.video.frame_folder import has_frames
-from c3dhash.video.reader import VIDEO_SUFFIXES, find_videos
+from c3dhash.video.reader import find_videos
 
 FindMedia = Callable[[Path], list[Path]]
 

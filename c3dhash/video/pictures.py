@@ -33,13 +33,24 @@ def read_picture(path: Path, *, short_side: int | None = None, flags: int = cv2.
     return resize_picture(picture, short_side=short_side)
 
 
-def resize_picture(picture: np.ndarray, *, short_side: int | None) -> np.ndarray:
-    """Resize a picture, uint8 [H, W] or [H, W, 3], to a short side in px; None leaves it as it is."""
-    height_px, width_px = picture.shape[:2]
-    if short_side is None or short_side == min(height_px, width_px):
-        return picture
-    if short_side < 1:
+def resize_picture(
+    picture: np.ndarray, *, short_side: int | None, stretch: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Resize a picture, uint8 [H, W] or [H, W, 3].
+
+    Args:
+        short_side: px, of the result; None leaves the size as it is but for `stretch`.
+        stretch: of width and of height, before that.
+    Raises:
+        UsageError: short_side is below 1.
+    """
+    if short_side is not None and short_side < 1:
         raise UsageError(f"short_side ({short_side}) must be at least 1 px; None keeps the size.")
-    scale = short_side / min(height_px, width_px)
-    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    height_px, width_px = picture.shape[:2]
+    wide, high = width_px * stretch[0], height_px * stretch[1]
+    scale = short_side / min(wide, high) if short_side else 1.0
+    size = max(1, round(wide * scale)), max(1, round(high * scale))
+    if size == (width_px, height_px):
+        return picture
+    is_smaller = size[0] <= width_px and size[1] <= height_px
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)

@@ -24,16 +24,11 @@ from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Clip, Segment, VideoInfo
 from c3dhash.video import passes
 from c3dhash.video.clip_plan import Plan, Unsuited
-from c3dhash.video.containers import check_regular
+from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
 from c3dhash.video.loader import stop_point
 
 logger = logging.getLogger(__name__)
-
-VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
-    ".ts", ".vob", ".webm", ".wmv",
-))  # fmt: skip
 
 HASHED_BYTES = 1 << 20  # read at a time
 
