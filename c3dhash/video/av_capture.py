@@ -95,6 +95,10 @@ class AVCapture:
         self._size_px = self._size_px or (self._frame.width, self._frame.height)
         return True
 
+    def is_interlaced(self) -> bool:
+        """Tell whether the frame that was decoded last is marked as interlaced."""
+        return self._frame is not None and bool(self._frame.interlaced_frame)
+
     def seconds(self) -> float:
         pts = None if self._frame is None else self._frame.pts
         return 0.0 if pts is None else float((pts - (self._stream.start_time or 0)) * self._stream.time_base)

@@ -1,6 +1,12 @@
 """An open video, a frame after the other, with OpenCV: what c3dhash.video.decoder asks of it.
 
 `av_capture` does the same with PyAV, for what a build of OpenCV lacks (AV1).
+
+Note [Interlaced]
+    OpenCV 5 (with FFmpeg 8) does not convert frames that are marked as interlaced (DV, DVDs, broadcasts) and says
+    nothing: it hands out what its buffer held before. So files whose first frame is interlaced are read with PyAV.
+    Where that is not installed nothing shows it but that all pictures are the same, as those of a still are; then a
+    warning is all that can be done.
 """
 
 from __future__ import annotations
@@ -16,6 +22,10 @@ import cv2
 
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+
+
+CONVERTS_INTERLACED = int(cv2.__version__.split(".")[0]) < 5  # Note [Interlaced]
+COMPARED_ROWS = 16  # of a picture, to tell it from another
 
 
 class Claims(NamedTuple):
@@ -63,6 +73,8 @@ class OpenCVCapture:
         # a frame then costs a third less CPU time than with two.
         self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         self.is_open: bool = self._capture.isOpened()
+        self.num_pictures, self.are_all_same = 0, True
+        self._first: np.ndarray | None = None  # some rows of the first picture
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # Note [Upright] of c3dhash.video.display
         get = self._capture.get
         self.claims = Claims(
@@ -83,7 +95,13 @@ class OpenCVCapture:
 
     def picture(self) -> np.ndarray | None:
         is_decoded, frame = self._capture.retrieve()
-        return frame if is_decoded else None
+        if not is_decoded:
+            return None
+        rows = frame[:: max(1, len(frame) // COMPARED_ROWS)]
+        self._first = rows.copy() if self._first is None else self._first
+        self.are_all_same = self.are_all_same and np.array_equal(rows, self._first)
+        self.num_pictures += 1
+        return frame
 
     def seek(self, seconds: float) -> None:
         self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * seconds)

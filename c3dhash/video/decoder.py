@@ -30,7 +30,7 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.records import VideoInfo
-from c3dhash.video.captures import Capture, Claims, OpenCVCapture
+from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVCapture
 from c3dhash.video.containers import check_container
 from c3dhash.video.display import Display, make_display, warn_of_hdr
 from c3dhash.video.headers import read_header
@@ -49,6 +49,7 @@ FAR_SECONDS = 10.0  # a segment that begins later is sought, where that can be t
 SEEKABLE_KINDS = frozenset(("mp4", "matroska"))  # of c3dhash.video.containers
 SEEK_MARGIN_SECONDS = 0.5  # OpenCV counts frames by the frame rate, which may vary
 STILL_SECONDS = 0.04  # how long a video of one frame without a frame rate lasts
+MIN_SAME_PICTURES = 4
 NEEDS_AV = {"av01": "AV1"}  # codecs that OpenCV may know and not decode, by their four letters
 RECODE = "write it anew with: ffmpeg -i VIDEO -c:v libx264 NEW.mp4"
 
@@ -151,12 +152,13 @@ class Decoder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._check_pictures()
         self._capture.close()
 
     def _open(self) -> Capture:
         capture = OpenCVCapture(self.path)
         if capture.is_open:
-            return capture
+            return capture if CONVERTS_INTERLACED else _open_interlaced(self.path) or capture
         if other := _open_with_av(self.path):
             return other
         raise VideoError(
@@ -242,6 +244,17 @@ class Decoder:
                 f"{end_seconds:.2f} of {claimed_seconds:.2f} s; copy or download it again, or {RECODE}."
             )
 
+    def _check_pictures(self) -> None:
+        """Say where all pictures are the same, which may have a reason. Note [Interlaced] of c3dhash.video.captures."""
+        capture = self._capture
+        if not CONVERTS_INTERLACED and isinstance(capture, OpenCVCapture) and _av_capture() is None:
+            if capture.num_pictures >= MIN_SAME_PICTURES and capture.are_all_same:
+                logger.warning(
+                    "video '%s': all its pictures are the same; if it is not a still it is interlaced, which this build "
+                    "of OpenCV does not convert: pip install c3dhash[av].",
+                    self.path,
+                )
+
     def _check_clock(self) -> None:
         num_frames, num_jumps = self.clock.num_frames, self.clock.num_jumps
         if num_jumps > 1 + num_frames // 50:
@@ -261,6 +274,16 @@ def _open_with_av(path: Path) -> AVCapture | None:
     except Exception as error:  # PyAV's own, and ours of a file that does not suit
         logger.debug("video '%s' is not read with PyAV either: %s.", path, error)
         return None
+
+
+def _open_interlaced(path: Path) -> AVCapture | None:
+    """Open a video with PyAV if its first frame is interlaced. Note [Interlaced] of c3dhash.video.captures."""
+    capture = _open_with_av(path)
+    if capture is None:
+        return None
+    is_interlaced = capture.grab() and capture.is_interlaced()
+    capture.close()
+    return _open_with_av(path) if is_interlaced else None
 
 
 @cache

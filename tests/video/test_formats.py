@@ -10,6 +10,7 @@ import pytest
 from videos import FPS, H264, check_clip, frame_numbers, needs_ffmpeg, regular, run_ffmpeg, write_ffmpeg, write_video
 
 from c3dhash.errors import VideoError
+from c3dhash.video import decoder
 from c3dhash.video import reader as reader
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_container
 from c3dhash.video.reader import find_videos, read_clip
@@ -59,11 +60,44 @@ def test_a_file_of_each_suffix(tmp_path: Path, suffix: str, library: str) -> Non
     np.testing.assert_allclose(clip.pts_seconds, np.arange(1, 20, 2) / FPS, atol=1 / FPS if suffix == ".m1v" else 2e-3)
 
 
+INTERLACED = [
+    ("a.dv", OTHERS[".dv"]),
+    ("a.mpg", ("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-vf", "setfield=tff")),
+    ("a.mp4", (*H264, "-flags", "+ildct+ilme", "-x264opts", "tff=1")),
+]
+
+
 @needs_ffmpeg
-def test_camera_tape(tmp_path: Path, library: str) -> None:
-    clip = read_clip(write_ffmpeg(tmp_path / "a.dv", 20, *OTHERS[".dv"]), num_frames=10)
+@pytest.mark.parametrize("uses_packets", [False, True], ids=["passes", "packets"])
+@pytest.mark.parametrize(("name", "options"), INTERLACED)
+def test_interlaced_frames_are_those_of_the_file(
+    tmp_path: Path, name: str, options: tuple[str, ...], uses_packets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    if not uses_packets:
+        monkeypatch.setattr(reader, "_packets", lambda: None)
+    clip = read_clip(write_ffmpeg(tmp_path / name, 20, *options), num_frames=10)
     assert frame_numbers(clip.frames) == list(range(1, 20, 2))
-    assert clip.frames.shape[1:] == (576, 768, 3)  # 4:3; 720 pixels of 16:15
+    if name == "a.dv":
+        assert clip.frames.shape[1:] == (576, 768, 3)  # 4:3; 720 pixels of 16:15
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("name", "options"), INTERLACED)
+def test_interlaced_frames_that_are_not_converted_are_said(
+    tmp_path: Path, name: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    if decoder.CONVERTS_INTERLACED:
+        pytest.skip("this OpenCV converts them")
+    monkeypatch.setattr(reader, "_packets", lambda: None)
+    monkeypatch.setattr(decoder, "_av_capture", lambda: None)
+    read_clip(write_ffmpeg(tmp_path / name, 20, *options), num_frames=10)
+    assert any(
+        "all its pictures are the same; if it is not a still it is interlaced" in text for text in caplog.messages
+    )
+    caplog.clear()
+    read_clip(write_video(tmp_path / "other.mp4", 20), num_frames=10)
+    assert caplog.messages == []
 
 
 @needs_ffmpeg
