@@ -247,13 +247,14 @@ class Decoder:
     def _check_pictures(self) -> None:
         """Say where all pictures are the same, which may have a reason. Note [Interlaced] of c3dhash.video.captures."""
         capture = self._capture
-        if not CONVERTS_INTERLACED and isinstance(capture, OpenCVCapture) and _av_capture() is None:
-            if capture.num_pictures >= MIN_SAME_PICTURES and capture.are_all_same:
-                logger.warning(
-                    "video '%s': all its pictures are the same; if it is not a still it is interlaced, which this build "
-                    "of OpenCV does not convert: pip install c3dhash[av].",
-                    self.path,
-                )
+        if CONVERTS_INTERLACED or not isinstance(capture, OpenCVCapture) or _av_capture() is not None:
+            return
+        if capture.num_pictures >= MIN_SAME_PICTURES and capture.are_all_same:
+            logger.warning(
+                "video '%s': all its pictures are the same; if it is not a still it is interlaced, which this build of "
+                "OpenCV does not convert: pip install c3dhash[av].",
+                self.path,
+            )
 
     def _check_clock(self) -> None:
         num_frames, num_jumps = self.clock.num_frames, self.clock.num_jumps
