@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 from videos import numbered_frame
 
 from c3dhash.datasets.samples import Dataset
@@ -33,6 +34,15 @@ def write_pictures(folder: Path, numbers: range, *, name: str = "img_{:05}.jpg",
     folder.mkdir(parents=True, exist_ok=True)
     for place, number in enumerate(numbers):
         cv2.imwrite(str(folder / name.format(place + first)), numbered_frame(number)[..., ::-1])
+    return folder
+
+
+def write_flow(folder: Path, num_frames: int, *, name: str = "flow_{}_{:05}.jpg") -> Path:
+    """Write grey pictures: 10, 20, ... in x and 200, 199, ... in y."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, num_frames + 1):
+        for axis, value in (("x", 10 * number), ("y", 201 - number)):
+            cv2.imwrite(str(folder / name.format(axis, number)), np.full((24, 32), value, np.uint8))
     return folder
 
 

@@ -21,7 +21,17 @@ format_option = click.option(
     "--format", default=None, metavar="NAME", help="Read the data set in this layout instead of recognising it."
 )
 allow_missing_option = click.option("--allow-missing", is_flag=True, help="Leave out listed videos that are not there.")
-workers_option = click.option("--workers", type=int, default=WORKERS, show_default=True, metavar="N", help="Threads.")
+
+
+def _check_workers(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    from c3dhash.video.loader import check_workers
+
+    return check_workers(value)
+
+
+workers_option = click.option(
+    "--workers", type=int, default=WORKERS, show_default=True, metavar="N", help="Threads.", callback=_check_workers
+)
 model_option = click.option(
     "--model",
     type=click.Path(path_type=Path),

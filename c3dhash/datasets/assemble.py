@@ -28,7 +28,7 @@ class Entry:
 
     names: the paths it may mean, from the data set's folder or absolute, the likeliest first. labels: indices
     into the classes. split: of SPLITS, or NO_SPLIT. origin: where it stands, for errors. segment, frames: the part
-    that is meant.
+    that is meant. group: what it was cut from, where its place says so and its name does not.
     """
 
     names: tuple[str, ...]
@@ -37,6 +37,7 @@ class Entry:
     origin: str
     segment: Segment | None = None
     frames: FrameFolder | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def assemble(directory: Path, format: str, listing: Listing, *, seed: int, allow
         seed: of own splits.
         allow_missing: leave out what is not there, with a note.
     Raises:
-        DatasetError: no entries, a label out of range, videos that are missing, or a part of a video that
-            cannot be cut.
+        DatasetError: no entries, no label or one out of range, videos that are missing, or a part of a video
+            that cannot be cut.
     """
     places = Places(directory)
     samples, missing = [], []
@@ -77,6 +78,11 @@ def assemble(directory: Path, format: str, listing: Listing, *, seed: int, allow
         notes.append(f"{text}; they are left out.")
     if not samples:
         raise DatasetError(f"'{directory}', read as {format}, lists no videos.")
+    if not any(sample.labels for sample in samples):
+        raise DatasetError(
+            f"none of the {len(samples)} videos in '{directory}', read as {format}, has a label (-1 is none); "
+            "write labels from 0, or index the videos without any: c3dhash index."
+        )
     samples, split_notes = _settle_splits(samples, seed=seed)
     return Dataset(directory, format, listing.classes, tuple(samples), (*notes, *split_notes), tuple(missing))
 
@@ -90,7 +96,7 @@ def _sample(entry: Entry, path: Path, classes: tuple[str, ...]) -> Sample:
                 f"there are {len(classes)} classes; labels count from 0."
             )
     class_name = classes[entry.labels[0]] if entry.labels else ""
-    group = infer_group(path, class_name=class_name)
+    group = infer_group(path, class_name=class_name) or entry.group
     frames = entry.frames
     if path.is_dir():
         frames = frames or FrameFolder()

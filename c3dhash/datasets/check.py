@@ -2,15 +2,15 @@
 
     Dataset ──> every file once: its bytes hashed in a thread, all its frames decoded in a process ──> CheckReport
 
-A data set is clean when every listed video is there and decodes, no two are the same, no split divides a group, and
-every class has the two training videos that a triplet needs.
+A data set is clean when every listed video is there and decodes, every segment lies inside its video, no two videos are
+the same, no split divides a group, and every class has the two training videos that a triplet needs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,11 +24,14 @@ from c3dhash.datasets.splitting import straddling_groups
 from c3dhash.errors import VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.decoder import Decoder
-from c3dhash.video.frame_folder import frame_times, list_frames, read_picture, sample_hash
+from c3dhash.video.frame_folder import frame_times, list_frames
 from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.pictures import read_picture
+from c3dhash.video.samples import sample_hash
 
 MIN_TRAIN_VIDEOS = 2  # an anchor and a positive
 NUM_SHOWN = 10  # findings of a kind in the text
+OVERHANG_SECONDS = 0.1  # of a segment past the end of its video, which lists round
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,31 @@ class VideoFacts:
         return round(self.num_frames / self.duration_seconds)
 
 
+Facts = dict[tuple[Path, FrameFolder | None], VideoFacts]
+
+
+@dataclass(frozen=True)
+class OutsideSegment:
+    """A segment of a list that begins or ends after its video."""
+
+    video: str
+    start_seconds: float
+    end_seconds: float
+    duration_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.video}: {self.start_seconds:g} to {self.end_seconds:g} s of {self.duration_seconds:.2f} s"
+
+
 @dataclass(frozen=True)
 class CheckReport:
     """What is in a data set, and what is wrong with it. Videos are named from the data set's folder.
 
     counts: split -> class -> readable videos that have the label. durations_seconds: one a readable video.
     frame_rates: frames a second, rounded -> videos. sizes: "width x height" -> videos. missing: listed but not
-    there. unreadable: video -> reason. duplicates: videos with the same bytes, together. leaks: group -> split ->
-    videos, where a split divides a group. small_classes: class -> training videos, where these are too few for a
-    triplet.
+    there. unreadable: video -> reason. outside: segments that their videos are too short for. duplicates: videos
+    with the same bytes, together. leaks: group -> split -> videos, where a split divides a group. small_classes:
+    class -> training videos, where these are too few for a triplet.
     """
 
     directory: Path
@@ -72,13 +91,14 @@ class CheckReport:
     sizes: dict[str, int]
     missing: tuple[str, ...]
     unreadable: dict[str, str]
+    outside: tuple[OutsideSegment, ...]
     duplicates: tuple[tuple[str, ...], ...]
     leaks: dict[str, dict[str, int]]
     small_classes: dict[str, int]
 
     @property
     def is_clean(self) -> bool:
-        return not (self.missing or self.unreadable or self.duplicates or self.leaks or self.small_classes)
+        return not self._findings()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -95,6 +115,7 @@ class CheckReport:
             "sizes": self.sizes,
             "missing": list(self.missing),
             "unreadable": [{"video": video, "reason": reason} for video, reason in self.unreadable.items()],
+            "outside": [asdict(segment) for segment in self.outside],
             "duplicates": [list(videos) for videos in self.duplicates],
             "leaks": [{"group": group, "splits": splits} for group, splits in self.leaks.items()],
             "small_classes": self.small_classes,
@@ -127,6 +148,7 @@ class CheckReport:
         findings = {
             "missing": list(self.missing),
             "unreadable": [f"{video}: {reason}" for video, reason in self.unreadable.items()],
+            "segments outside their video": [str(segment) for segment in self.outside],
             "duplicates": [" = ".join(videos) for videos in self.duplicates],
             "groups in several splits": [f"{group}: {_shares(splits)}" for group, splits in self.leaks.items()],
             "classes too small for a triplet": [
@@ -189,7 +211,7 @@ def _inspect_folder(folder: Path, *, frames: FrameFolder, on_frame: Callable[[],
     yield VideoFacts("", len(paths), end_seconds, next(iter(sizes)))
 
 
-def _report(dataset: Dataset, facts: dict[tuple[Path, FrameFolder | None], VideoFacts]) -> CheckReport:
+def _report(dataset: Dataset, facts: Facts) -> CheckReport:
     readable = [sample for sample in dataset.samples if facts[sample.video, sample.frames].reason is None]
     good = [fact for fact in facts.values() if fact.reason is None]
     counts = _count_classes(dataset, readable)
@@ -210,10 +232,21 @@ def _report(dataset: Dataset, facts: dict[tuple[Path, FrameFolder | None], Video
         sizes=_sorted_counts(fact.size_px for fact in good),
         missing=dataset.missing,
         unreadable={_name(dataset, video): fact.reason for (video, _), fact in facts.items() if fact.reason},
+        outside=tuple(_outside(dataset, readable, facts)),
         duplicates=tuple(tuple(sorted(videos)) for videos in by_hash.values() if len(videos) > 1),
         leaks={_name(dataset, Path(group)): dict(splits) for group, splits in leaks.items()},
         small_classes={name: count for name, count in counts.get("train", {}).items() if count < MIN_TRAIN_VIDEOS},
     )
+
+
+def _outside(dataset: Dataset, samples: list[Sample], facts: Facts) -> Iterator[OutsideSegment]:
+    """Yield the segments of readable samples that do not lie inside their video."""
+    for sample in samples:
+        duration_seconds = facts[sample.video, sample.frames].duration_seconds
+        if (part := sample.segment) and (
+            part.start_seconds >= duration_seconds or part.end_seconds > duration_seconds + OVERHANG_SECONDS
+        ):
+            yield OutsideSegment(_name(dataset, sample.video), part.start_seconds, part.end_seconds, duration_seconds)
 
 
 def _count_classes(dataset: Dataset, samples: list[Sample]) -> dict[str, dict[str, int]]:

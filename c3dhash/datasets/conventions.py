@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from c3dhash.records import FrameFolder, Segment
-from c3dhash.video.reader import VIDEO_SUFFIXES
+from c3dhash.video.containers import VIDEO_SUFFIXES
 
 _SUFFIX = "|".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
 _NUMBER = r"-?\d+(?:\.\d+)?"

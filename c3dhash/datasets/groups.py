@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from c3dhash.records import Sample
-from c3dhash.video.reader import VIDEO_SUFFIXES
+from c3dhash.video.containers import VIDEO_SUFFIXES
 
 # UCF101 names a clip v_<Class>_g<source>_c<clip>.
 UCF_CLIP = re.compile(r"_g(\d+)_c\d+$")

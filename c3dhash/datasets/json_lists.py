@@ -7,7 +7,8 @@
 Source: the formats that Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?",
 CVPR 2018, publish their lists in: one annotation, whose segment is in frames, from the first (counted from 1) to
 one past the last. Heilbron et al., "ActivityNet", CVPR 2015: a list of annotations, whose segments are in seconds.
-Videos and frame folders lie in `<label>/<id>`, or all in one folder.
+Videos and frame folders lie in `<label>/<id>`, or all in one folder. Where no video has a subset the split is our own;
+where some have one, those without are in no split.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from c3dhash.datasets.assemble import NO_SPLIT, Entry, Listing
+from c3dhash.datasets.assemble import NO_SPLIT, NUM_NAMED, Entry, Listing
 from c3dhash.datasets.places import split_of_name
 from c3dhash.datasets.text import list_dirs
 from c3dhash.errors import DatasetError, UsageError
@@ -54,14 +55,20 @@ def read(directory: Path, *, split: int) -> Listing:
     if unknown := sorted(found - set(classes)):
         raise DatasetError(f"list '{path}': label {unknown[0]!r} is not in 'labels'.")
     index = {name: label for label, name in enumerate(classes)}
-    return Listing(classes, tuple(_entry(path, name, subset, one, index) for name, subset, one in annotations))
+    entries = [_entry(path, name, subset, one, index) for name, subset, one in annotations]
+    unassigned = list(dict.fromkeys(name for name, subset, _ in annotations if not subset))
+    if not unassigned or all(entry.split == NO_SPLIT for entry in entries):
+        return Listing(classes, tuple(entries))
+    first = ", ".join(map(repr, unassigned[:NUM_NAMED])) + (" ..." if len(unassigned) > NUM_NAMED else "")
+    note = f"{len(unassigned)} videos of '{path}' have no subset and are left out: {first}."
+    return Listing(classes, tuple(entry for entry in entries if entry.split != NO_SPLIT), (note,))
 
 
 def _lists(directory: Path) -> dict[int, Path]:
     """Return the JSON lists in a folder or its list folders, by the number of their split."""
     lists: dict[int, Path] = {}
     for folder in list_dirs(directory):
-        for path in sorted(folder.glob("*.json")):
+        for path in filter(Path.is_file, sorted(folder.glob("*.json"))):
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
             if b'"database"' in head:
@@ -80,9 +87,9 @@ def _annotations(path: Path, name: str, video: Any) -> list[dict]:
     return [{**one, "in_seconds": isinstance(video.get("annotations"), list)} for one in annotations] or [{}]
 
 
-def _entry(path: Path, name: str, subset: str, annotation: dict, index: dict[str, int]) -> Entry:
+def _entry(path: Path, name: str, subset: Any, annotation: dict, index: dict[str, int]) -> Entry:
     where = f"'{path}', {name!r}"
-    split = split_of_name(subset) if subset else NO_SPLIT
+    split = split_of_name(str(subset)) if subset else NO_SPLIT
     if split is None:
         raise DatasetError(f"{where}: subset {subset!r} must be training, validation or testing.")
     label = annotation.get("label")

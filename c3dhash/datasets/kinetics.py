@@ -44,7 +44,7 @@ def read(directory: Path, *, split: int) -> Listing:
 def _lists(directory: Path) -> list[Path]:
     """Return the csv files of Kinetics in the first folder that has any."""
     for folder in list_dirs(directory):
-        found = [path for path in sorted(folder.glob("*.csv")) if set(COLUMNS) <= set(_header(path))]
+        found = [path for path in sorted(folder.glob("*.csv")) if path.is_file() and set(COLUMNS) <= set(_header(path))]
         if found:
             return found
     return []

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from c3dhash.video.reader import VIDEO_SUFFIXES
+from c3dhash.video.containers import VIDEO_SUFFIXES
 
 MEDIA_FOLDER = re.compile(
     r"(videos?|clips?|avi|mp4|raw_?frames?|frames?|jpe?gs?|png|images?|rgb|rename_images|recompress_videos"

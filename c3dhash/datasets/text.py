@@ -19,8 +19,10 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines of a text file that are not blank, with their numbers from 1; any line ends, any BOM.
 
     Raises:
-        DatasetError: the file cannot be read or is not UTF-8.
+        DatasetError: it is no file, cannot be read or is not UTF-8.
     """
+    if path.exists() and not path.is_file():
+        raise DatasetError(f"list '{path}' is no file; put a list there, or nothing.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

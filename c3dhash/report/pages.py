@@ -15,7 +15,7 @@ import numpy as np
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
 from c3dhash.records import Clip, Hit, Sample, Segment
-from c3dhash.video.frame_folder import read_sample
+from c3dhash.video.samples import read_sample
 
 if TYPE_CHECKING:  # imported where a page is written
     import jinja2

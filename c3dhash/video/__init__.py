@@ -7,13 +7,22 @@ In this order the files read as a story:
 
     clip_plan     which frames a clip shows, before anything is decoded
     containers    what the first bytes say: cut, damaged and mislabelled files are refused
-    decoder       frames and their times, with OpenCV
+    headers       what an MP4 or a Matroska file says of how its frames are shown
+    display       frames as they are shown: turned, mirrored, with square pixels
+    captures      an open video, a frame after the other, with OpenCV
+    av_capture    the same with PyAV
+    decoder       frames and their times, with one of these
     timeline      what the packets of a file say of its frames, with PyAV
     packets       decode only what clips show, with PyAV
     passes        decode what clips show, with OpenCV
     reader        a file -> clips: the two ways behind one function
     isolation     decoders in processes of their own, with limits
-    frame_folder  a folder of pictures, and samples of either kind
+    decoder_process
+                  the other end of it
+    messages      what goes between the two
+    pictures      single pictures: from a file, and to a size
+    frame_folder  a folder of pictures -> clips, as if it were a video
+    samples       a sample, be it a video or a frame folder -> one clip
     hashes        content hashes of files that did not change, remembered on disk
     cache         decoded frames, kept for the next epoch
     transforms    crop, mirror, normalise
@@ -25,12 +34,15 @@ __all__ = [
     "cache",
     "clip_plan",
     "clips",
+    "containers",
     "decoder",
     "frame_folder",
     "isolation",
     "loader",
     "packets",
     "passes",
+    "pictures",
     "reader",
+    "samples",
     "transforms",
 ]  # the modules that other wings import from

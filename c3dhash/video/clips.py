@@ -14,8 +14,9 @@ from tqdm import tqdm
 from c3dhash.errors import DatasetError, VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.cache import FrameCache
-from c3dhash.video.frame_folder import FlowClip, read_sample, sample_files, sample_hash
+from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
+from c3dhash.video.samples import read_sample, sample_files, sample_hash
 from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ not seen here, and decoders conceal it.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -29,12 +30,29 @@ NO_VIDEO_MAGIC = (
     (0, b"ID3", "a sound file"),
     (0, b"fLaC", "a sound file"),
 )
+VIDEO_SUFFIXES = frozenset((
+    ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m1v", ".m2t", ".m2ts",
+    ".m2v", ".m4v", ".mk3d", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv",
+    ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
+))  # fmt: skip
+PATTERN_CHARACTERS = frozenset("%*?{")  # in the name of a picture, FFmpeg reads them as a series of pictures
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
+# Videos that begin with a line of text: uncompressed, NUT, a camera's JPEGs in MIME parts.
+TEXT_HEADS = (b"YUV4MPEG2", b"nut/multimedia container", b"--")
+PLAYLIST_WORDS = (b"ffconcat", b"#EXTM3U", b"<MPD", b"<CompositionPlaylist")
+HEAD_OF_TEXT_BYTES = 16  # so many letters at the beginning are a text, whatever follows
 TEXT_BYTES = frozenset(range(0x20, 0x100)) - {0x7F} | {0x09, 0x0A, 0x0D}
 TS_PACKET_BYTES = 188
 # Advanced Systems Format specification, 10.1 and 10.2: the GUIDs of the header and of the file properties.
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+IRREGULAR = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 PADDING_BYTES = 8  # some writers forget the pad byte or the chunk header in the length of the last chunk
 
 
@@ -42,19 +60,43 @@ def check_container(path: Path) -> str:
     """Refuse a file that is no video or does not hold all the bytes its container announces.
 
     Returns:
-        "avi", "mp4", "matroska", "asf" (WMV), "gif", "ts" or "other" (not checked for completeness).
+        "avi", "mp4", "matroska", "asf" (WMV), "gif", or "ts" and "other" (not checked for completeness).
     Raises:
-        VideoError: missing, a folder, unreadable, empty, a picture, a sound, a text or cut short.
+        VideoError: missing, no regular file, unreadable, empty, a picture, a sound, a text or cut short; or its name
+            is one that FFmpeg reads as a series of pictures.
     """
-    if not path.exists():
-        raise VideoError(f"video '{path}' does not exist; check the path.")
-    if not path.is_file():
-        raise VideoError(f"video '{path}' is not a file; name a video file.")
+    check_regular(path)
+    may_be_picture = path.suffix and path.suffix.lower() not in VIDEO_SUFFIXES
+    if may_be_picture and PATTERN_CHARACTERS & set(str(path.absolute())):
+        raise VideoError(
+            f"video '{path}' has a name that may mean a series of pictures (with one of % * ? {{); "
+            "give it the suffix of a video."
+        )
     try:
         with path.open("rb") as file:
             return _check_bytes(path, file)
     except OSError as error:
         raise VideoError(f"video '{path}' cannot be read ({error.strerror}); may it be read?") from error
+
+
+def check_regular(path: Path, *, what: str = "video") -> None:
+    """Refuse what is no regular file, or a link to one, before it is opened: opening a named pipe may never return.
+
+    Args:
+        what: the file is, for errors.
+    Raises:
+        VideoError: missing, a folder, a pipe, a socket or a device; or the name cannot be one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise VideoError(f"{what} '{path}' does not exist; check the path.") from error
+        reason = getattr(error, "strerror", error)
+        raise VideoError(f"{what} {str(path)!r} cannot be read ({reason}); check the path.") from error
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_one, kind in IRREGULAR if is_one(mode)), "something else")
+        raise VideoError(f"{what} '{path}' is not a file but {kind}; name a regular file.")
 
 
 def _check_bytes(path: Path, file: BinaryIO) -> str:
@@ -66,15 +108,13 @@ def _check_bytes(path: Path, file: BinaryIO) -> str:
     for offset, magic, what in NO_VIDEO_MAGIC:
         if head[offset : offset + len(magic)] == magic:
             raise VideoError(f"video '{path}' is {what}, not a video.")
-    if TEXT_BYTES.issuperset(head) and not head.startswith(b"YUV4MPEG2"):
-        raise VideoError(f"video '{path}' is a text or a playlist, not a video: it begins {head[:20]!r}.")
     kind = _kind(head)
+    if kind == "other" and _is_text(head):
+        raise VideoError(f"video '{path}' is a text or a playlist, not a video: it begins {head[:20]!r}.")
     find_end = {"avi": _riff_end, "mp4": _mp4_end, "matroska": _matroska_end, "asf": _asf_end}.get(kind)
     end = find_end(file, num_bytes) if find_end else num_bytes
     if end > num_bytes + PADDING_BYTES:
         raise _cut_short(path, f"it holds {num_bytes} of the {end} bytes that its container announces")
-    if kind == "ts" and num_bytes % TS_PACKET_BYTES:
-        raise _cut_short(path, f"its {num_bytes} bytes are no whole number of {TS_PACKET_BYTES}-byte packets")
     if kind == "gif":
         file.seek(max(0, num_bytes - 64))
         if not file.read().rstrip(b"\0").endswith(b";"):
@@ -87,6 +127,16 @@ def _cut_short(path: Path, reason: str) -> VideoError:
         f"video '{path}' is cut short: {reason}; copy or download it again, "
         "or keep what is there with: ffmpeg -i VIDEO -c copy REPAIRED."
     )
+
+
+def _is_text(head: bytes) -> bool:
+    """Tell whether a file begins like a text: one that FFmpeg takes for a list would play other files."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(TEXT_HEADS):
+        return False
+    letters = start[:HEAD_OF_TEXT_BYTES]
+    is_ascii = len(letters) == HEAD_OF_TEXT_BYTES and letters.isascii() and TEXT_BYTES.issuperset(letters)
+    return is_ascii or TEXT_BYTES.issuperset(head) or any(word in head for word in PLAYLIST_WORDS)
 
 
 def _kind(head: bytes) -> str:
@@ -106,7 +156,10 @@ def _kind(head: bytes) -> str:
 
 
 def _riff_end(file: BinaryIO, num_bytes: int) -> int:
-    """Follow the chunks `RIFF <length> <content>`; a length of 0 is a recording that was never closed."""
+    """Follow the chunks `RIFF <length> <content>`.
+
+    A length of 0 is a recording that was never closed, and all ones one that was written to a pipe.
+    """
     position = 0
     while position < num_bytes:
         file.seek(position)
@@ -114,7 +167,7 @@ def _riff_end(file: BinaryIO, num_bytes: int) -> int:
         if header[:4] != b"RIFF" or len(header) < 8:
             break
         length = struct.unpack("<I", header[4:])[0]
-        if not length:
+        if length in (0, 0xFFFFFFFF):
             return 0
         position += 8 + length + length % 2
     return position

@@ -1,4 +1,6 @@
-"""One pass over a video file with OpenCV: the time of every frame, the pictures of some.
+"""One pass over a video file: the time of every frame, the pictures of some.
+
+OpenCV decodes; a file of which it decodes nothing is tried with PyAV, where that is installed.
 
 Note [Clock]
     CAP_PROP_POS_MSEC after grab() is the presentation time of the frame, and times here count from the first
@@ -19,23 +21,24 @@ Note [Lying headers]
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when OpenCV opens its first video
-import cv2
-
 from c3dhash.errors import VideoError
 from c3dhash.records import VideoInfo
+from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVCapture
 from c3dhash.video.containers import check_container
+from c3dhash.video.display import Display, make_display, warn_of_hdr
+from c3dhash.video.headers import read_header
+
+if TYPE_CHECKING:
+    from c3dhash.video.av_capture import AVCapture
 
 logger = logging.getLogger(__name__)
-
-if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
 
 MAX_FPS = 1000  # above it the header states the tick of its clock (90000) and not a frame rate
 MAX_CLAIMED_SECONDS = 24 * 3600  # a longer claim is not planned with: it may be garbage
@@ -46,14 +49,16 @@ FAR_SECONDS = 10.0  # a segment that begins later is sought, where that can be t
 SEEKABLE_KINDS = frozenset(("mp4", "matroska"))  # of c3dhash.video.containers
 SEEK_MARGIN_SECONDS = 0.5  # OpenCV counts frames by the frame rate, which may vary
 STILL_SECONDS = 0.04  # how long a video of one frame without a frame rate lasts
+MIN_SAME_PICTURES = 4
+NEEDS_AV = {"av01": "AV1"}  # codecs that OpenCV may know and not decode, by their four letters
 RECODE = "write it anew with: ffmpeg -i VIDEO -c:v libx264 NEW.mp4"
 
 
-def believe(path: Path, width_px: int, height_px: int, fps: float, num_frames: int) -> VideoInfo:
+def believe(path: Path, claims: Claims, display: Display) -> VideoInfo:
     """Return what a header says, with 0 for a frame rate or a number of frames that it cannot mean."""
-    fps = fps if 1 / MAX_GAP_SECONDS <= fps <= MAX_FPS else 0.0
-    num_frames = num_frames if 0 < num_frames <= MAX_CLAIMED_SECONDS * fps else 0
-    return VideoInfo(path, width_px, height_px, fps, num_frames)
+    fps = claims.fps if 1 / MAX_GAP_SECONDS <= claims.fps <= MAX_FPS else 0.0
+    num_frames = claims.num_frames if 0 < claims.num_frames <= MAX_CLAIMED_SECONDS * fps else 0
+    return VideoInfo(path, *display.size_px(claims.width_px, claims.height_px), fps, num_frames)
 
 
 def max_missing(claimed: int) -> float:
@@ -72,16 +77,6 @@ def end_of_last(times: list[float], frame_seconds: float) -> float:
     if median_seconds and not 0.9 < median_seconds / (last_seconds or np.inf) < 1.1:
         last_seconds = median_seconds
     return times[-1] + (last_seconds or STILL_SECONDS)
-
-
-def to_rgb(frame: np.ndarray, short_side: int | None) -> np.ndarray:
-    """Return an upright BGR frame as RGB, uint8 [H, W, 3], resized to a short side in px where one is given."""
-    height, width = frame.shape[:2]
-    if short_side and short_side != min(height, width):
-        scale = short_side / min(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 class Clock:
@@ -139,22 +134,17 @@ class Decoder:
     ) -> None:
         self.path, self.short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
         self._has_landed = False  # on a frame whose time `times` has not given
+        self._has_grabbed = False  # or tried to
         self._kind = check_container(path)
         try:
             str(path).encode()
         except UnicodeEncodeError as error:  # OpenCV would crash
             raise VideoError(f"video {str(path)!r} has a name that is not valid UTF-8; rename it.") from error
-        # An absolute path is never taken for a protocol ("a:b.mp4"). CAP_FFMPEG keeps digits in a name from
-        # being read as the pattern of an image sequence. One thread: callers read several videos at once, and
-        # a frame then costs a third less CPU time than with two.
-        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        if not self._capture.isOpened():
-            raise VideoError(
-                f"video '{path}' has no picture that can be decoded: it is no video, sound only, damaged, or "
-                f"of a codec that OpenCV lacks; {RECODE}."
-            )
-        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        self.info = self._claims()
+        self._capture = self._open()
+        header, claims = read_header(path, self._kind), self._capture.claims
+        warn_of_hdr(path, header.transfer)
+        self._display = make_display(header, pixel_aspect=claims.pixel_aspect, degrees=claims.degrees)
+        self.info = believe(path, claims, self._display)
         self.frame_seconds = 1 / self.info.fps if self.info.fps else 0.0
         self.clock = Clock(self.frame_seconds)
 
@@ -162,21 +152,26 @@ class Decoder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._capture.release()
+        self._check_pictures()
+        self._capture.close()
 
-    def _claims(self) -> VideoInfo:
-        """Return what the header says, with 0 for what it does not say or cannot mean."""
-        width_px = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height_px = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        return believe(self.path, width_px, height_px, self._capture.get(cv2.CAP_PROP_FPS), num_frames)
+    def _open(self) -> Capture:
+        capture = OpenCVCapture(self.path)
+        if capture.is_open:
+            return capture if CONVERTS_INTERLACED else _open_interlaced(self.path) or capture
+        if other := _open_with_av(self.path):
+            return other
+        raise VideoError(
+            f"video '{self.path}' has no picture that can be decoded: it is no video, sound only, damaged, or "
+            f"of a codec that OpenCV lacks; {RECODE}."
+        )
 
     def times(self) -> Iterator[float]:
         """Go through the frames: grab one, yield its time in seconds from the first; never decreasing."""
         while self._has_landed or self._grab():
             self._has_landed = False
             try:
-                yield self.clock.tick(self._reported())
+                yield self.clock.tick(self._capture.seconds())
             except VideoError as error:
                 raise VideoError(f"video '{self.path}': {error}; {RECODE}.") from error
 
@@ -189,29 +184,32 @@ class Decoder:
         """
         if self._kind not in SEEKABLE_KINDS or not self._grab():
             return False
-        first = self._reported()
+        first = self._capture.seconds()
         self.clock.tick(first)
-        self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * (first + seconds - SEEK_MARGIN_SECONDS))
+        self._capture.seek(first + seconds - SEEK_MARGIN_SECONDS)
         self._has_landed = self._grab()
-        landed = self._reported()
+        landed = self._capture.seconds()
         self.clock.leap(landed)
         return self._has_landed and first < landed <= first + seconds
 
     def _grab(self) -> bool:
-        if is_grabbed := self._capture.grab():
+        is_grabbed = self._capture.grab()
+        if not is_grabbed and not self._has_grabbed and (other := _open_with_av(self.path)):
+            self._capture.close()
+            self._capture = other
+            is_grabbed = other.grab()
+        self._has_grabbed = True
+        if is_grabbed:
             self._on_frame()
         return is_grabbed
 
-    def _reported(self) -> float:
-        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-
     def picture(self) -> np.ndarray:
-        """Return the frame whose time came last: uint8 [H, W, 3], RGB, upright, resized to `short_side`."""
-        is_decoded, frame = self._capture.retrieve()
-        if not is_decoded:
+        """Return the frame whose time came last: uint8 [H, W, 3], RGB, as it is shown, resized to `short_side`."""
+        frame = self._capture.picture()
+        if frame is None:
             index = self.clock.num_frames - 1
             raise VideoError(f"video '{self.path}': frame {index} does not decode; {RECODE}.")
-        return to_rgb(frame, self.short_side)
+        return self._display.to_rgb(frame, self.short_side)
 
     def end_seconds(self, times: list[float]) -> float:
         """Return the end of the last frame; check first that a pass that gave `times` saw the whole video.
@@ -220,13 +218,22 @@ class Decoder:
             VideoError: nothing decodes, the end is missing (Note [Lying headers]), the clock makes no sense.
         """
         if not times:
-            raise VideoError(f"video '{self.path}' has no frame that decodes; copy or download it again.")
-        if len(times) == 1 and self._capture.get(cv2.CAP_PROP_FPS) > MAX_FPS:
+            raise VideoError(self._why_nothing_decodes())
+        if len(times) == 1 and self._capture.claims.fps > MAX_FPS:
             raise VideoError(f"video '{self.path}' is a sound file with a cover picture, not a video.")
         end_seconds = end_of_last(times, self.frame_seconds)
         self._check_claims(len(times), end_seconds)
         self._check_clock()
         return end_seconds
+
+    def _why_nothing_decodes(self) -> str:
+        codec = NEEDS_AV.get(self._capture.claims.codec.lower())
+        if codec and _av_capture() is None:
+            return (
+                f"video '{self.path}' is {codec}, which this build of OpenCV does not decode, but PyAV does: "
+                "pip install c3dhash[av]."
+            )
+        return f"video '{self.path}' has no frame that decodes; copy or download it again."
 
     def _check_claims(self, num_frames: int, end_seconds: float) -> None:
         claimed, claimed_seconds = self.info.num_frames, self.info.duration_seconds
@@ -235,6 +242,18 @@ class Decoder:
             raise VideoError(
                 f"video '{self.path}' is damaged: {num_frames} of {claimed} frames decode, "
                 f"{end_seconds:.2f} of {claimed_seconds:.2f} s; copy or download it again, or {RECODE}."
+            )
+
+    def _check_pictures(self) -> None:
+        """Say where all pictures are the same, which may have a reason. Note [Interlaced] of c3dhash.video.captures."""
+        capture = self._capture
+        if CONVERTS_INTERLACED or not isinstance(capture, OpenCVCapture) or _av_capture() is not None:
+            return
+        if capture.num_pictures >= MIN_SAME_PICTURES and capture.are_all_same:
+            logger.warning(
+                "video '%s': all its pictures are the same; if it is not a still it is interlaced, which this build of "
+                "OpenCV does not convert: pip install c3dhash[av].",
+                self.path,
             )
 
     def _check_clock(self) -> None:
@@ -246,3 +265,33 @@ class Decoder:
                 "video '%s': %d of %d frames have no usable time; counted at %g frames per second instead.",
                 self.path, self.clock.num_guessed, num_frames, self.info.fps,
             )  # fmt: skip
+
+
+def _open_with_av(path: Path) -> AVCapture | None:
+    """Open a video with PyAV; return None where that cannot be."""
+    make = _av_capture()
+    try:
+        return make(path) if make else None
+    except Exception as error:  # PyAV's own, and ours of a file that does not suit
+        logger.debug("video '%s' is not read with PyAV either: %s.", path, error)
+        return None
+
+
+def _open_interlaced(path: Path) -> AVCapture | None:
+    """Open a video with PyAV if its first frame is interlaced. Note [Interlaced] of c3dhash.video.captures."""
+    capture = _open_with_av(path)
+    if capture is None:
+        return None
+    is_interlaced = capture.grab() and capture.is_interlaced()
+    capture.close()
+    return _open_with_av(path) if is_interlaced else None
+
+
+@cache
+def _av_capture() -> type[AVCapture] | None:
+    """Return what reads with PyAV, or None where that is not installed."""
+    try:
+        from c3dhash.video.av_capture import AVCapture
+    except ImportError:
+        return None
+    return AVCapture

@@ -13,22 +13,18 @@ seconds, a line each, and the end of the last one; without it the pictures count
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.records import Clip, FrameFolder, Sample, Segment
-from c3dhash.video.isolation import shared_pool
-from c3dhash.video.reader import content_hash, read_clip
+from c3dhash.records import Clip, FrameFolder, Segment
+from c3dhash.video.pictures import read_picture
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 ASSUMED_FPS = 25.0  # of UCF101, and of JHMDB's frames
@@ -38,9 +34,6 @@ EPSILON_SECONDS = 1e-6
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)(?P<suffix>\.[A-Za-z]+)")
 _FLOW_PREFIX = re.compile(r"(?:flow_)?(?P<axis>[xy])_")
 _FRAME_PREFIXES = ("img_", "image_", "frame_", "frame", "img", "image", "")
-# How a whole file ends; a few bytes may follow.
-_END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
-_END_BYTES = 64
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,77 +47,6 @@ class FlowClip:
 
     def __repr__(self) -> str:
         return f"FlowClip(flow uint8 {list(self.flow.shape)}, {self.segment})"
-
-
-def read_sample(
-    sample: Sample, *, num_frames: int, short_side: int | None = None, channels: str = "RGB"
-) -> Clip | FlowClip:
-    """Read a sample of a data set as one clip, be it a video or a frame folder, in a process of its own.
-
-    Args:
-        num_frames, short_side: as in `video.read_clip`.
-        channels: "flow" for the optical flow of a frame folder, anything else for its pictures.
-    Raises:
-        UsageError: optical flow is asked of a video.
-        VideoError: it cannot be read, or breaks the process that reads it.
-    """
-    if channels == "flow" and sample.frames is None:
-        raise UsageError(
-            f"'{sample.video}' is a video, and optical flow is read from frame folders with flow_x_ and flow_y_ "
-            "pictures: make these first, or take a backbone that reads RGB."
-        )
-    options = {"num_frames": num_frames, "short_side": short_side, "segment": sample.segment}
-    return shared_pool().call(_one_clip, sample.video, **options, frames=sample.frames, channels=channels)
-
-
-def _one_clip(
-    path: Path, *, frames: FrameFolder | None, channels: str, on_frame: Callable[[], object], **options: Any
-) -> Iterator[Clip | FlowClip]:
-    """Read a sample: the task of a decoder process."""
-    if frames is None:
-        yield read_clip(path, **options, on_frame=on_frame)
-    elif channels == "flow":
-        yield read_flow_folder(path, **options, frames=frames)
-    else:
-        yield read_frame_folder(path, **options, frames=frames)
-
-
-def sample_hash(sample: Sample, *, channels: str = "RGB") -> str:
-    """Return the hash of a sample's bytes, 32 hexadecimal digits: of the video, or of its pictures and their times.
-
-    Args:
-        channels: as in `read_sample`; decides which pictures of a folder are meant.
-    Raises:
-        VideoError: it cannot be read.
-    """
-    if sample.frames is None:
-        return content_hash(sample.video)
-    digest = hashlib.blake2b(digest_size=16)
-    part, pictures = _sample_pictures(sample.video, sample.frames, channels)
-    for paths in pictures:
-        digest.update(frame_times(sample.video, part, len(paths)).tobytes())
-        for path in paths:
-            digest.update(content_hash(path).encode())
-    return digest.hexdigest()
-
-
-def sample_files(sample: Sample, *, channels: str = "RGB") -> list[Path]:
-    """List the files that `sample_hash` reads; the one with the times, which there need not be, is among them.
-
-    Raises:
-        VideoError: they cannot be listed.
-    """
-    if sample.frames is None:
-        return [sample.video]
-    _, pictures = _sample_pictures(sample.video, sample.frames, channels)
-    return [sample.video / TIMES_FILE, *(path for paths in pictures for path in paths)]
-
-
-def _sample_pictures(folder: Path, frames: FrameFolder, channels: str) -> tuple[FrameFolder, list[list[Path]]]:
-    """Return which part of a folder a sample is, and its pictures: of the frames, or of the two axes of its flow."""
-    is_flow = channels == "flow"
-    part = _flow_part(folder, frames) if is_flow else frames
-    return part, [list_frames(folder, part, axis=axis) for axis in (("x", "y") if is_flow else (None,))]
 
 
 def has_frames(folder: Path) -> bool:
@@ -179,7 +101,7 @@ def read_flow_folder(
         VideoError: no flow, or one of its two parts is missing or damaged.
     """
     folder = Path(folder)
-    part = _flow_part(folder, frames or FrameFolder())
+    part = flow_part(folder, frames or FrameFolder())
     in_x, in_y = (list_frames(folder, part, axis=axis) for axis in ("x", "y"))
     if len(in_x) != len(in_y):
         raise VideoError(f"frame folder '{folder}' has {len(in_x)} pictures of flow in x and {len(in_y)} in y.")
@@ -193,7 +115,7 @@ def read_flow_folder(
     return FlowClip(np.stack(planes, axis=-1), times, shown)
 
 
-def _flow_part(folder: Path, frames: FrameFolder) -> FrameFolder:
+def flow_part(folder: Path, frames: FrameFolder) -> FrameFolder:
     """Return which flow belongs to a part of a folder: lists count frames, of which the last has none."""
     num_flows = len(_numbers(folder, "x"))
     if frames.num_frames is None or frames.offset + frames.num_frames != num_flows + 1:
@@ -318,32 +240,3 @@ def _read_pictures(paths: list[Path], *, short_side: int | None, flags: int) -> 
             sizes = [f"{picture.shape[1]} x {picture.shape[0]}" for picture in (pictures[paths[0]], pictures[path])]
             raise VideoError(f"picture '{path}' is {sizes[1]}, the ones before are {sizes[0]} px.")
     return np.stack([pictures[path] for path in paths])
-
-
-def read_picture(path: Path, *, short_side: int | None = None, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """Decode a picture file: uint8 [H, W, 3] in BGR, or [H, W] with IMREAD_GRAYSCALE.
-
-    Raises:
-        VideoError: missing, cut short or no picture.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise VideoError(f"picture '{path}' cannot be read ({error.strerror}).") from error
-    end_mark = _END_MARKS.get(content[:2], b"")
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    if picture is None or end_mark not in content[-_END_BYTES:]:
-        raise VideoError(f"picture '{path}' is damaged or no picture ({len(content)} bytes); make the frames again.")
-    return resize_picture(picture, short_side=short_side)
-
-
-def resize_picture(picture: np.ndarray, *, short_side: int | None) -> np.ndarray:
-    """Resize a picture, uint8 [H, W] or [H, W, 3], to a short side in px; None leaves it as it is."""
-    height_px, width_px = picture.shape[:2]
-    if short_side is None or short_side == min(height_px, width_px):
-        return picture
-    if short_side < 1:
-        raise UsageError(f"short_side ({short_side}) must be at least 1 px; None keeps the size.")
-    scale = short_side / min(height_px, width_px)
-    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

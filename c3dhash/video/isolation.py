@@ -18,41 +18,48 @@ Note [Limits]
 Note [Whose crash]
     What one file breaks in a process may crash it at the next. So a file that fails in a process that has read others
     is read again in a new one, and only what happens there is held against it.
+
+Note [Where there are no processes]
+    A process inherits its socket, has its own session and limits: POSIX. On Windows videos are decoded in this process,
+    which one line of warning says; what breaks a decoder there breaks more than a file.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import logging
 import os
-import pickle
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from c3dhash.errors import C3DHashError, VideoError
+from c3dhash.video.decoder_process import as_video_error
+from c3dhash.video.loader import prefetch
+from c3dhash.video.messages import receive, send
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CAN_ISOLATE = os.name == "posix"  # Note [Where there are no processes]
 SILENCE_SECONDS = 60.0
 MEMORY_BYTES = 4 << 30
-BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0  # from closing the socket to being gone
+STOPPED = "the decoder was stopped."
+MAX_LINES = 10_000  # of logs that are remembered, so that each is said once
 # Not by multiprocessing: its "spawn" runs the caller's script again, with all that it imports.
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from c3dhash.video.isolation import serve; serve()"
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from c3dhash.video.decoder_process import serve; serve()"
+)
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -72,6 +79,8 @@ class DecoderPool:
         self._idle: list[_Process] = []
         self._running: set[_Process] = set()
         self._is_closed = False
+        self._owner = os.getpid()
+        self._said: set[tuple[str, str]] = set()
 
     def __enter__(self) -> DecoderPool:
         return self
@@ -87,6 +96,9 @@ class DecoderPool:
         Raises:
             VideoError: the process crashed, was silent for too long or ran out of memory; or `task` raised it.
         """
+        if not CAN_ISOLATE:
+            yield from self._stream_here(task, path, options)
+            return
         num_given, must_be_fresh = 0, False
         while True:
             process, is_fresh = self._take(must_be_fresh)
@@ -124,21 +136,12 @@ class DecoderPool:
 
         `loader.prefetch` with one difference: where the consumer stops, files at hand are dropped, not read to the end.
         """
-        waiting: deque[Future[Result]] = deque()
-        threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="c3dhash-isolation")
-        try:
-            for item in items:
-                waiting.append(threads.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            self.close()
-            threads.shutdown(wait=True, cancel_futures=True)
+        return prefetch(function, items, workers=workers, on_stop=self.close)
 
     def close(self) -> None:
         """End all processes at once; a `stream` that is still read ends with a VideoError."""
+        if os.getpid() != self._owner:  # a fork of the process whose pool it is
+            return
         with self._lock:
             self._is_closed = True
             running, idle = list(self._running), self._idle
@@ -152,9 +155,9 @@ class DecoderPool:
         """Return a process, and whether it is a new one."""
         with self._lock:
             if self._is_closed:
-                raise VideoError("the decoder was stopped.")
+                raise VideoError(STOPPED)
             is_fresh = must_be_fresh or not self._idle
-            process = _Process(self._silence_seconds, self._memory_bytes) if is_fresh else self._idle.pop()
+            process = self._start() if is_fresh else self._idle.pop()
             self._running.add(process)
             return process, is_fresh
 
@@ -166,19 +169,61 @@ class DecoderPool:
                 return
         process.close()
 
+    def _start(self) -> _Process:
+        return _Process(self._silence_seconds, self._memory_bytes, self._log)
 
-@lru_cache
+    def _log(self, name: str, level: int, text: str) -> None:
+        """Log what a process has to say of a file, each line once, however many of them read it and how often."""
+        if (name, text) not in self._said:
+            if len(self._said) >= MAX_LINES:
+                self._said.clear()
+            self._said.add((name, text))
+            logging.getLogger(name).log(level, "%s", text)
+
+    def _stream_here(
+        self, task: Callable[..., Iterator[Result]], path: Path, options: dict[str, Any]
+    ) -> Iterator[Result]:
+        """Yield what a task yields in this process. Note [Where there are no processes]."""
+        _warn_of_no_processes()
+
+        def beat() -> None:
+            if self._is_closed:
+                raise VideoError(STOPPED)
+
+        try:
+            beat()
+            yield from task(path, **options, on_frame=beat)
+        except C3DHashError:
+            raise
+        except Exception as error:
+            raise as_video_error(error, path, more_than="the memory that is free") from error
+
+
 def shared_pool() -> DecoderPool:
     """Return the pool of this process, for who reads single samples; it closes when the process ends."""
+    return _pool_of(os.getpid())  # a fork must not talk to the processes of its parent
+
+
+@lru_cache(maxsize=1)
+def _pool_of(process_id: int) -> DecoderPool:
     pool = DecoderPool()
     atexit.register(pool.close)
     return pool
 
 
+@lru_cache(maxsize=1)
+def _warn_of_no_processes() -> None:
+    logger.warning(
+        "this system (%s) has no decoder processes: videos are decoded in this one, which a broken file may end.",
+        sys.platform,
+    )
+
+
 class _Process:
     """The parent's end of one process."""
 
-    def __init__(self, silence_seconds: float, memory_bytes: int) -> None:
+    def __init__(self, silence_seconds: float, memory_bytes: int, log: Callable[[str, int, str], None]) -> None:
+        self._log = log
         self.connection, theirs = socket.socketpair()
         self.connection.settimeout(silence_seconds)
         arguments = [json.dumps(sys.path), str(theirs.fileno()), str(memory_bytes)]
@@ -189,14 +234,14 @@ class _Process:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD},
             )  # fmt: skip
 
-    def run(self, task: Callable, path: Path, options: dict[str, Any]) -> Iterator[Any]:
-        _send(self.connection, (task, path, options, os.getcwd()))  # noqa: PTH109 - what paths are relative to now
+    def run(self, task: Callable[..., Iterator[Any]], path: Path, options: dict[str, Any]) -> Iterator[Any]:
+        send(self.connection, (task, path, options, os.getcwd()))  # noqa: PTH109 - what paths are relative to now
         while True:
-            kind, value = _receive(self.connection)
+            kind, value = receive(self.connection)
             if kind == "result":
                 yield value
             elif kind == "log":
-                logging.getLogger(value[0]).log(value[1], "%s", value[2])
+                self._log(*value)
             elif kind == "error":
                 raise value
             elif kind == "done":
@@ -218,105 +263,6 @@ class _Process:
     def close(self) -> None:
         self.end()
         self.connection.close()
-
-
-def serve() -> None:
-    """Run the tasks that come through the socket, until it closes: the life of a process."""
-    file_number, memory_bytes = map(int, sys.argv[2:])
-    connection = socket.socket(fileno=file_number)
-    _set_limits(memory_bytes)
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
-    logging.getLogger().addHandler(_LogSender(connection))
-    beat = _Beat(connection)
-    with contextlib.suppress(EOFError, ConnectionError):
-        while True:
-            task, path, options, directory = _receive(connection)
-            try:
-                os.chdir(directory)
-                for result in task(path, **options, on_frame=beat):
-                    _send(connection, ("result", result))
-                message = ("done", None)
-            except ConnectionError:
-                return
-            except Exception as error:
-                message = ("error", _for_the_file(error, path, memory_bytes))
-            _send(connection, message)
-
-
-def _for_the_file(error: Exception, path: Path, memory_bytes: int) -> C3DHashError:
-    """Return an error of a task as one that c3dhash knows."""
-    if isinstance(error, C3DHashError):
-        return error
-    # OpenCV: Error::StsNoMem, and what C++ throws below it.
-    if isinstance(error, MemoryError) or getattr(error, "code", None) == -4 or "bad_alloc" in str(error):
-        return VideoError(f"video '{path}' needs more than {memory_bytes / 2**30:.1f} GiB to decode; leave it out.")
-    return VideoError(f"video '{path}' failed in the decoder: {error!r}.")
-
-
-def _set_limits(memory_bytes: int) -> None:
-    import resource  # POSIX only
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(ValueError, OSError):  # a system without this limit, or one that is lower already
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-
-def _leave_with_parent(parent: int) -> None:
-    """End this process when the parent is gone, also in the middle of a decoder that hangs."""
-    while os.getppid() == parent:
-        time.sleep(BEAT_SECONDS)
-    os._exit(1)
-
-
-class _Beat:
-    """Called with each frame; tells the parent once a second that there are frames."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection, self._last = connection, time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._last > BEAT_SECONDS:
-            _send(self._connection, ("beat", None))
-            self._last = time.monotonic()
-
-
-class _LogSender(logging.Handler):
-    """Hands log records to the parent, where the user's handlers are."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        super().__init__(logging.WARNING)
-        self._connection = connection
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _send(self._connection, ("log", (record.name, record.levelno, record.getMessage())))
-
-
-def _send(connection: socket.socket, message: Any) -> None:
-    """Send a message: the number and the lengths of its parts, then the parts: a pickle, and each array as it lies."""
-    buffers: list[pickle.PickleBuffer] = []
-    parts = [memoryview(pickle.dumps(message, protocol=5, buffer_callback=buffers.append))]
-    parts += [buffer.raw() for buffer in buffers]
-    connection.sendall(struct.pack(f">Q{len(parts)}Q", len(parts), *(part.nbytes for part in parts)))
-    for part in parts:
-        connection.sendall(part)
-
-
-def _receive(connection: socket.socket) -> Any:
-    (num_parts,) = struct.unpack(">Q", _receive_bytes(connection, 8))
-    lengths = struct.unpack(f">{num_parts}Q", _receive_bytes(connection, 8 * num_parts))
-    pickled, *buffers = (_receive_bytes(connection, length) for length in lengths)
-    return pickle.loads(pickled, buffers=buffers)
-
-
-def _receive_bytes(connection: socket.socket, length: int) -> bytearray:
-    content = bytearray(length)
-    rest = memoryview(content)
-    while rest:
-        num_read = connection.recv_into(rest)
-        if not num_read:
-            raise EOFError("the process hung up")
-        rest = rest[num_read:]
-    return content
 
 
 def _signal_name(number: int) -> str:

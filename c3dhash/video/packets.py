@@ -32,12 +32,10 @@ from itertools import chain
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
-from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
 
 from c3dhash.records import Clip, Segment
+from c3dhash.video.av_capture import Converter, claims_of, open_video
 from c3dhash.video.clip_plan import Plan, Unsuited, clips_from, final_segments
 from c3dhash.video.containers import check_container
 from c3dhash.video.decoder import (
@@ -47,21 +45,17 @@ from c3dhash.video.decoder import (
     believe,
     end_of_last,
     max_missing,
-    to_rgb,
 )
+from c3dhash.video.display import make_display, warn_of_hdr
+from c3dhash.video.headers import read_header
 from c3dhash.video.timeline import Run, Timeline
-
-OLDEST_AV = 17
-if int(av.__version__.split(".")[0]) < OLDEST_AV:
-    raise ImportError(f"PyAV {av.__version__} is older than {OLDEST_AV}; pip install --upgrade av")
 
 # Codecs whose key frames are known to make everything after them decode as it does from the start. (A GIF, for
 # one, calls all of its frames key frames.)
-CODECS = frozenset(("h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9"))
+CODECS = frozenset(("av1", "h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9"))
 # Those of which FFmpeg leaves out, with NONREF, only what no other frame is made from: nal_ref_idc = 0 (H.264 7.4.1),
 # B-pictures. H.265's "sub-layer non-reference pictures" are made use of by higher sub-layers (H.265 3.1).
 SKIPPABLE_CODECS = frozenset(("h264", "mpeg2video", "mpeg4"))
-TURNS = {0: None, 90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 KEPT_BYTES = 16 << 20  # packets of a smaller video are kept from the first reading to the second
 MIN_SEEK_PACKETS = 32  # fewer are read over faster than sought
 
@@ -76,7 +70,7 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
     kind = check_container(path)
     try:
         str(path).encode()  # what OpenCV cannot open is refused by its road
-        with closing(_Reader(path, plan.short_side, on_frame)) as reader:
+        with closing(_Reader(path, kind, plan.short_side, on_frame)) as reader:
             timeline = reader.timeline(plan.segment, may_leap=kind in SEEKABLE_KINDS)
             is_inside = plan.segment is not None and timeline.has_passed(plan.segment.end_seconds)
             if is_inside:
@@ -97,33 +91,24 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
 class _Reader:
     """One open video."""
 
-    def __init__(self, path: Path, short_side: int | None, on_frame: Callable[[], object] | None) -> None:
+    def __init__(self, path: Path, kind: str, short_side: int | None, on_frame: Callable[[], object] | None) -> None:
         self._path, self._short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
-        self._reformatter = VideoReformatter()  # keeps its tables from frame to frame
+        self._converter = Converter()
         self._shape: tuple[int, int, str] | None = None
         self._open()
         if self._codec.codec.canonical_name not in CODECS:
             raise Unsuited(f"its codec is {self._codec.codec.canonical_name}")
-        if self._stream.disposition & Disposition.attached_pic:
-            raise Unsuited("its first picture is a cover")
-        rate = self._stream.average_rate or 1 / self._stream.time_base  # what OpenCV says it is
         self._tick_seconds = float(self._stream.time_base)
-        seconds = (self._container.duration or 0) / av.time_base or (self._stream.duration or 0) * self._tick_seconds
-        num_frames = self._stream.frames or int(seconds * float(rate) + 0.5)
-        self.info = believe(path, self._stream.width, self._stream.height, float(rate), num_frames)
+        self._header, claims = read_header(path, kind), claims_of(self._container, self._stream)
+        self._display = make_display(self._header, pixel_aspect=claims.pixel_aspect)
+        self.info = believe(path, claims, self._display)
         if not self.info.fps:
             raise Unsuited("it has no frame rate")
+        warn_of_hdr(path, int(self._codec.color_trc))
 
     def _open(self) -> None:
-        # A path is never taken for a protocol; a title in an unknown encoding is no reason to fail.
-        self._container = av.open(f"file:{self._path.absolute()}", metadata_errors="replace")
-        if not self._container.streams.video:
-            raise Unsuited("it has no video stream")
-        self._stream = self._container.streams.video[0]
+        self._container, self._stream = open_video(self._path)
         self._codec = self._stream.codec_context
-        if self._codec is None:
-            raise Unsuited("its codec is unknown")
-        self._codec.thread_type, self._codec.thread_count = "NONE", 1  # callers read several videos at once
         self._packets = self._demux()
         self._position = 0  # of the packet that comes next
         self._kept: list[av.Packet] = []
@@ -287,10 +272,8 @@ class _Reader:
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
         shape = frame.width, frame.height, frame.format.name
         self._shape = self._shape or shape
-        if shape != self._shape or frame.rotation % 360 not in TURNS:
-            raise Unsuited(f"a frame is {shape} and turned by {frame.rotation} degrees, the first was {self._shape}")
-        converted = self._reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1)
-        plane = converted.planes[0]
-        picture = np.ndarray((frame.height, frame.width, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
-        turn = TURNS[frame.rotation % 360]
-        return to_rgb(picture if turn is None else cv2.rotate(picture, turn), self._short_side)
+        if shape != self._shape:
+            raise Unsuited(f"a frame is {shape}, the first was {self._shape}")
+        if self._header.matrix is None and frame.rotation:
+            raise Unsuited(f"it is turned by {frame.rotation} degrees, and its header is not known")
+        return self._display.to_rgb(self._converter.to_bgr(frame, shape[:2]), self._short_side)

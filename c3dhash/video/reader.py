@@ -24,14 +24,13 @@ from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Clip, Segment, VideoInfo
 from c3dhash.video import passes
 from c3dhash.video.clip_plan import Plan, Unsuited
+from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
+from c3dhash.video.loader import stop_point
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
-    ".ts", ".vob", ".webm", ".wmv",
-))  # fmt: skip
+HASHED_BYTES = 1 << 20  # read at a time
 
 
 def find_videos(directory: Path | str, *, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
@@ -68,11 +67,19 @@ def _warn(error: OSError) -> None:
 
 
 def content_hash(path: Path | str) -> str:
-    """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits; to notice a changed video."""
+    """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits; to notice a changed video.
+
+    In a thread of `loader.prefetch` it ends with the consumer (Ctrl-C), also in the middle of a large file.
+    Raises:
+        VideoError: missing, unreadable, or no regular file (a pipe would never end).
+    """
+    path = Path(path)
+    check_regular(path)
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
+        with path.open("rb") as file:
+            while block := file.read(HASHED_BYTES):
+                stop_point()
                 digest.update(block)
     except OSError as error:
         raise VideoError(f"video '{path}' cannot be read ({error.strerror}); check the path.") from error

@@ -50,6 +50,7 @@ class TestClean:
             "sizes": {"160 x 96": 8},
             "missing": [],
             "unreadable": [],
+            "outside": [],
             "duplicates": [],
             "leaks": [],
             "small_classes": {},
@@ -183,6 +184,30 @@ class TestFindings:
         report = check_dataset(clean_dir)
         assert report.small_classes == {"wave": 1}
         assert "  wave: 1 of at least 2 training videos" in report.to_text()
+
+    def test_segments_outside_their_video(self, tmp_path, videos):
+        for number, video in enumerate(videos):
+            shutil.copy(video, tmp_path / f"{number}.avi")
+        # Videos 0 to 3 last 0.40, 0.44, 0.48 and 0.52 s; lists round.
+        write_list(tmp_path / "train.txt", "0.avi 0 0.4 0\n1.avi 50 70 0\n2.avi 0.2 0.55 1\n3.avi 0.3 0.7 1\n")
+        write_list(tmp_path / "test.txt", "4.avi 0.0 0.4 0\n5.avi 0.56 0.57 1\n")
+        report = check_dataset(tmp_path)
+        assert not report.is_clean
+        assert [
+            (part["video"], part["start_seconds"], part["end_seconds"], round(part["duration_seconds"], 2))
+            for part in report.to_dict()["outside"]
+        ] == [("1.avi", 50, 70, 0.44), ("3.avi", 0.3, 0.7, 0.52)]
+        lines = report.to_text().splitlines()
+        assert "  1.avi: 50 to 70 s of 0.44 s" in lines
+        assert lines[-1] == "not clean: segments outside their video"
+
+    def test_no_labels_at_all_are_one_line(self, tmp_path, videos):
+        shutil.copy(videos[0], tmp_path / "a.avi")
+        write_list(tmp_path / "train.txt", "a.avi -1\n")
+        with pytest.raises(
+            DatasetError, match=r"none of the 1 videos in .*, read as lists, has a label \(-1 is none\)"
+        ):
+            check_dataset(tmp_path)
 
     def test_only_the_first_findings_are_shown(self, clean_dir):
         for number in range(12):

@@ -130,6 +130,31 @@ class TestFolders:
         dataset = find_dataset(make_tree(tmp_path, "train/run/a.mp4", "train/run/more/b.mp4"))
         assert found(dataset) == [("train/run/a.mp4", ("run",), "train"), ("train/run/more/b.mp4", ("run",), "train")]
 
+    def test_a_class_whose_videos_lie_in_subfolders_only_is_there(self, tmp_path):
+        dataset = find_dataset(make_tree(tmp_path, "run/a.mp4", "walk/2019/b.mp4", "walk/2020/x/c.mp4", "notes/a.pdf"))
+        assert dataset.classes == ("run", "walk")
+        assert sorted(name for name, _, _ in found(dataset)) == ["run/a.mp4", "walk/2019/b.mp4", "walk/2020/x/c.mp4"]
+        assert {sample.group for sample in dataset.samples} == {None}
+
+    def test_split_folders_whose_videos_all_lie_in_subfolders(self, tmp_path):
+        dataset = find_dataset(make_tree(tmp_path, "train/run/x/a.mp4", "train/walk/y/b.mp4", "test/run/x/c.mp4"))
+        assert [(label, split) for _, (label,), split in found(dataset)] == [
+            ("run", "query"), ("run", "train"), ("walk", "train"),
+        ]  # fmt: skip
+        assert {sample.group for sample in dataset.samples} == {None}
+
+    def test_a_class_of_frame_folders_in_subfolders_is_there(self, tmp_path):
+        dataset = find_dataset(make_tree(tmp_path, "run/v1/", "walk/v2/", "sit/2019/v3/"))
+        assert (dataset.format, dataset.classes) == ("frame_folders", ("run", "sit", "walk"))
+
+    def test_many_subfolders_of_a_class_are_groups(self, tmp_path):
+        media = [f"run/shooting_{g:02d}/{clip}.mp4" for g in range(10) for clip in range(3)]
+        named = [f"run/shooting_00/v_run_g07_c{clip:02d}.mp4" for clip in range(2)]
+        dataset = find_dataset(make_tree(tmp_path, "run/loose.mp4", *media, *named, "walk/a/1.mp4", "walk/b/2.mp4"))
+        groups = Counter(sample.group for sample in dataset.samples)
+        assert groups == {f"run/shooting_{g:02d}": 3 for g in range(10)} | {"run/g07": 2, None: 3}
+        assert straddling_groups(list(dataset.samples)) == {}
+
     def test_nasty_names(self, tmp_path):
         names = ["train/a b/#1 [x];(y)&z!@~+.mp4", "train/a b/ä.v1.2.mp4", "train/-c/-d.mp4"]
         assert sorted(name for name, _, _ in found(find_dataset(make_tree(tmp_path, *names)))) == sorted(names)

@@ -347,6 +347,28 @@ class TestJSON:
         (sample,) = find_dataset(tmp_path).samples
         assert (sample.frames, sample.segment) == (None, None)
 
+    def test_a_video_without_a_subset_leaves_the_official_split_alone(self, tmp_path):
+        make_tree(tmp_path, *(f"run/{name}.mp4" for name in "abcde"))
+        subsets = {"a": "training", "b": "training", "c": "testing", "d": "", "e": None}
+        database = {name: self.video("run", subset) for name, subset in subsets.items()}
+        del database["d"]["subset"]
+        dataset = find_dataset(self.write(tmp_path, labels=["run"], database=database))
+        assert [(name, split) for name, _, split in found(dataset)] == [
+            ("run/a.mp4", "train"), ("run/b.mp4", "train"), ("run/c.mp4", "query"),
+        ]  # fmt: skip
+        assert dataset.notes == (f"2 videos of '{tmp_path}/ucf101_01.json' have no subset and are left out: 'd', 'e'.",)
+
+    def test_without_any_subset_the_split_is_our_own(self, tmp_path):
+        make_tree(tmp_path, *(f"run/{number}.mp4" for number in range(9)))
+        database = {str(number): self.video("run", "") for number in range(9)}
+        dataset = find_dataset(self.write(tmp_path, labels=["run"], database=database))
+        assert {split for _, _, split in found(dataset)} == {"train", "val", "query"}
+
+    def test_a_subset_that_is_none_of_ours(self, tmp_path):
+        self.write(tmp_path, labels=["run"], database={"a": self.video("run", 3)})
+        with pytest.raises(DatasetError, match=r"'a': subset 3 must be training, validation or testing"):
+            find_dataset(tmp_path)
+
     def test_part_of_a_video_in_frames_is_refused(self, tmp_path):
         make_tree(tmp_path, "run/a.mp4")
         self.write(tmp_path, labels=["run"], database={"a": self.video("run", segment=[11, 20])})

@@ -101,10 +101,9 @@ def test_frames_or_time_alone_may_be_fewer_than_claimed(tmp_path: Path) -> None:
 
 def test_a_frame_that_does_not_decode(tmp_path: Path) -> None:
     class Broken:
-        def retrieve(self) -> tuple[bool, None]:
-            return False, None
+        def picture(self) -> None: ...
 
-        def release(self) -> None: ...
+        def close(self) -> None: ...
 
     with Decoder(write_video(tmp_path / "a.mp4", 3)) as decoder:
         next(decoder.times())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
-import breakers
 import cv2
 import numpy as np
 import pytest
-from trees import write_pictures
+from trees import write_flow, write_pictures
 from videos import FPS, frame_numbers, write_video
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.records import FrameFolder, Sample, Segment
+from c3dhash.records import FrameFolder, Segment
 from c3dhash.video.frame_folder import (
     ASSUMED_FPS,
     TIMES_FILE,
@@ -21,19 +17,8 @@ from c3dhash.video.frame_folder import (
     list_frames,
     read_flow_folder,
     read_frame_folder,
-    read_sample,
-    sample_hash,
 )
-from c3dhash.video.reader import choose_frames, content_hash, read_clip
-
-
-def write_flow(folder: Path, num_frames: int, *, name: str = "flow_{}_{:05}.jpg") -> Path:
-    """Write grey pictures: 10, 20, ... in x and 200, 199, ... in y."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, num_frames + 1):
-        for axis, value in (("x", 10 * number), ("y", 201 - number)):
-            cv2.imwrite(str(folder / name.format(axis, number)), np.full((24, 32), value, np.uint8))
-    return folder
+from c3dhash.video.reader import choose_frames, read_clip
 
 
 class TestOrder:
@@ -203,7 +188,7 @@ class TestDamage:
 
     def test_a_link_to_nowhere(self, tmp_path):
         (tmp_path / "1.jpg").symlink_to(tmp_path / "gone.jpg")
-        with pytest.raises(VideoError, match=r"1.jpg' cannot be read \(No such file"):
+        with pytest.raises(VideoError, match=r"1.jpg' does not exist"):
             read_frame_folder(tmp_path, num_frames=1)
 
     def test_sizes_that_change(self, tmp_path):
@@ -275,42 +260,3 @@ class TestFlow:
         (tmp_path / "flow_y_00003.jpg").unlink()
         with pytest.raises(VideoError, match=r"has 3 pictures of flow in x and 2 in y"):
             read_flow_folder(tmp_path, num_frames=2)
-
-
-class TestSamples:
-    def test_read_sample(self, tmp_path):
-        video = Sample(write_video(tmp_path / "v.avi", 20), (0,), "train", segment=Segment(0, 0.4))
-        folder = Sample(write_pictures(tmp_path / "v", range(20)), (0,), "train", frames=FrameFolder(0, 10))
-        assert frame_numbers(read_sample(video, num_frames=10).frames) == list(range(10))
-        assert frame_numbers(read_sample(folder, num_frames=10, short_side=96).frames) == list(range(10))
-
-    def test_read_flow(self, tmp_path):
-        write_flow(tmp_path, 4)
-        sample = Sample(tmp_path, (0,), "train", frames=FrameFolder(1, 2))
-        assert read_sample(sample, num_frames=2, channels="flow").flow[:, 0, 0, 0].tolist() == [20, 30]
-        before = sample_hash(sample, channels="flow")
-        (tmp_path / "flow_y_00003.jpg").write_bytes((tmp_path / "flow_y_00001.jpg").read_bytes())
-        assert sample_hash(sample, channels="flow") != before
-        video = Sample(write_video(tmp_path / "v.avi", 2), (0,), "train")
-        with pytest.raises(UsageError, match=r"v\.avi' is a video, and optical flow is read from frame folders"):
-            read_sample(video, num_frames=2, channels="flow")
-
-    def test_a_crash_costs_one_sample(self, tmp_path, monkeypatch):
-        good = Sample(write_video(tmp_path / "v.avi", 20), (0,), "train")
-        monkeypatch.setattr("c3dhash.video.frame_folder._one_clip", breakers.crash)
-        with pytest.raises(VideoError, match=r"v\.avi': the decoder crashed"):
-            read_sample(good, num_frames=2)
-        monkeypatch.undo()
-        assert frame_numbers(read_sample(good, num_frames=20).frames) == list(range(20))
-
-    def test_hash(self, tmp_path):
-        video = Sample(write_video(tmp_path / "v.avi", 2), (0,), "train")
-        assert sample_hash(video) == content_hash(video.video)
-        sample = Sample(write_pictures(tmp_path / "v", range(3)), (0,), "train", frames=FrameFolder())
-        same = replace(sample, video=write_pictures(tmp_path / "w", range(3), name="{}.jpg"))
-        assert sample_hash(sample) == sample_hash(same)
-        assert sample_hash(replace(sample, frames=FrameFolder(0, 2))) != sample_hash(sample)
-        (tmp_path / "v" / TIMES_FILE).write_text("0 1 2 3")
-        assert sample_hash(sample) != sample_hash(same)
-        write_pictures(tmp_path / "w", range(5, 6), name="{}.jpg")
-        assert sample_hash(same) != sample_hash(replace(same, video=write_pictures(tmp_path / "u", range(3))))

@@ -13,8 +13,9 @@ from trees import write_pictures
 
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video import hashes
-from c3dhash.video.frame_folder import TIMES_FILE, sample_files, sample_hash
+from c3dhash.video.frame_folder import TIMES_FILE
 from c3dhash.video.hashes import RememberedHashes
+from c3dhash.video.samples import sample_files, sample_hash
 
 
 @pytest.fixture

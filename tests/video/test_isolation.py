@@ -20,10 +20,12 @@ from paths import TESTS_DIR
 from videos import frame_numbers, write_video
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.video.isolation import DecoderPool
+from c3dhash.video import isolation
+from c3dhash.video.isolation import DecoderPool, shared_pool
 from c3dhash.video.reader import read_clips
 
 NOWHERE = Path("nowhere.mp4")
+PYTHON = sys.executable
 
 
 @pytest.fixture
@@ -179,6 +181,92 @@ def test_closing_ends_what_threads_wait_for(tmp_path: Path) -> None:
     assert process._process.poll() is not None
     with pytest.raises(VideoError, match="the decoder was stopped"):
         pool.call(breakers.process_id, NOWHERE)
+
+
+def test_a_line_about_a_file_is_said_once(pool, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.mp4", "a.mp4", "b.mp4"):
+        with pytest.raises(UsageError):
+            pool.call(breakers.complain, Path(name))
+    assert caplog.messages == ["video 'a.mp4' is odd", "video 'b.mp4' is odd"]
+
+
+# Python warns of any fork beside threads; what is forked here does not touch them.
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_fork_has_a_pool_of_its_own(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 5)
+    mine = shared_pool().call(breakers.process_id, NOWHERE)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            theirs = shared_pool()
+            clip = theirs.call(read_clips, path, num_frames=5)
+            is_own = theirs.call(breakers.process_id, NOWHERE) != mine
+            theirs.close()
+            status = 0 if is_own and frame_numbers(clip.frames) == [0, 1, 2, 3, 4] else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert shared_pool().call(breakers.process_id, NOWHERE) == mine
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_fork_does_not_close_the_pool_of_its_parent(pool) -> None:
+    mine = pool.call(breakers.process_id, NOWHERE)
+    child = os.fork()
+    if child == 0:
+        pool.close()
+        os._exit(0 if not pool._is_closed else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert pool.call(breakers.process_id, NOWHERE) == mine
+
+
+class TestWhereThereAreNoProcesses:
+    """As on Windows."""
+
+    @pytest.fixture(autouse=True)
+    def no_processes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(isolation, "CAN_ISOLATE", False)
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        isolation._warn_of_no_processes.cache_clear()
+
+    def test_videos_are_decoded_here_which_is_said_once(self, pool, tmp_path: Path, caplog) -> None:
+        path = write_video(tmp_path / "a.mp4", 60)
+        windows = {"num_frames": 5, "window_seconds": 1.0}
+        clips = list(pool.map(lambda path: list(pool.stream(read_clips, path, **windows)), [path] * 3, workers=2))
+        for there, here in zip(clips, [list(read_clips(path, **windows))] * 3, strict=True):
+            assert [frame_numbers(clip.frames) for clip in there] == [frame_numbers(clip.frames) for clip in here]
+        assert [message.split(":")[0] for message in caplog.messages] == [
+            f"this system ({sys.platform}) has no decoder processes"
+        ]
+
+    def test_errors_are_those_of_the_file(self, pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, reason in (("bug", "failed in the decoder: ZeroDivisionError"), ("gone", "gone.mp4' does not exist")):
+            with pytest.raises(VideoError, match=reason):
+                pool.call(breakers.read, tmp_path / f"{name}.mp4")
+        monkeypatch.setitem(breakers.BREAKS, "hungry", lambda _: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(VideoError, match=r"hungry\.mp4' needs more than the memory that is free to decode"):
+            pool.call(breakers.read, tmp_path / "hungry.mp4")
+
+    def test_closing_ends_what_is_read(self, pool) -> None:
+        results = pool.stream(breakers.slow_but_alive, NOWHERE)
+        with ThreadPoolExecutor(1) as threads:
+            future = threads.submit(next, results)
+            pool.close()
+            with pytest.raises(VideoError, match="the decoder was stopped"):
+                future.result(timeout=120)
+
+    def test_nothing_that_is_posix_only_is_imported(self) -> None:
+        script = """
+            import pkgutil, sys
+            for name in ("resource", "fcntl", "pwd", "grp", "termios", "pty", "tty", "syslog", "posix_ipc"):
+                sys.modules[name] = None
+            import c3dhash
+            for module in pkgutil.walk_packages(c3dhash.__path__, "c3dhash."):
+                if module.name.split(".")[1] in ("video", "datasets", "errors", "records", "files", "cli"):
+                    __import__(module.name)
+        """
+        subprocess.run([PYTHON, "-c", textwrap.dedent(script)], check=True)
 
 
 SCRIPT = """

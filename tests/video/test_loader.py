@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from c3dhash.video.loader import prefetch
+from c3dhash.errors import UsageError
+from c3dhash.video.loader import prefetch, stop_point
 
 
 def test_results_come_in_order():
@@ -42,3 +43,35 @@ def test_an_abandoned_iterator_leaves_no_threads():
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("c3dhash-loader")]
+
+
+@pytest.mark.parametrize("workers", [0, -1, 257])
+def test_workers_out_of_range(workers):
+    with pytest.raises(UsageError, match=rf"workers \({workers}\) must be between 1 and 256; the default is 2"):
+        prefetch(str, [1], workers=workers)
+
+
+def test_long_work_ends_with_its_consumer():
+    has_begun, rounds = threading.Event(), []
+
+    def work_for_ever(number: int) -> int:
+        while number:
+            stop_point()
+            has_begun.set()
+            rounds.append(number)
+        return number
+
+    stop_point()  # a thread that nobody stops
+    results = prefetch(work_for_ever, range(1000), workers=2)
+    assert next(results) == 0
+    assert has_begun.wait(20)
+    results.close()  # waits for its threads
+    assert rounds
+
+
+def test_what_must_be_ended_is_ended_before_threads_are_waited_for():
+    gate = threading.Event()
+    results = prefetch(lambda number: number or gate.wait(20), range(2), workers=2, on_stop=gate.set)
+    next(results)
+    results.close()
+    assert gate.is_set()
