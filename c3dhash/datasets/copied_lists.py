@@ -30,11 +30,8 @@ def copy_lists(source: Path, target: Path, *, made_by: str) -> tuple[str, ...]:
     kept = []
     try:
         for path in _lists(source, target, made_by):
-            name, digest, copy = (
-                path.relative_to(source).as_posix(),
-                file_digest(path),
-                target / path.relative_to(source),
-            )
+            name, digest = path.relative_to(source).as_posix(), file_digest(path)
+            copy = target / name
             there = file_digest(copy) if copy.is_file() else None
             if copy.is_symlink() or there not in (None, digest, copied.get(name)):
                 kept.append(name)
