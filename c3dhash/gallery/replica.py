@@ -11,6 +11,7 @@ has changed since the last time, so that the cost of writing stays a share of th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -59,7 +60,7 @@ class Replica:
             return self.index()
         logger.debug("'%s' takes in %r", self.path, changes)
         self._index.remove(changes.removed_ids)
-        self._index.add(changes.codes, ids=changes.ids)
+        self._index.add(changes.codes, ids=changes.ids, video_ids=changes.video_ids)
         self._revision = changes.revision
         self._num_unsaved += len(changes)
         if self._num_unsaved and self._num_unsaved >= SAVE_SHARE * len(self._index):
@@ -77,13 +78,21 @@ class Replica:
 
     def _save(self) -> None:
         """Write the file under a temporary name and rename it; where that fails, do without it."""
+        self._sweep()
         temporary_path = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         try:
-            for leftover_path in self.path.parent.glob(f"{self.path.name}.*.tmp"):  # of a killed process
-                if time.time() - leftover_path.stat().st_mtime > LEFTOVER_SECONDS:
-                    leftover_path.unlink()
             self._index.save(temporary_path, stamp=(self._revision.number, self._revision.token))
             temporary_path.replace(self.path)
             self._num_unsaved = 0
         except OSError as error:
             logger.info("'%s' was not saved (%s): it is built again next time.", self.path, error)
+        finally:
+            with contextlib.suppress(OSError):  # not even made, where the folder cannot be written
+                temporary_path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Delete the temporary files of processes that were killed while they saved."""
+        for leftover_path in self.path.parent.glob(f"{self.path.name}.*.tmp"):
+            with contextlib.suppress(OSError):  # another process sweeps, too
+                if time.time() - leftover_path.stat().st_mtime > LEFTOVER_SECONDS:
+                    leftover_path.unlink()

@@ -29,6 +29,8 @@ def add(catalog: Catalog, video: str, num_clips: int) -> None:
 def assert_equals_catalog(index: HammingIndex, catalog: Catalog) -> None:
     truth = catalog.changes(since=EMPTY, last_id=0)
     np.testing.assert_array_equal(index.ids, truth.ids)
+    assert index.num_videos == sum(video.num_clips > 0 for video in catalog.videos())
+    np.testing.assert_array_equal(index.starts, np.flatnonzero(np.diff(truth.video_ids, prepend=-1)))
     distances, ids = index.search(truth.codes, k=1)
     assert (distances == 0).all()
     first_of_code = [truth.ids[(truth.codes == code).all(axis=1)][0] for code in truth.codes]
@@ -87,6 +89,7 @@ def test_damaged_file_is_made_again(
     assert ("was not saved" in log.text) == (damage == "directory")
     if damage != "directory":
         assert path.read_bytes() == whole
+    assert not list(path.parent.glob("*.tmp")), "a save that failed leaves nothing"
 
 
 def test_older_file_is_brought_up_to_date(
@@ -113,7 +116,7 @@ def test_file_of_another_history_is_made_again(
     catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
 ) -> None:
     stranger = HammingIndex(16)
-    stranger.add(np.zeros((7, 2), np.uint8), ids=np.arange(200, 207))
+    stranger.add(np.zeros((7, 2), np.uint8), ids=np.arange(200, 207), video_ids=np.arange(7))
     for number in (2, 1000):  # a token that was never there; a revision that is still to come
         stranger.save(path, stamp=(number, 12345))
         log.clear()
