@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -193,8 +194,8 @@ class Catalog:
                 "SELECT first_clip_id, last_clip_id FROM removal WHERE revision > ? AND first_clip_id <= ?",
                 (since.number, last_id),
             )
-            removed_ids = [np.arange(first, last + 1, dtype=np.int64) for first, last in ranges]
-            removed_ids = np.concatenate([np.empty(0, np.int64), *removed_ids])
+            removed = [np.arange(first, last + 1, dtype=np.int64) for first, last in ranges]
+            removed_ids = np.concatenate([np.empty(0, np.int64), *removed])
             return Changes(self.revision(), removed_ids, *self._codes(after_id=last_id))
 
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
@@ -223,7 +224,7 @@ class Catalog:
     def num_clips(self) -> int:
         """Count the clips by going through the videos; the index knows it at once."""
         with self._errors():
-            return self._one("SELECT coalesce(sum(num_clips), 0) FROM video")
+            return int(self._one("SELECT coalesce(sum(num_clips), 0) FROM video"))
 
     def _codes(self, *, after_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Read the clips above an id: ids and video ids int64 [N], and codes uint8 [N, num_bytes]; by rising id."""
@@ -259,7 +260,7 @@ class Catalog:
         self._connection.execute("DELETE FROM video WHERE id = ?", (video_id,))
         return True
 
-    def _one(self, query: str, *parameters: object) -> object:
+    def _one(self, query: str, *parameters: object) -> Any:
         """Return the value of a query that yields one."""
         return self._connection.execute(query, parameters).fetchone()[0]
 

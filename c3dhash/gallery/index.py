@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
@@ -60,7 +60,7 @@ class HammingIndex:
         self._starts = faiss.Int64Vector()  # Note [Starts of videos]
 
     def __len__(self) -> int:
-        return self._index.ntotal
+        return int(self._index.ntotal)
 
     def __repr__(self) -> str:
         return f"HammingIndex({len(self)} codes, hash_length={self.hash_length})"
@@ -147,7 +147,6 @@ class HammingIndex:
         ids = np.full((len(codes), k), NO_ID, np.int64)
         num_found = min(k, len(self))
         if num_found and len(codes):
-            gallery_codes = _view(self._codes.xb, len(self) * self.num_bytes, np.uint8)
             found_distances, positions = nearest_codes(self._padded(codes), self._all_codes(), k=num_found)
             distances[:, :num_found] = found_distances
             ids[:, :num_found] = self.ids[positions]
@@ -235,7 +234,7 @@ class HammingIndex:
         self.starts[size:] = starts
 
 
-def _view(vector: object, size: int, dtype: type) -> np.ndarray:
+def _view(vector: Any, size: int, dtype: type) -> np.ndarray:
     """Show a C++ vector as an array, without a copy."""
     return faiss.rev_swig_ptr(vector.data(), size) if size else np.empty(0, dtype)
 

@@ -28,6 +28,7 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
     (result,) = encode_videos(run, [Path(video)], config=config)
     if result.error is not None:
         raise result.error
+    assert result.codes is not None
     return result.codes
 
 

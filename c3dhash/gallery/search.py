@@ -37,6 +37,7 @@ COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
 # Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes and
 # one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
 MAX_DISTANCES_PER_BLOCK = 2**16
+MIN_TIED_AT_A_TIME = 4096
 TAKEN = np.iinfo(np.uint16).max  # above every distance
 
 
@@ -81,14 +82,10 @@ def nearest_videos(
         distances: int32 [top], of the nearest code of each video, and positions: int64 [top], the first of the codes
         at that distance; ordered by (distance, position).
     """
-    nearest = _nearest_distances(np.unique(query_codes, axis=0), gallery_codes)
     distances, positions = np.empty(top, np.int32), np.empty(top, np.int64)
     is_found = np.zeros(len(starts), bool)
     num_found = 0
-    while num_found < top:
-        distance = nearest.min()
-        tied = np.flatnonzero(nearest == distance)
-        nearest[tied] = TAKEN
+    for distance, tied in _by_distance(_nearest_distances(np.unique(query_codes, axis=0), gallery_codes)):
         videos = np.searchsorted(starts, tied, side="right") - 1
         is_first = np.diff(videos, prepend=-1) > 0  # positions rise, and so do their videos
         is_first &= ~is_found[videos]
@@ -97,6 +94,8 @@ def nearest_videos(
         end = num_found + len(new)
         distances[num_found:end], positions[num_found:end] = distance, new
         num_found = end
+        if num_found == top:
+            break
     return distances, positions
 
 
@@ -121,6 +120,23 @@ def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np
     return nearest
 
 
+def _by_distance(nearest: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield every position by rising (distance, position): a distance, and rising positions of codes at it.
+
+    There are a few at first, then more: of a million that are tied, a short answer needs some.
+
+    Args:
+        nearest: distances, uint16 [G]; is overwritten.
+    """
+    while (distance := int(nearest.min())) != TAKEN:
+        tied = np.flatnonzero(nearest == distance)
+        nearest[tied] = TAKEN
+        start, size = 0, MIN_TIED_AT_A_TIME
+        while start < len(tied):
+            yield distance, tied[start : start + size]
+            start, size = start + size, 2 * size
+
+
 def _fill_distances(buffer: np.ndarray, query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
     """Write the distances of every query and gallery code into a buffer, int32, and return them, [Q, G]."""
     shape = (len(query_codes), len(gallery_codes))
@@ -131,7 +147,7 @@ def _fill_distances(buffer: np.ndarray, query_codes: np.ndarray, gallery_codes: 
 
 
 def _num_threads(num_comparisons: int) -> int:
-    return max(1, min(faiss.omp_get_max_threads(), num_comparisons // MIN_COMPARISONS_PER_TASK))
+    return max(1, min(int(faiss.omp_get_max_threads()), num_comparisons // MIN_COMPARISONS_PER_TASK))
 
 
 def _cut(

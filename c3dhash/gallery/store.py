@@ -270,6 +270,7 @@ class Gallery:
         """Read all codes from the catalog: ids int64 [N], rising, and uint8 [N, ceil(hash_length / 8)]."""
         with self._lock:
             changes = self._catalog.changes(since=EMPTY, last_id=0)
+            assert changes is not None  # EMPTY is a state of every catalog
             return changes.ids, changes.codes
 
     def videos(self) -> list[GalleryVideo]:
