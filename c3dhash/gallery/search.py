@@ -37,7 +37,7 @@ COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
 # Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes and
 # one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
 MAX_DISTANCES_PER_BLOCK = 2**16
-MIN_TIED_AT_A_TIME = 4096
+CODES_PER_ROW = 4096
 TAKEN = np.iinfo(np.uint16).max  # above every distance
 
 
@@ -100,8 +100,8 @@ def nearest_videos(
 
 
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
-    """Return the distance of each gallery code to its nearest query, uint16 [G]."""
-    nearest = np.empty(len(gallery_codes), np.uint16)
+    """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
+    nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)
     num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
     num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
 
@@ -109,7 +109,6 @@ def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np
         distances = np.empty(num_queries * num_codes, np.int32)
         for start in range(part.start, part.stop, num_codes):
             block = slice(start, min(start + num_codes, part.stop))
-            nearest[block] = TAKEN
             for first in range(0, len(query_codes), num_queries):
                 queries = query_codes[first : first + num_queries]
                 rows = _fill_distances(distances, queries, gallery_codes[block])
@@ -123,18 +122,23 @@ def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np
 def _by_distance(nearest: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield every position by rising (distance, position): a distance, and rising positions of codes at it.
 
-    There are a few at first, then more: of a million that are tied, a short answer needs some.
+    Codes are looked through in rows whose minimum is known: those that hold the distance, a few at a time. Of a million
+    codes that are tied, a short answer needs some.
 
     Args:
-        nearest: distances, uint16 [G]; is overwritten.
+        nearest: distances, uint16 [G], G a multiple of CODES_PER_ROW; is overwritten with TAKEN, which ends it.
     """
-    while (distance := int(nearest.min())) != TAKEN:
-        tied = np.flatnonzero(nearest == distance)
-        nearest[tied] = TAKEN
-        start, size = 0, MIN_TIED_AT_A_TIME
-        while start < len(tied):
-            yield distance, tied[start : start + size]
-            start, size = start + size, 2 * size
+    rows = nearest.reshape(-1, CODES_PER_ROW)
+    minima = rows.min(axis=1)
+    while (distance := int(minima.min())) != TAKEN:
+        left, size = np.flatnonzero(minima == distance), 8
+        while len(left):
+            at_hand, left, size = left[:size], left[size:], 2 * size
+            places = np.flatnonzero(rows[at_hand] == distance)
+            positions = at_hand[places // CODES_PER_ROW] * CODES_PER_ROW + places % CODES_PER_ROW
+            yield distance, positions
+            nearest[positions] = TAKEN
+            minima[at_hand] = rows[at_hand].min(axis=1)
 
 
 def _fill_distances(buffer: np.ndarray, query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:

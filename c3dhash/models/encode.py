@@ -6,6 +6,7 @@ are mostly in the frame cache by then.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -211,11 +212,12 @@ class _ClipStream:
         """End the threads, and with them the processes that are in the middle of a video."""
         self._closed.set()
         self._pool.close()
-        while any(thread.is_alive() for thread in self._threads):
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        for thread in self._threads:
+            while thread.is_alive():
+                with contextlib.suppress(queue.Empty):  # it may wait for a place
+                    while True:
+                        self._queue.get_nowait()
+                thread.join(timeout=0.05)
 
     def _work(self) -> None:
         try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -69,7 +72,14 @@ def test_missing_file_is_made(catalog: Catalog, path: Path, log: pytest.LogCaptu
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "directory", "another width"])
+def of_the_first_format(path: Path) -> bytes:
+    """Return what the index file was before it knew where videos begin."""
+    faiss_bytes = faiss.serialize_index_binary(faiss.read_index_binary(str(path))).tobytes()
+    content = faiss_bytes + struct.pack("<8sIqq", b"c3dhash1", 16, 2, 5)
+    return content + struct.pack("<I", zlib.crc32(content))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "directory", "another width", "first format"])
 def test_damaged_file_is_made_again(
     damage: str, catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
 ) -> None:
@@ -81,8 +91,13 @@ def test_damaged_file_is_made_again(
     elif damage == "another width":
         HammingIndex(48).save(path, stamp=(2, 5))
     else:
-        content = {"cut": whole[:-9], "flipped": b"\0" + whole[1:], "empty": b""}[damage]
-        path.write_bytes(content)
+        content = {
+            "cut": whole[:-9],
+            "flipped": b"\0" + whole[1:],
+            "empty": b"",
+            "first format": of_the_first_format(path),
+        }
+        path.write_bytes(content[damage])
     log.clear()
     assert_equals_catalog(Replica(catalog, path).index(), catalog)
     assert "It is built from the catalog" in log.text

@@ -41,7 +41,7 @@ def test_tasks_on_several_threads_give_the_same(
 ) -> None:
     monkeypatch.setattr(search_module, "MIN_COMPARISONS_PER_TASK", 100)
     monkeypatch.setattr(search_module, "MAX_DISTANCES_PER_BLOCK", 1000)
-    monkeypatch.setattr(search_module, "MIN_TIED_AT_A_TIME", 3)
+    monkeypatch.setattr(search_module, "CODES_PER_ROW", 3)
     monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 5)
     rng = np.random.default_rng(num_bytes)
     codes, query_codes = random_codes(rng, 2000, num_bytes), random_codes(rng, num_queries, num_bytes)
