@@ -5,7 +5,8 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 
     schema        the tables, and migrations from earlier versions
     catalog       SQLite: the truth about videos, clips and their codes
-    index         exact Hamming search over codes in memory, FAISS on disk
+    search        exact Hamming search over arrays: nearest codes, nearest videos
+    index         codes, ids and starts of videos in memory; a FAISS file on disk
     replica       the index as a cache of the catalog
     store         the gallery: what the three are together
     fitting       a model of the gallery's own, without labels

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,12 +67,14 @@ EMPTY = Revision(0, 0)
 class Changes:
     """What turns a copy of an earlier state into the state `revision`: take out, then append.
 
-    removed_ids: int64 [R]. ids: int64 [N], rising. codes: uint8 [N, ceil(hash_length / 8)].
+    removed_ids: int64 [R]. ids: int64 [N], rising. video_ids: int64 [N], one number a video, whose clips follow each
+    other. codes: uint8 [N, ceil(hash_length / 8)].
     """
 
     revision: Revision
     removed_ids: np.ndarray
     ids: np.ndarray
+    video_ids: np.ndarray
     codes: np.ndarray
 
     def __len__(self) -> int:
@@ -156,6 +159,16 @@ class Catalog:
             if not self._connection.execute(statement, (size_bytes, mtime_ns, video)).rowcount:
                 raise self._no_video(video)
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything that is read inside come from one state of the catalog; nothing can be written inside."""
+        with self._errors():
+            if self._connection.in_transaction:
+                yield
+                return
+            with schema.reading(self._connection):
+                yield
+
     def revision(self) -> Revision:
         """Return the state that the catalog is in; takes microseconds."""
         with self._errors():
@@ -173,7 +186,7 @@ class Catalog:
         Returns:
             The changes, or None where `since` was never a state of this catalog: the copy is worthless.
         """
-        with self._reading():
+        with self.snapshot():
             is_known = "SELECT count(*) FROM change WHERE revision = ? AND token = ?"
             if since != EMPTY and not self._one(is_known, since.number, since.token):
                 return None
@@ -181,10 +194,9 @@ class Catalog:
                 "SELECT first_clip_id, last_clip_id FROM removal WHERE revision > ? AND first_clip_id <= ?",
                 (since.number, last_id),
             )
-            removed_ids = [np.arange(first, last + 1, dtype=np.int64) for first, last in ranges]
-            ids, codes = self._codes(after_id=last_id)
-            removed_ids = np.concatenate([np.empty(0, np.int64), *removed_ids])
-            return Changes(self.revision(), removed_ids, ids, codes)
+            removed = [np.arange(first, last + 1, dtype=np.int64) for first, last in ranges]
+            removed_ids = np.concatenate([np.empty(0, np.int64), *removed])
+            return Changes(self.revision(), removed_ids, *self._codes(after_id=last_id))
 
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
         """Look clips up, in the order of `ids`.
@@ -196,7 +208,7 @@ class Catalog:
             "SELECT clip.id, path, start_seconds, end_seconds, label"
             " FROM clip JOIN video ON video.id = video_id WHERE clip.id = ?"
         )
-        with self._reading():
+        with self.snapshot():
             rows = [(int(clip_id), self._connection.execute(query, (int(clip_id),)).fetchone()) for clip_id in ids]
         for clip_id, row in rows:
             if row is None:
@@ -209,32 +221,30 @@ class Catalog:
         with self._errors():
             return [GalleryVideo(*row) for row in self._connection.execute(query)]
 
-    def num_videos(self) -> int:
-        with self._errors():
-            return self._one("SELECT count(*) FROM video")
-
     def num_clips(self) -> int:
+        """Count the clips by going through the videos; the index knows it at once."""
         with self._errors():
-            return self._one("SELECT coalesce(sum(num_clips), 0) FROM video")
+            return int(self._one("SELECT coalesce(sum(num_clips), 0) FROM video"))
 
-    def _codes(self, *, after_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read the clips above an id: ids int64 [N], rising, and codes uint8 [N, num_bytes]."""
-        # Both are at least N, and the smaller one is near it.
-        room = min(self._one("SELECT coalesce(max(id), 0) FROM clip") - after_id, self.num_clips())
-        ids, codes = np.empty(max(room, 0), np.int64), np.empty((max(room, 0), self._num_bytes), np.uint8)
-        cursor = self._connection.execute("SELECT id, code FROM clip WHERE id > ? ORDER BY id", (after_id,))
+    def _codes(self, *, after_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Read the clips above an id: ids and video ids int64 [N], and codes uint8 [N, num_bytes]; by rising id."""
+        room = self._one("SELECT count(*) FROM clip WHERE id > ?", after_id)
+        ids, video_ids = np.empty(room, np.int64), np.empty(room, np.int64)
+        codes = np.empty((room, self._num_bytes), np.uint8)
+        cursor = self._connection.execute("SELECT id, video_id, code FROM clip WHERE id > ? ORDER BY id", (after_id,))
         end = 0
         while rows := cursor.fetchmany(ROWS_PER_FETCH):
             start, end = end, end + len(rows)
             ids[start:end] = np.fromiter(map(itemgetter(0), rows), np.int64, len(rows))
-            blob = b"".join(map(itemgetter(1), rows))
+            video_ids[start:end] = np.fromiter(map(itemgetter(1), rows), np.int64, len(rows))
+            blob = b"".join(map(itemgetter(2), rows))
             if len(blob) != len(rows) * self._num_bytes:
                 raise GalleryError(
                     f"catalog '{self.path}' is damaged: not all codes of clips {rows[0][0]} to {rows[-1][0]} "
                     f"have {self._num_bytes} bytes; restore it from a backup, or index again."
                 )
             codes[start:end] = np.frombuffer(blob, np.uint8).reshape(len(rows), self._num_bytes)
-        return ids[:end], codes[:end]
+        return ids[:end], video_ids[:end], codes[:end]
 
     def _delete(self, video: str, revision: int) -> bool:
         """Delete a video and log its clip ids; False where the catalog has no such video."""
@@ -250,7 +260,7 @@ class Catalog:
         self._connection.execute("DELETE FROM video WHERE id = ?", (video_id,))
         return True
 
-    def _one(self, query: str, *parameters: object) -> object:
+    def _one(self, query: str, *parameters: object) -> Any:
         """Return the value of a query that yields one."""
         return self._connection.execute(query, parameters).fetchone()[0]
 
@@ -262,11 +272,6 @@ class Catalog:
         """Make one transaction, a revision of its own, of what happens inside; yield its number."""
         with self._errors(), schema.writing(self._connection):
             yield self._connection.execute("INSERT INTO change DEFAULT VALUES").lastrowid
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._errors(), schema.reading(self._connection):
-            yield
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return schema.gallery_errors(self.path, timeout_seconds=self._timeout_seconds)

@@ -1,4 +1,4 @@
-"""Exact Hamming search over packed codes: a FAISS binary index whose entries carry clip ids.
+"""The codes of a gallery in memory, with clip ids and where each video begins: a FAISS binary index.
 
 Note [Fast widths]
 FAISS has a special kernel for codes of 4, 8, 16, 20, 32 and 64 bytes; every other width takes a general
@@ -10,47 +10,34 @@ Ids are added in rising order and removals keep the order, so the order of posit
 codes at one distance FAISS keeps those of the lowest positions: a result is ordered by (distance, id), and
 which of the tied codes are left out at rank k follows from their ids, not from chance.
 
-Note [Own threads]
-FAISS spreads the queries of a call over OpenMP threads: a single query runs on a single core, and where
-another process has taken a core, the threads wait for each other at a spinning barrier. Here the work is
-cut into tasks of equal size, each of which FAISS does on one thread: blocks of queries where there are
-enough of them, else slices of the gallery, whose results are merged.
+Note [Starts of videos]
+The ids of one video's clips follow each other, so a clip's video is known from the positions at which videos
+begin: eight bytes a video. Those that hold no clip are not known here, and cannot be found either.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
 
 from c3dhash.bits import check_codes, num_code_bytes, pad_codes
 from c3dhash.errors import CodesError, GalleryError, UsageError
+from c3dhash.gallery.search import nearest_codes, nearest_videos
 
 FAST_NUM_BYTES = (4, 8, 16, 20, 32, 64)
 NO_ID = -1
 NO_DISTANCE = 2**31 - 1
 
-# Below so many comparisons, about two milliseconds, a task is not worth a thread.
-MIN_COMPARISONS_PER_TASK = 2_000_000
-# FAISS's kernel "mc" counts: it keeps k slots for every possible distance, so it needs no heap but
-# (8 * num_bytes + 1) * k * 8 bytes per query. It wins for narrow codes and for large k.
-MAX_QUERIES_PER_TASK = 16
-MAX_COUNTER_BYTES = 2**28
-COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
-
-# After the bytes of the FAISS file: magic, hash_length, stamp; then a CRC-32 of all that precedes it.
-# FAISS reads such a file too, since it stops at the end of its own part.
-TRAILER = struct.Struct("<8sIqq")
+# After the bytes of the FAISS file: the starts of the videos, int64; magic, hash_length, how many videos, stamp; then a
+# CRC-32 of all that precedes it. FAISS reads such a file too, since it stops at the end of its own part.
+TRAILER = struct.Struct("<8sIqqq")
 CHECKSUM = struct.Struct("<I")
-MAGIC = b"c3dhash1"
+MAGIC = b"c3dhash2"
 
 
 def padded_num_bytes(hash_length: int) -> int:
@@ -60,7 +47,7 @@ def padded_num_bytes(hash_length: int) -> int:
 
 
 class HammingIndex:
-    """Packed codes with rising int64 ids, searched exactly by Hamming distance.
+    """Packed codes with rising int64 ids, those of a video one after the other, searched exactly by Hamming distance.
 
     Several threads may search at once; `add` and `remove` need the index for themselves.
     """
@@ -70,9 +57,10 @@ class HammingIndex:
         self.num_bytes = padded_num_bytes(hash_length)
         self._codes = faiss.IndexBinaryFlat(8 * self.num_bytes)
         self._index = faiss.IndexBinaryIDMap(self._codes)
+        self._starts = faiss.Int64Vector()  # Note [Starts of videos]
 
     def __len__(self) -> int:
-        return self._index.ntotal
+        return int(self._index.ntotal)
 
     def __repr__(self) -> str:
         return f"HammingIndex({len(self)} codes, hash_length={self.hash_length})"
@@ -82,24 +70,40 @@ class HammingIndex:
         """The ids, int64 [G], rising; a view that holds until the next `add` or `remove`."""
         return _view(self._index.id_map, len(self), np.int64)
 
-    def add(self, codes: np.ndarray, *, ids: np.ndarray) -> None:
-        """Append codes.
+    @property
+    def num_videos(self) -> int:
+        return int(self._starts.size())
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The position of the first code of each video, int64 [V], rising; a view as `ids` is."""
+        return _view(self._starts, self.num_videos, np.int64)
+
+    def add(self, codes: np.ndarray, *, ids: np.ndarray, video_ids: np.ndarray) -> None:
+        """Append the codes of whole videos.
 
         Args:
             codes: uint8 [N, ceil(hash_length / 8)].
             ids: int64 [N], rising, and above every id that is in the index.
+            video_ids: int64 [N]; equal ones, which follow each other, are one video, and none continues the last video
+                of the index.
         Raises:
             CodesError: the codes have another width, or the ids another shape or order.
         """
         check_codes(codes, hash_length=self.hash_length)
-        if ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
-            raise CodesError(f"{len(codes)} codes need int64 [{len(codes)}] ids, got {ids.dtype} {list(ids.shape)}.")
+        for name, numbers in (("ids", ids), ("video_ids", video_ids)):
+            if numbers.dtype != np.int64 or numbers.shape != codes.shape[:1]:
+                raise CodesError(
+                    f"{len(codes)} codes need int64 [{len(codes)}] {name}, got {numbers.dtype} {list(numbers.shape)}."
+                )
         if not len(ids):
             return
         last = int(self.ids[-1]) if len(self) else NO_ID
         falls = np.flatnonzero(ids <= np.concatenate([[last], ids[:-1]]))
         if len(falls):
             raise CodesError(f"ids must rise and lie above {last}, got {ids[falls[0]]} at place {falls[0]}.")
+        is_first = np.concatenate([[True], video_ids[1:] != video_ids[:-1]])
+        self._append_starts(len(self) + np.flatnonzero(is_first))
         self._index.add_with_ids(pad_codes(codes, num_bytes=self.num_bytes), ids)
 
     def remove(self, ids: np.ndarray) -> int:
@@ -110,8 +114,17 @@ class HammingIndex:
         Returns:
             How many codes were removed.
         """
-        ids = np.asarray(ids, np.int64)
-        return self._index.remove_ids(ids) if len(ids) and len(self) else 0
+        ids = np.unique(ids[ids <= self.ids[-1]]) if len(self) else ids[:0]
+        removed = np.searchsorted(self.ids, ids)
+        removed = removed[self.ids[removed] == ids]
+        if not len(removed):
+            return 0
+        starts = self.starts - np.searchsorted(removed, self.starts)
+        ends = np.append(starts[1:], len(self) - len(removed))
+        self._starts = faiss.Int64Vector()
+        self._append_starts(starts[starts < ends])
+        self._index.remove_ids(self.ids[removed])
+        return len(removed)
 
     def search(self, codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest codes of each query.
@@ -134,13 +147,34 @@ class HammingIndex:
         ids = np.full((len(codes), k), NO_ID, np.int64)
         num_found = min(k, len(self))
         if num_found and len(codes):
-            gallery_codes = _view(self._codes.xb, len(self) * self.num_bytes, np.uint8)
-            found_distances, positions = _nearest(
-                pad_codes(codes, num_bytes=self.num_bytes), gallery_codes.reshape(len(self), -1), k=num_found
-            )
+            found_distances, positions = nearest_codes(self._padded(codes), self._all_codes(), k=num_found)
             distances[:, :num_found] = found_distances
             ids[:, :num_found] = self.ids[positions]
         return distances, ids
+
+    def search_videos(self, codes: np.ndarray, *, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the videos that hold the codes nearest to any of the given ones.
+
+        Args:
+            codes: of one query video, uint8 [Q, ceil(hash_length / 8)].
+            top: how many videos, 1 or more.
+        Returns:
+            distances: int32 [V], bits, 0..hash_length; V is top, or how many videos there are, or 0 without codes.
+            ids: int64 [V], of the nearest clip of each video, the lowest one of those at that distance. Ordered by
+            (distance, id).
+        Raises:
+            UsageError: top is below 1.
+            CodesError: the codes have another width.
+        """
+        if top < 1:
+            raise UsageError(f"top ({top}) must be 1 or more: the number of videos.")
+        check_codes(codes, hash_length=self.hash_length, name="query codes")
+        if not len(codes) or not len(self):
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        distances, positions = nearest_videos(
+            self._padded(codes), self._all_codes(), starts=self.starts, top=min(top, self.num_videos)
+        )
+        return distances, self.ids[positions]
 
     def save(self, path: Path, *, stamp: tuple[int, int]) -> None:
         """Write the index as a FAISS file that ends in a stamp and a checksum.
@@ -160,7 +194,8 @@ class HammingIndex:
                 return file.write(data)
 
             faiss.write_index_binary(self._index, faiss.PyCallbackIOWriter(write))
-            write(TRAILER.pack(MAGIC, self.hash_length, *stamp))
+            write(self.starts.astype("<i8").tobytes())
+            write(TRAILER.pack(MAGIC, self.hash_length, self.num_videos, *stamp))
             file.write(CHECKSUM.pack(checksum))
 
     @classmethod
@@ -175,9 +210,10 @@ class HammingIndex:
         index = cls(hash_length)
         try:
             with path.open("rb") as file:
-                saved_hash_length, stamp = _read_trailer(file)
+                saved_hash_length, starts, stamp = _read_trailer(file)
                 if saved_hash_length != hash_length:
                     raise ValueError(f"it holds {saved_hash_length}-bit codes, not {hash_length}-bit ones")
+                index._append_starts(starts)
                 index._index = faiss.read_index_binary(faiss.PyCallbackIOReader(file.read))
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -185,14 +221,26 @@ class HammingIndex:
         index._codes = faiss.downcast_IndexBinary(index._index.index)
         return index, stamp
 
+    def _all_codes(self) -> np.ndarray:
+        """Show the codes, uint8 [G, num_bytes]; there must be one."""
+        return _view(self._codes.xb, len(self) * self.num_bytes, np.uint8).reshape(len(self), -1)
 
-def _view(vector: object, size: int, dtype: type) -> np.ndarray:
+    def _padded(self, codes: np.ndarray) -> np.ndarray:
+        return pad_codes(codes, num_bytes=self.num_bytes)
+
+    def _append_starts(self, starts: np.ndarray) -> None:
+        size = self.num_videos
+        self._starts.resize(size + len(starts))
+        self.starts[size:] = starts
+
+
+def _view(vector: Any, size: int, dtype: type) -> np.ndarray:
     """Show a C++ vector as an array, without a copy."""
     return faiss.rev_swig_ptr(vector.data(), size) if size else np.empty(0, dtype)
 
 
-def _read_trailer(file: BinaryIO) -> tuple[int, tuple[int, int]]:
-    """Verify the checksum of a saved index, leave the file at its start, return hash_length and stamp.
+def _read_trailer(file: BinaryIO) -> tuple[int, np.ndarray, tuple[int, int]]:
+    """Verify the checksum of a saved index, leave the file at its start, return hash_length, starts and stamp.
 
     Raises:
         ValueError: the file is no whole saved index.
@@ -206,88 +254,10 @@ def _read_trailer(file: BinaryIO) -> tuple[int, tuple[int, int]]:
     if end < 0 or CHECKSUM.unpack(tail)[0] != checksum:
         raise ValueError("its checksum does not match")
     file.seek(end)
-    magic, hash_length, *stamp = TRAILER.unpack(file.read(TRAILER.size))
+    magic, hash_length, num_videos, *stamp = TRAILER.unpack(file.read(TRAILER.size))
     if magic != MAGIC:
         raise ValueError(f"it ends in {magic!r} instead of {MAGIC!r}")
+    file.seek(end - 8 * num_videos)
+    starts = np.frombuffer(file.read(8 * num_videos), "<i8")
     file.seek(0)
-    return hash_length, (stamp[0], stamp[1])
-
-
-def _nearest(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest codes of each query, on as many threads as pay; see Note [Own threads].
-
-    Args:
-        query_codes, gallery_codes: uint8 [Q, num_bytes] and [G, num_bytes], C-contiguous.
-        k: 1..G.
-    Returns:
-        distances: int32 [Q, k], and positions: int64 [Q, k], ordered by (distance, position).
-    """
-    num_comparisons = len(query_codes) * len(gallery_codes)
-    num_threads = max(1, min(faiss.omp_get_max_threads(), num_comparisons // MIN_COMPARISONS_PER_TASK))
-    counter_bytes = (8 * query_codes.shape[1] + 1) * k * 8
-    is_counting = query_codes.shape[1] <= COUNTING_MAX_NUM_BYTES or k >= COUNTING_MIN_K
-    variant = "mc" if is_counting and counter_bytes <= MAX_COUNTER_BYTES else "hc"
-    max_queries = max(1, min(MAX_QUERIES_PER_TASK, MAX_COUNTER_BYTES // counter_bytes))
-    blocks, slices = _cut(
-        len(query_codes), len(gallery_codes), num_threads=num_threads, max_queries_per_block=max_queries
-    )
-
-    def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        num_found = min(k, part.stop - part.start)
-        distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
-        return distances, positions + part.start
-
-    found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)
-    rows = [_merge(found[i : i + len(slices)], k=k) for i in range(0, len(found), len(slices))]
-    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
-
-
-def _cut(
-    num_queries: int, num_gallery: int, *, num_threads: int, max_queries_per_block: int
-) -> tuple[list[slice], list[slice]]:
-    """Cut the queries into blocks and the gallery into slices, so that their pairs keep all threads busy."""
-    num_slices = num_threads // num_queries
-    if num_slices > 1:
-        return _bounds(num_queries, num_queries), _bounds(num_gallery, num_slices)
-    num_rounds = -(-num_queries // (max_queries_per_block * num_threads))
-    return _bounds(num_queries, min(num_queries, num_rounds * num_threads)), _bounds(num_gallery, 1)
-
-
-def _bounds(size: int, num_parts: int) -> list[slice]:
-    """Cut 0..size into parts whose sizes differ by at most one."""
-    edges = [size * part // num_parts for part in range(num_parts + 1)]
-    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
-
-
-def _run(function: Callable, tasks: list[tuple], *, num_threads: int) -> list:
-    """Call `function(*task)` for each task, FAISS keeping to one thread in each; results in their order.
-
-    The threads live for one call: none is left to be waited for at exit or to be missing after a fork.
-    """
-    if num_threads == 1 or len(tasks) == 1:
-        with _single_faiss_thread():
-            return [function(*task) for task in tasks]
-    with ThreadPoolExecutor(num_threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
-        return [future.result() for future in [pool.submit(function, *task) for task in tasks]]
-
-
-@contextlib.contextmanager
-def _single_faiss_thread() -> Iterator[None]:
-    """Keep the FAISS calls of this thread (the setting is OpenMP's, and per thread) from using others."""
-    num_threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(num_threads)
-
-
-def _merge(parts: list[tuple[np.ndarray, np.ndarray]], *, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Join the results of slices of the gallery, given in the order of the slices, and keep the k nearest."""
-    if len(parts) == 1:
-        return parts[0]
-    distances = np.concatenate([part[0] for part in parts], axis=1)
-    positions = np.concatenate([part[1] for part in parts], axis=1)
-    # A stable sort by distance: slices, and positions within them, already rise.
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+    return hash_length, starts, (stamp[0], stamp[1])

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from c3dhash.gallery.catalog import GalleryClip
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import GalleryError, UsageError
+from c3dhash.errors import GalleryError
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Hit
 
@@ -29,6 +28,7 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
     (result,) = encode_videos(run, [Path(video)], config=config)
     if result.error is not None:
         raise result.error
+    assert result.codes is not None
     return result.codes
 
 
@@ -56,40 +56,16 @@ def query_codes(gallery: Gallery, codes: np.ndarray, *, top: int = 10) -> list[H
         codes: of the clips of one query video, uint8 [N, ceil(hash_length / 8)].
         top: how many videos.
     Returns:
-        At most `top` hits, one a video, by rising distance (then by clip id). The segment is that of the
-        nearest clip.
+        At most `top` hits, one a video, by rising distance (then by clip id): those that a look at every clip of the
+        gallery gives. The segment is that of the nearest clip.
     Raises:
         UsageError: top is below 1.
         GalleryError: the gallery is empty.
     """
-    if top < 1:
-        raise UsageError(f"top ({top}) must be 1 or more.")
-    num_clips = len(gallery)
-    if not num_clips:
+    nearest = gallery.nearest_videos(codes, top=top)
+    if not nearest and len(codes):
         raise GalleryError(f"gallery '{gallery.path}' is empty: run `c3dhash index DIR` first.")
-    top = min(top, gallery.num_videos)
-    k = min(num_clips, 8 * top)
-    while True:
-        nearest = _nearest_clips(gallery, codes, k=k)
-        if len(nearest) >= top or k == num_clips:
-            break
-        k = min(num_clips, 4 * k)  # a few long videos fill the first ranks: look further down
     return [
         Hit(rank, distance, clip.video, clip.start_seconds, clip.end_seconds, clip.label)
-        for rank, (distance, clip) in enumerate(nearest[:top], 1)
+        for rank, (distance, clip) in enumerate(nearest, 1)
     ]
-
-
-def _nearest_clips(gallery: Gallery, codes: np.ndarray, *, k: int) -> list[tuple[int, GalleryClip]]:
-    """Return (distance, nearest clip) of every video among the k nearest clips of each code, nearest first."""
-    distances, ids = gallery.search(codes, k=k)
-    found = ids >= 0
-    distances, ids = distances[found], ids[found]
-    order = np.lexsort((ids, distances))
-    ids, first = np.unique(ids[order], return_index=True)  # a clip may be near to several codes: its best
-    distances = distances[order][first]
-    order = np.lexsort((ids, distances))
-    best: dict[str, tuple[int, GalleryClip]] = {}
-    for distance, clip in zip(distances[order], gallery.clips(ids[order]), strict=True):
-        best.setdefault(clip.video, (int(distance), clip))
-    return list(best.values())

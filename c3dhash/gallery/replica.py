@@ -46,39 +46,44 @@ class Replica:
             GalleryError: the catalog cannot be read.
         """
         if self._index is None:
-            self._load()
+            self._index, self._revision = self._load()
+        index = self._index
         if self._catalog.revision() == self._revision:
-            return self._index
-        last_id = int(self._index.ids[-1]) if len(self._index) else 0
+            return index
+        last_id = int(index.ids[-1]) if len(index) else 0
         changes = self._catalog.changes(since=self._revision, last_id=last_id)
         if changes is None:
             logger.info("'%s' is no copy of any state of the catalog: it is built again.", self.path)
-            self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
+            self._index, self._revision = self._nothing()
             return self.index()
         logger.debug("'%s' takes in %r", self.path, changes)
-        self._index.remove(changes.removed_ids)
-        self._index.add(changes.codes, ids=changes.ids)
+        index.remove(changes.removed_ids)
+        index.add(changes.codes, ids=changes.ids, video_ids=changes.video_ids)
         self._revision = changes.revision
         self._num_unsaved += len(changes)
-        if self._num_unsaved and self._num_unsaved >= SAVE_SHARE * len(self._index):
-            self._save()
-        return self._index
+        if self._num_unsaved and self._num_unsaved >= SAVE_SHARE * len(index):
+            self._save(index)
+        return index
 
-    def _load(self) -> None:
+    def _load(self) -> tuple[HammingIndex, Revision]:
+        """Read the file, and return what state it is of; nothing where it cannot be used."""
         try:
-            self._index, stamp = HammingIndex.load(self.path, hash_length=self._catalog.hash_length)
-            self._revision = Revision(*stamp)
+            index, stamp = HammingIndex.load(self.path, hash_length=self._catalog.hash_length)
         except GalleryError as error:
             level = logging.INFO if self.path.exists() else logging.DEBUG  # a new gallery has none yet
             logger.log(level, "%s It is built from the catalog.", error)
-            self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
+            return self._nothing()
+        return index, Revision(*stamp)
 
-    def _save(self) -> None:
+    def _nothing(self) -> tuple[HammingIndex, Revision]:
+        return HammingIndex(self._catalog.hash_length), EMPTY
+
+    def _save(self, index: HammingIndex) -> None:
         """Write the file under a temporary name and rename it; where that fails, do without it."""
         clear_leftovers(self.path.parent)
         try:
             with replacing(self.path, is_durable=False) as partial:
-                self._index.save(partial, stamp=(self._revision.number, self._revision.token))
+                index.save(partial, stamp=(self._revision.number, self._revision.token))
             self._num_unsaved = 0
         except OSError as error:
             logger.info("'%s' was not saved (%s): it is built again next time.", self.path, error)

@@ -128,12 +128,13 @@ class Gallery:
     def __len__(self) -> int:
         """Return the number of clips."""
         with self._lock:
-            return self._catalog.num_clips()
+            return len(self._replica.index())
 
     @property
     def num_videos(self) -> int:
+        """The number of videos that a search can find: of those that have clips."""
         with self._lock:
-            return self._catalog.num_videos()
+            return self._replica.index().num_videos
 
     def __repr__(self) -> str:
         return f"Gallery('{self.path}', hash_length={self.hash_length}, model {self.model_fingerprint[:8]})"
@@ -237,6 +238,25 @@ class Gallery:
         with self._lock:
             return self._replica.index().search(codes, k=k)
 
+    def nearest_videos(self, codes: np.ndarray, *, top: int) -> list[tuple[int, GalleryClip]]:
+        """Find the videos that hold the clips nearest to any of the given codes.
+
+        What is found and what is told about it come from one state of the gallery, whoever writes meanwhile.
+
+        Args:
+            codes: of the clips of one query video, uint8 [N, ceil(hash_length / 8)].
+            top: how many videos, 1 or more.
+        Returns:
+            (distance in bits, nearest clip) of each video, by rising distance, then by clip id; fewer than `top` where
+            the gallery has fewer. Of clips at one distance, the one with the lowest id is a video's nearest.
+        Raises:
+            UsageError: top is below 1.
+            CodesError: the codes have another width.
+        """
+        with self._lock, self._catalog.snapshot():
+            distances, ids = self._replica.index().search_videos(codes, top=top)
+            return list(zip(distances.tolist(), self._catalog.clips(ids), strict=True))
+
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
         """Look clips up, in the order of `ids`: ints, or int64 [N].
 
@@ -250,6 +270,7 @@ class Gallery:
         """Read all codes from the catalog: ids int64 [N], rising, and uint8 [N, ceil(hash_length / 8)]."""
         with self._lock:
             changes = self._catalog.changes(since=EMPTY, last_id=0)
+            assert changes is not None  # EMPTY is a state of every catalog
             return changes.ids, changes.codes
 
     def videos(self) -> list[GalleryVideo]:

@@ -6,6 +6,7 @@ are mostly in the frame cache by then.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ from c3dhash.models.hashnet import HashNet, Outputs, Run
 from c3dhash.models.precision import autocast, pick_device, pick_precision, to_device
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clips import ClipReader
-from c3dhash.video.isolation import DecoderPool
+from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import prefetch
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
@@ -114,8 +115,8 @@ def encode_videos(
     """Encode video files, each cut into windows, and yield each as soon as its last clip is through.
 
     Processes decode several videos at once and hand over clip by clip, so that memory holds a few batches
-    of clips however long a video is, and a file that crashes or stops its decoder is one error. Videos may come out
-    in another order than they went in.
+    of clips however long a video is, and a file that crashes or stops its decoder is one error. They are kept for the
+    next call. Videos may come out in another order than they went in.
 
     Args:
         run: with a hash head or a class head, or both; or with none, for features.
@@ -195,7 +196,7 @@ class _ClipStream:
         self._queue: queue.Queue[_Message | None] = queue.Queue(maxsize=2 * config.batch_size)
         self._closed = threading.Event()
         self._failure: BaseException | None = None
-        self._pool = DecoderPool()
+        self._pool = shared_pool().part()  # to start a process takes longer than to decode a short video
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(config.workers)]
         for thread in self._threads:
             thread.start()
@@ -219,14 +220,15 @@ class _ClipStream:
             yield chunk
 
     def close(self) -> None:
-        """End the processes and the threads, also in the middle of a video."""
+        """End the threads, and with them the processes that are in the middle of a video."""
         self._closed.set()
         self._pool.close()
-        while any(thread.is_alive() for thread in self._threads):
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        for thread in self._threads:
+            while thread.is_alive():
+                with contextlib.suppress(queue.Empty):  # it may wait for a place
+                    while True:
+                        self._queue.get_nowait()
+                thread.join(timeout=0.05)
 
     def _work(self) -> None:
         try:

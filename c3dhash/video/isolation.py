@@ -81,6 +81,16 @@ class DecoderPool:
         self._is_closed = False
         self._owner = os.getpid()
         self._said: set[tuple[str, str]] = set()
+        self._lender: DecoderPool | None = None
+
+    def part(self) -> DecoderPool:
+        """Return a pool that borrows its processes from this one, and gives them back after each video.
+
+        Its `close` ends those that are at work for it, and leaves the others to this pool.
+        """
+        part = DecoderPool(silence_seconds=self._silence_seconds, memory_bytes=self._memory_bytes)
+        part._lender = self
+        return part
 
     def __enter__(self) -> DecoderPool:
         return self
@@ -156,18 +166,25 @@ class DecoderPool:
         with self._lock:
             if self._is_closed:
                 raise VideoError(STOPPED)
-            is_fresh = must_be_fresh or not self._idle
-            process = self._start() if is_fresh else self._idle.pop()
+            if self._lender is not None:
+                process, is_fresh = self._lender._take(must_be_fresh)
+            else:
+                is_fresh = must_be_fresh or not self._idle
+                process = self._start() if is_fresh else self._idle.pop()
             self._running.add(process)
             return process, is_fresh
 
     def _give_back(self, process: _Process, *, is_usable: bool) -> None:
         with self._lock:
             self._running.discard(process)
-            if is_usable and not self._is_closed:
+            is_usable = is_usable and not self._is_closed  # closed: it may have been ended just now
+            if is_usable and self._lender is None:
                 self._idle.append(process)
                 return
-        process.close()
+        if self._lender is not None:
+            self._lender._give_back(process, is_usable=is_usable)
+        else:
+            process.close()
 
     def _start(self) -> _Process:
         return _Process(self._silence_seconds, self._memory_bytes, self._log)
@@ -200,7 +217,10 @@ class DecoderPool:
 
 
 def shared_pool() -> DecoderPool:
-    """Return the pool of this process, for who reads single samples; it closes when the process ends."""
+    """Return the pool of this process, whose processes are kept from one call to the next until it ends.
+
+    Nobody closes it; who must be able to stop takes a `part`.
+    """
     return _pool_of(os.getpid())  # a fork must not talk to the processes of its parent
 
 

@@ -54,12 +54,10 @@ def test_video_and_clips_come_back(catalog: Catalog) -> None:
     assert catalog.num_clips() == 3
     changes = catalog.changes(since=EMPTY, last_id=0)
     assert changes.ids.tolist() == [1, 2, 3]
+    assert changes.video_ids[0] == changes.video_ids[1] != changes.video_ids[2]
     assert changes.codes.tolist() == [[1, 0], [0, 0], [255, 255]]  # trailing zero bytes are kept
-    assert (changes.ids.dtype, changes.codes.dtype, changes.removed_ids.dtype) == (
-        np.int64,
-        np.uint8,
-        np.int64,
-    )
+    assert changes.ids.dtype == changes.video_ids.dtype == changes.removed_ids.dtype == np.int64
+    assert changes.codes.dtype == np.uint8
 
 
 def test_ids_are_never_used_again(catalog: Catalog) -> None:
@@ -98,7 +96,7 @@ def test_changes_are_of_one_state_while_another_process_writes(
     catalog.add_video("a", batch(b"aa"), **NO_FILE)
     before, read_codes = catalog.revision(), catalog._codes
 
-    def write_then_read(**after: int) -> tuple[np.ndarray, np.ndarray]:
+    def write_then_read(**after: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with closing(Catalog(catalog.path, timeout_seconds=0.05)) as other:
             other.add_video("b", batch(b"bb"), **NO_FILE)
         return read_codes(**after)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -36,28 +38,84 @@ def test_by_hand(gallery):
     ]
 
 
-def test_equals_a_search_of_every_clip(gallery):
-    rng = np.random.default_rng(0)
-    codes = {f"video {number}": rng.integers(0, 256, (rng.integers(1, 40), 2), np.uint8) for number in range(30)}
-    for name, batch in codes.items():
-        add(gallery, name, batch)
-    query = rng.integers(0, 256, (5, 2), np.uint8)
-    nearest = {name: int(hamming_distances(query, batch).min()) for name, batch in codes.items()}
-    for top in (1, 7, 30, 100):
-        hits = query_codes(gallery, query, top=top)
-        assert len(hits) == min(top, 30)
-        assert len({hit.video for hit in hits}) == len(hits)
-        assert [hit.distance for hit in hits] == sorted(nearest.values())[: len(hits)]
-        for hit in hits:
-            distances = hamming_distances(query, codes[hit.video])
-            assert hit.distance == nearest[hit.video] == distances[:, int(hit.start_seconds)].min()
+def test_a_film_that_fills_the_first_list_hides_nothing(gallery):
+    """Ten videos at distance 5 from one window are enough for an answer, but not the answer."""
+    add(gallery, "film", np.zeros((90, 2), np.uint8))
+    for number in range(10):
+        add(gallery, f"far {number}", np.array([[0xFF, 0x1F]], np.uint8))
+    add(gallery, "near", np.array([[0x00, 0x01]], np.uint8))
+    hits = query_codes(gallery, np.array([[0x00, 0x00], [0xFF, 0xFF]], np.uint8), top=4)
+    assert [(hit.video, hit.distance) for hit in hits] == [("film", 0), ("near", 1), ("far 0", 3), ("far 1", 3)]
 
 
-def test_one_long_video_does_not_hide_the_others(gallery):
-    add(gallery, "long", np.zeros((500, 2), np.uint8))
-    add(gallery, "short", np.array([[0, 1]], np.uint8))
-    hits = query_codes(gallery, np.array([[0, 0]], np.uint8), top=2)
-    assert [(hit.video, hit.distance) for hit in hits] == [("long", 0), ("short", 1)]
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_a_look_at_every_clip(gallery, seed):
+    """Few centres, many ties, films beside single clips, several windows; videos are replaced and removed."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 256, (3, 2), np.uint8)
+    model: dict[str, list[tuple[int, np.ndarray]]] = {}  # video -> its clips: id, code
+
+    def codes_near_centres(num: int) -> np.ndarray:
+        flips = np.packbits(rng.random((num, 16)) < rng.choice([0.0, 0.1, 0.3]), axis=1)
+        return centres[rng.integers(0, 3, num)] ^ flips
+
+    next_id = 1
+    for _ in range(60):
+        name, codes = f"video {rng.integers(0, 25)}", codes_near_centres(int(rng.choice([1, 3, 80], p=[0.6, 0.3, 0.1])))
+        add(gallery, name, codes)
+        model[name] = list(enumerate(codes, next_id))
+        next_id += len(codes)
+        if rng.random() < 0.1:
+            removed = str(rng.choice(list(model)))
+            gallery.remove([removed])
+            del model[removed]
+    for num_windows in (1, 2, 7, 30):
+        query = codes_near_centres(num_windows)
+        best = []  # the definition: of each video the best (distance, id), sorted
+        for name, clips in model.items():
+            distances = hamming_distances(query, np.stack([code for _, code in clips])).min(axis=0)
+            clip = int(np.argmin(distances))
+            best.append((int(distances[clip]), clips[clip][0], name, float(clip)))
+        for top in (1, 7, 100):
+            hits = query_codes(gallery, query, top=top)
+            assert [(hit.distance, hit.video, hit.start_seconds) for hit in hits] == [
+                (distance, name, start) for distance, _, name, start in sorted(best)[:top]
+            ]
+            assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    assert query_codes(gallery, query[:0]) == []
+
+
+def test_a_query_asks_the_catalog_for_the_shown_clips_alone(gallery):
+    """No count, no sum: what they cost grows with the gallery, and is known beside the codes."""
+    for number in range(30):
+        add(gallery, f"video {number}", np.array([[number, number]], np.uint8))
+    query_codes(gallery, np.zeros((2, 2), np.uint8), top=3)
+    statements: list[str] = []
+    gallery._catalog._connection.set_trace_callback(statements.append)
+    query_codes(gallery, np.zeros((2, 2), np.uint8), top=3)
+    assert (len(gallery), gallery.num_videos) == (30, 30)
+    gallery._catalog._connection.set_trace_callback(None)
+    looked_up = [re.search(r"clip\.id = (\d+)$", statement) for statement in statements]
+    assert [int(match[1]) for match in looked_up if match] == [1, 2, 3]
+    others = {statement for statement, match in zip(statements, looked_up, strict=True) if not match}
+    assert others == {"BEGIN", "SELECT revision, token FROM change ORDER BY revision DESC LIMIT 1", "ROLLBACK"}
+
+
+def test_an_answer_is_of_one_state_while_another_process_writes(gallery, monkeypatch):
+    add(gallery, "a", np.array([[0, 0]], np.uint8))
+    add(gallery, "b", np.array([[0, 1]], np.uint8))
+    look_up = gallery._catalog.clips
+
+    def remove_then_look_up(ids):
+        with Gallery.open(gallery.path) as other:
+            other.remove(["a"])
+        return look_up(ids)
+
+    query = np.zeros((1, 2), np.uint8)
+    monkeypatch.setattr(gallery._catalog, "clips", remove_then_look_up)
+    assert [hit.video for hit in query_codes(gallery, query)] == ["a", "b"]
+    monkeypatch.setattr(gallery._catalog, "clips", look_up)
+    assert [hit.video for hit in query_codes(gallery, query)] == ["b"]
 
 
 def test_a_video_finds_itself(untrained_run, motion_dir, tmp_path):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -30,6 +33,8 @@ def add(catalog: Catalog, video: str, num_clips: int) -> None:
 def assert_equals_catalog(index: HammingIndex, catalog: Catalog) -> None:
     truth = catalog.changes(since=EMPTY, last_id=0)
     np.testing.assert_array_equal(index.ids, truth.ids)
+    assert index.num_videos == sum(video.num_clips > 0 for video in catalog.videos())
+    np.testing.assert_array_equal(index.starts, np.flatnonzero(np.diff(truth.video_ids, prepend=-1)))
     distances, ids = index.search(truth.codes, k=1)
     assert (distances == 0).all()
     first_of_code = [truth.ids[(truth.codes == code).all(axis=1)][0] for code in truth.codes]
@@ -68,7 +73,14 @@ def test_missing_file_is_made(catalog: Catalog, path: Path, log: pytest.LogCaptu
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "directory", "another width"])
+def of_the_first_format(path: Path) -> bytes:
+    """Return what the index file was before it knew where videos begin."""
+    faiss_bytes = faiss.serialize_index_binary(faiss.read_index_binary(str(path))).tobytes()
+    content = faiss_bytes + struct.pack("<8sIqq", b"c3dhash1", 16, 2, 5)
+    return content + struct.pack("<I", zlib.crc32(content))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "directory", "another width", "first format"])
 def test_damaged_file_is_made_again(
     damage: str, catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
 ) -> None:
@@ -80,14 +92,20 @@ def test_damaged_file_is_made_again(
     elif damage == "another width":
         HammingIndex(48).save(path, stamp=(2, 5))
     else:
-        content = {"cut": whole[:-9], "flipped": b"\0" + whole[1:], "empty": b""}[damage]
-        path.write_bytes(content)
+        content = {
+            "cut": whole[:-9],
+            "flipped": b"\0" + whole[1:],
+            "empty": b"",
+            "first format": of_the_first_format(path),
+        }
+        path.write_bytes(content[damage])
     log.clear()
     assert_equals_catalog(Replica(catalog, path).index(), catalog)
     assert "It is built from the catalog" in log.text
     assert ("was not saved" in log.text) == (damage == "directory")
     if damage != "directory":
         assert path.read_bytes() == whole
+    assert not list(path.parent.glob("*.tmp")), "a save that failed leaves nothing"
 
 
 def test_older_file_is_brought_up_to_date(
@@ -114,7 +132,7 @@ def test_file_of_another_history_is_made_again(
     catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
 ) -> None:
     stranger = HammingIndex(16)
-    stranger.add(np.zeros((7, 2), np.uint8), ids=np.arange(200, 207))
+    stranger.add(np.zeros((7, 2), np.uint8), ids=np.arange(200, 207), video_ids=np.arange(7))
     for number in (2, 1000):  # a token that was never there; a revision that is still to come
         stranger.save(path, stamp=(number, 12345))
         log.clear()

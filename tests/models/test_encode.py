@@ -17,6 +17,7 @@ from c3dhash.gallery.query import encode_video
 from c3dhash.models.encode import Encoder, encode_samples, encode_videos
 from c3dhash.models.hashnet import HashNet
 from c3dhash.video.clips import ClipReader
+from c3dhash.video.isolation import shared_pool
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip, normalize
 
@@ -96,6 +97,26 @@ def test_stopping_early_stops_the_threads(untrained_run, motion_dir):
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+def test_processes_are_kept_for_the_next_call(untrained_run, motion_dir):
+    videos = sorted((motion_dir / "train").glob("*/*.mp4"))
+
+    def idle() -> set[int]:
+        return {process._process.pid for process in shared_pool()._idle}
+
+    list(encode_videos(untrained_run, videos, config=FP32))
+    kept = idle()
+    assert kept
+    for video in videos[:3]:
+        encode_video(untrained_run, video, config=FP32)
+        assert idle() == kept
+    results = encode_videos(untrained_run, videos * 20, config=FP32)
+    next(results)
+    results.close()  # ends those that are at work
+    assert not shared_pool()._running
+    assert idle() <= kept
+    encode_video(untrained_run, videos[0], config=FP32)
 
 
 def test_an_error_of_the_callers_iterator_is_raised(untrained_run, motion_dir):

@@ -269,6 +269,30 @@ class TestWhereThereAreNoProcesses:
         subprocess.run([PYTHON, "-c", textwrap.dedent(script)], check=True)
 
 
+def test_a_part_borrows_processes_and_gives_them_back(pool) -> None:
+    own = pool.call(breakers.process_id, NOWHERE)
+    with pool.part() as part:
+        assert [part.call(breakers.process_id, NOWHERE) for _ in range(2)] == [own, own]
+    with pytest.raises(VideoError, match="the decoder was stopped"):
+        part.call(breakers.process_id, NOWHERE)
+    assert pool.call(breakers.process_id, NOWHERE) == own
+
+
+def test_closing_a_part_ends_what_is_at_work_for_it_alone(pool) -> None:
+    part, other = pool.part(), pool.part()
+    ours, theirs = (one.stream(breakers.count_up, Path(os.devnull)) for one in (part, other))
+    next(ours), next(theirs)
+    (ended,), (kept,) = part._running, other._running
+    part.close()
+    assert ended._process.poll() is not None
+    with pytest.raises(VideoError, match="SIGKILL"):
+        list(ours)
+    assert next(theirs)[0] == 1
+    assert pool._running == {kept}
+    pool.close()
+    assert kept._process.poll() is not None
+
+
 SCRIPT = """
     import sys
     from pathlib import Path

@@ -1,0 +1,205 @@
+"""Exact Hamming search over arrays of codes: the nearest codes of each query, the nearest videos of a video.
+
+Note [Own threads]
+FAISS spreads the queries of a call over OpenMP threads: a single query runs on a single core, and where
+another process has taken a core, the threads wait for each other at a spinning barrier. Here the work is
+cut into tasks of equal size, each of which FAISS does on one thread: blocks of queries where there are
+enough of them, else slices of the gallery, whose results are merged.
+
+Note [Nearest videos]
+Lists of the k nearest codes do not say which videos are nearest: clips of one film may fill them, and each window of
+a query has a list of its own, cut at a distance of its own. So every pair of a window and a clip is looked at, block
+by block, and of each clip the distance to the nearest window is kept: two bytes a clip, however many windows there
+are. That costs no more than lists do: a list of ten takes longer than the bare distances of 20 windows, and
+as long for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import faiss
+import numpy as np
+
+Found = TypeVar("Found")
+
+# Below so many comparisons, about two milliseconds, a task is not worth a thread.
+MIN_COMPARISONS_PER_TASK = 2_000_000
+# FAISS's kernel "mc" counts: it keeps k slots for every possible distance, so it needs no heap but
+# (8 * num_bytes + 1) * k * 8 bytes per query. It wins for narrow codes and for large k.
+MAX_QUERIES_PER_TASK = 16
+MAX_COUNTER_BYTES = 2**28
+COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
+# Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes and
+# one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
+MAX_DISTANCES_PER_BLOCK = 2**16
+CODES_PER_ROW = 4096
+TAKEN = np.iinfo(np.uint16).max  # above every distance
+
+
+def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k nearest codes of each query, on as many threads as pay; see Note [Own threads].
+
+    Args:
+        query_codes, gallery_codes: uint8 [Q, num_bytes] and [G, num_bytes], C-contiguous.
+        k: 1..G.
+    Returns:
+        distances: int32 [Q, k], and positions: int64 [Q, k], ordered by (distance, position).
+    """
+    num_threads = _num_threads(len(query_codes) * len(gallery_codes))
+    counter_bytes = (8 * query_codes.shape[1] + 1) * k * 8
+    is_counting = query_codes.shape[1] <= COUNTING_MAX_NUM_BYTES or k >= COUNTING_MIN_K
+    variant = "mc" if is_counting and counter_bytes <= MAX_COUNTER_BYTES else "hc"
+    max_queries = max(1, min(MAX_QUERIES_PER_TASK, MAX_COUNTER_BYTES // counter_bytes))
+    blocks, slices = _cut(
+        len(query_codes), len(gallery_codes), num_threads=num_threads, max_queries_per_block=max_queries
+    )
+
+    def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        num_found = min(k, part.stop - part.start)
+        distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
+        return distances, positions + part.start
+
+    found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)
+    rows = [_merge(found[i : i + len(slices)], k=k) for i in range(0, len(found), len(slices))]
+    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
+
+
+def nearest_videos(
+    query_codes: np.ndarray, gallery_codes: np.ndarray, *, starts: np.ndarray, top: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the videos that hold the codes nearest to any of the queries; see Note [Nearest videos].
+
+    Args:
+        query_codes, gallery_codes: uint8 [Q, num_bytes] and [G, num_bytes], C-contiguous, neither of them empty.
+        starts: int64 [V], rising from 0: the position of the first code of each video.
+        top: how many videos, 1..V.
+    Returns:
+        distances: int32 [top], of the nearest code of each video, and positions: int64 [top], the first of the codes
+        at that distance; ordered by (distance, position).
+    """
+    distances, positions = np.empty(top, np.int32), np.empty(top, np.int64)
+    is_found = np.zeros(len(starts), bool)
+    num_found = 0
+    for distance, tied in _by_distance(_nearest_distances(np.unique(query_codes, axis=0), gallery_codes)):
+        videos = np.searchsorted(starts, tied, side="right") - 1
+        is_first = np.diff(videos, prepend=-1) > 0  # positions rise, and so do their videos
+        is_first &= ~is_found[videos]
+        is_found[videos] = True
+        new = tied[is_first][: top - num_found]
+        end = num_found + len(new)
+        distances[num_found:end], positions[num_found:end] = distance, new
+        num_found = end
+        if num_found == top:
+            break
+    return distances, positions
+
+
+def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
+    """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
+    nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)
+    num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
+    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
+
+    def fill(part: slice) -> None:
+        distances = np.empty(num_queries * num_codes, np.int32)
+        for start in range(part.start, part.stop, num_codes):
+            block = slice(start, min(start + num_codes, part.stop))
+            for first in range(0, len(query_codes), num_queries):
+                queries = query_codes[first : first + num_queries]
+                rows = _fill_distances(distances, queries, gallery_codes[block])
+                np.minimum(nearest[block], rows.min(axis=0).astype(np.uint16), out=nearest[block])
+
+    num_threads = _num_threads(len(query_codes) * len(gallery_codes))
+    _run(fill, [(part,) for part in _bounds(len(gallery_codes), num_threads)], num_threads=num_threads)
+    return nearest
+
+
+def _by_distance(nearest: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield every position by rising (distance, position): a distance, and rising positions of codes at it.
+
+    Codes are looked through in rows whose minimum is known: those that hold the distance, a few at a time. Of a million
+    codes that are tied, a short answer needs some.
+
+    Args:
+        nearest: distances, uint16 [G], G a multiple of CODES_PER_ROW; is overwritten with TAKEN, which ends it.
+    """
+    rows = nearest.reshape(-1, CODES_PER_ROW)
+    minima = rows.min(axis=1)
+    while (distance := int(minima.min())) != TAKEN:
+        left, size = np.flatnonzero(minima == distance), 8
+        while len(left):
+            at_hand, left, size = left[:size], left[size:], 2 * size
+            places = np.flatnonzero(rows[at_hand] == distance)
+            positions = at_hand[places // CODES_PER_ROW] * CODES_PER_ROW + places % CODES_PER_ROW
+            yield distance, positions
+            nearest[positions] = TAKEN
+            minima[at_hand] = rows[at_hand].min(axis=1)
+
+
+def _fill_distances(buffer: np.ndarray, query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
+    """Write the distances of every query and gallery code into a buffer, int32, and return them, [Q, G]."""
+    shape = (len(query_codes), len(gallery_codes))
+    distances = buffer[: shape[0] * shape[1]].reshape(shape)
+    pointers = [faiss.swig_ptr(array) for array in (query_codes, gallery_codes, distances)]
+    faiss.hammings(*pointers[:2], *shape, query_codes.shape[1], pointers[2])
+    return distances
+
+
+def _num_threads(num_comparisons: int) -> int:
+    return max(1, min(int(faiss.omp_get_max_threads()), num_comparisons // MIN_COMPARISONS_PER_TASK))
+
+
+def _cut(
+    num_queries: int, num_gallery: int, *, num_threads: int, max_queries_per_block: int
+) -> tuple[list[slice], list[slice]]:
+    """Cut the queries into blocks and the gallery into slices, so that their pairs keep all threads busy."""
+    num_slices = num_threads // num_queries
+    if num_slices > 1:
+        return _bounds(num_queries, num_queries), _bounds(num_gallery, num_slices)
+    num_rounds = -(-num_queries // (max_queries_per_block * num_threads))
+    return _bounds(num_queries, min(num_queries, num_rounds * num_threads)), _bounds(num_gallery, 1)
+
+
+def _bounds(size: int, num_parts: int) -> list[slice]:
+    """Cut 0..size into parts whose sizes differ by at most one."""
+    edges = [size * part // num_parts for part in range(num_parts + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def _run(function: Callable[..., Found], tasks: list[tuple[slice, ...]], *, num_threads: int) -> list[Found]:
+    """Call `function(*task)` for each task, FAISS keeping to one thread in each; results in their order.
+
+    The threads live for one call: none is left to be waited for at exit or to be missing after a fork.
+    """
+    if num_threads == 1 or len(tasks) == 1:
+        with _single_faiss_thread():
+            return [function(*task) for task in tasks]
+    with ThreadPoolExecutor(num_threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+        return [future.result() for future in [pool.submit(function, *task) for task in tasks]]
+
+
+@contextlib.contextmanager
+def _single_faiss_thread() -> Iterator[None]:
+    """Keep the FAISS calls of this thread (the setting is OpenMP's, and per thread) from using others."""
+    num_threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(num_threads)
+
+
+def _merge(parts: list[tuple[np.ndarray, np.ndarray]], *, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Join the results of slices of the gallery, given in the order of the slices, and keep the k nearest."""
+    if len(parts) == 1:
+        return parts[0]
+    distances = np.concatenate([part[0] for part in parts], axis=1)
+    positions = np.concatenate([part[1] for part in parts], axis=1)
+    # A stable sort by distance: slices, and positions within them, already rise.
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
