@@ -92,7 +92,7 @@ def find_dataset(
             f"no data set in '{directory}' (it holds {seen}). Put videos into class folders under it, "
             f"or generate some: c3dhash data synth {directory}/motion"
         )
-    path, name = found[0] if found else (directory, format)
+    path, name = found[0] if found else (directory, str(format))
     return assemble(path, name, READERS[name].read(path, split=split), seed=split, allow_missing=allow_missing)
 
 

@@ -97,8 +97,8 @@ def _groups(class_dir: Path, media: list[Path]) -> list[str | None]:
 
 def _split_roots(directory: Path) -> list[tuple[str, Path]]:
     """Return (split, folder) for each split folder, or (NO_SPLIT, directory) where there is no training folder."""
-    roots = [(SPLIT_WORDS.get(path.name.lower()), path) for path in _subfolders(directory)]
-    roots = [(split, path) for split, path in roots if split]
+    named = [(SPLIT_WORDS.get(path.name.lower()), path) for path in _subfolders(directory)]
+    roots = [(split, path) for split, path in named if split]
     if any(split == "train" for split, _ in roots):
         return roots
     return [(NO_SPLIT, directory)]

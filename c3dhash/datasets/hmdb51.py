@@ -49,7 +49,7 @@ def find_list_dir(directory: Path) -> Path | None:
     return next((path for path in candidates if path.is_dir() and class_lists(path)), None)
 
 
-def class_lists(list_dir: Path) -> list[tuple[Path, re.Match]]:
+def class_lists(list_dir: Path) -> list[tuple[Path, re.Match[str]]]:
     """Return the lists in a folder, sorted, each with the match of its name."""
     paths = sorted(list_dir.glob("*_test_split*.txt"))
     return [(path, match) for path in paths if (match := LIST_NAME.fullmatch(path.name))]

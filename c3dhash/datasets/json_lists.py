@@ -77,7 +77,7 @@ def _lists(directory: Path) -> dict[int, Path]:
     return lists
 
 
-def _annotations(path: Path, name: str, video: Any) -> list[dict]:
+def _annotations(path: Path, name: str, video: Any) -> list[dict[str, Any]]:
     """Return the annotations of a video; one that is empty where it has none (test lists)."""
     annotations = video.get("annotations", {}) if isinstance(video, dict) else None
     if isinstance(annotations, dict):
@@ -87,7 +87,7 @@ def _annotations(path: Path, name: str, video: Any) -> list[dict]:
     return [{**one, "in_seconds": isinstance(video.get("annotations"), list)} for one in annotations] or [{}]
 
 
-def _entry(path: Path, name: str, subset: Any, annotation: dict, index: dict[str, int]) -> Entry:
+def _entry(path: Path, name: str, subset: Any, annotation: dict[str, Any], index: dict[str, int]) -> Entry:
     where = f"'{path}', {name!r}"
     split = split_of_name(str(subset)) if subset else NO_SPLIT
     if split is None:
@@ -98,7 +98,7 @@ def _entry(path: Path, name: str, subset: Any, annotation: dict, index: dict[str
     return Entry((*in_class, name, f"v_{name}"), (index[label],) if label else (), split, where, segment, frames)
 
 
-def _part(annotation: dict, where: str) -> tuple[Segment | None, FrameFolder | None]:
+def _part(annotation: dict[str, Any], where: str) -> tuple[Segment | None, FrameFolder | None]:
     """Return the part of the video that is annotated, in seconds or in frames."""
     if "segment" not in annotation:
         return None, None

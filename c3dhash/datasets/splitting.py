@@ -32,7 +32,7 @@ def stratified_split(samples: list[Sample], *, shares: dict[str, float], seed: i
         groups in the place of samples, and with the guarantee for small classes.
     """
     names = list(shares)
-    groups: dict[str, Counter] = {}
+    groups: dict[str, Counter[int]] = {}
     for sample in samples:
         groups.setdefault(group_key(sample), Counter()).update(sample.labels or (NO_LABEL,))
     dealt = _deal(list(groups.values()), np.array(list(shares.values())), seed)
@@ -40,7 +40,7 @@ def stratified_split(samples: list[Sample], *, shares: dict[str, float], seed: i
     return [replace(sample, split=split_of[group_key(sample)]) for sample in samples]
 
 
-def _deal(groups: list[Counter], shares: np.ndarray, seed: int) -> list[int]:
+def _deal(groups: list[Counter[int]], shares: np.ndarray, seed: int) -> list[int]:
     """Return the place in `shares` of each group.
 
     Args:
@@ -52,7 +52,7 @@ def _deal(groups: list[Counter], shares: np.ndarray, seed: int) -> list[int]:
     for group in order:
         for label in groups[group]:
             members.setdefault(label, []).append(group)
-    totals: Counter = Counter()
+    totals: Counter[int] = Counter()
     for group in groups:
         totals.update(group)
     wanted = {label: shares * total for label, total in totals.items()}  # what is still to come, [num_splits]
@@ -88,12 +88,12 @@ def carve_val(dataset: Dataset, *, share: float, seed: int) -> Dataset:
     return replace(dataset, samples=(*train, *rest))
 
 
-def straddling_groups(samples: list[Sample]) -> dict[str, Counter]:
+def straddling_groups(samples: list[Sample]) -> dict[str, Counter[str]]:
     """Return the groups that a split divides, with the number of samples that each split has of them.
 
     Training videos and the gallery may share groups: both are known when a query comes.
     """
-    counts: dict[str, Counter] = {}
+    counts: dict[str, Counter[str]] = {}
     for sample in samples:
         counts.setdefault(group_key(sample), Counter())[sample.split] += 1
     return {

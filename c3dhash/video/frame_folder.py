@@ -172,7 +172,7 @@ def frame_times(folder: Path, frames: FrameFolder, num_frames: int) -> np.ndarra
     times = times[frames.offset : end + 1]
     if not np.all(np.diff(times) >= 0):
         raise VideoError(f"'{path}' must hold times that do not fall, got {times.min():g} after {times.max():g}.")
-    return times - times[0]
+    return np.asarray(times - times[0])
 
 
 def _choose(
@@ -220,7 +220,7 @@ def _numbers(folder: Path, axis: str | None) -> dict[int, str]:
     return numbers
 
 
-def _numbered(name: str) -> re.Match | None:
+def _numbered(name: str) -> re.Match[str] | None:
     match = _NUMBERED.fullmatch(name)
     return match if match and match["suffix"].lower() in PICTURE_SUFFIXES and not name.startswith(".") else None
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +31,17 @@ from c3dhash.video.decoder import FAR_SECONDS, Decoder
 
 def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
     """Yield the clips of a plan in the order of their starts. Note [Trust, then verify]."""
-    options = {"short_side": plan.short_side, "on_frame": on_frame}
+    open_decoder = partial(Decoder, path, short_side=plan.short_side, on_frame=on_frame)
     if plan.segment and plan.segment.start_seconds > FAR_SECONDS:
-        with Decoder(path, **options) as decoder:
+        with open_decoder() as decoder:
             is_there = decoder.seek(plan.segment.start_seconds)
             if is_there and not (yield from _first_pass(decoder, plan, [], is_whole=False)):
                 return
     times: list[float] = []
-    with Decoder(path, **options) as decoder:
+    with open_decoder() as decoder:
         missing = yield from _first_pass(decoder, plan, times)
     if missing:
-        with Decoder(path, **options) as decoder:
+        with open_decoder() as decoder:
             yield from _second_pass(decoder, plan, times, missing)
 
 
@@ -66,7 +67,7 @@ def _first_pass(
         while is_trusted and num_done < len(settled) and time >= settled[num_done].end_seconds:
             clip = make_clip(plan, settled[num_done], times, kept)
             is_trusted = clip is not None
-            if is_trusted:
+            if clip is not None:
                 yield clip
                 num_done += 1
                 if plan.segment:
