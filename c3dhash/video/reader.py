@@ -67,13 +67,19 @@ def _warn(error: OSError) -> None:
     logger.warning("folder '%s' is left out: %s.", error.filename, error.strerror)
 
 
-def content_hash(path: Path | str) -> str:
-    """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits; to notice a changed video."""
+def content_hash(path: Path | str, *, on_block: Callable[[], object] | None = None) -> str:
+    """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits; to notice a changed video.
+
+    Args:
+        on_block: called after each MiB; what it raises ends the reading.
+    """
     digest = hashlib.blake2b(digest_size=16)
     try:
         with Path(path).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+                if on_block is not None:
+                    on_block()
     except OSError as error:
         raise VideoError(f"video '{path}' cannot be read ({error.strerror}); check the path.") from error
     return digest.hexdigest()

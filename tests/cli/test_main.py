@@ -23,6 +23,7 @@ from c3dhash.config import (
     EncodeConfig,
     EvaluateConfig,
     HashConfig,
+    IndexConfig,
     QueryConfig,
     RecognizeConfig,
     TrainConfig,
@@ -51,7 +52,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     code, out, err = run("index", "db/")
     assert (code, out) == (
         0,
-        "9 added, 0 updated, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
+        "9 added, 0 updated, 0 moved, 0 missing, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
     )
 
     query = motion_dir / "query" / "move_up" / "move_up_000.mp4"
@@ -80,8 +81,8 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     code, out, err = run("index", "db", "--model", untrained_run.path, "--json")
     report = json.loads(out)
     assert code == 1
-    assert {key: report[key] for key in ("added", "updated", "removed", "unchanged", "clips")} == {
-        "added": 2, "updated": 0, "removed": 0, "unchanged": 0, "clips": 2,
+    assert {key: value for key, value in report.items() if key != "failed"} == {
+        "added": 2, "updated": 0, "moved": 0, "missing": 0, "removed": 0, "unchanged": 0, "clips": 2, "vanished": [],
     }  # fmt: skip
     assert report["failed"][0]["video"].endswith("broken.mp4")
     assert report["failed"][0]["reason"]
@@ -105,7 +106,7 @@ def test_codes_without_training(run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "gallery", tmp_path / "db")
     code, out, err = run("index", "db", *untrained)
     assert (code, out) == (
-        0, "9 added, 0 updated, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
+        0, "9 added, 0 updated, 0 moved, 0 missing, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
     )  # fmt: skip
     assert (
         "Model: gallery/model (itq, 8 bits, fitted on 9 clips). "
@@ -379,7 +380,7 @@ def commands(group, prefix: str = ""):
     "name, configs",
     [
         ("train", (TrainConfig, CacheConfig)),
-        ("index", (HashConfig, EncodeConfig)),
+        ("index", (HashConfig, EncodeConfig, IndexConfig)),
         ("query", (QueryConfig,)),
         ("classify", (RecognizeConfig, EncodeConfig)),
         ("evaluate", (EvaluateConfig, CacheConfig)),
