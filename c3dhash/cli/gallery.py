@@ -50,7 +50,11 @@ def index(
         name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
     _check_untrained(given)
-    config, hash_config, index_config = take(EncodeConfig, options), take(HashConfig, options), take(IndexConfig, options)
+    config, hash_config, index_config = (
+        take(EncodeConfig, options),
+        take(HashConfig, options),
+        take(IndexConfig, options),
+    )
     if dry_run:
         context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))
 

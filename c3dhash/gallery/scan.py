@@ -101,7 +101,7 @@ def scan_places(
         unreadable: list[OSError] = []
         is_folder = os.path.isdir(name)
         names = [str(path) for path in find_videos(name, on_error=unreadable.append)] if is_folder else [name]
-        is_there = is_folder or os.path.lexists(name)
+        is_there = os.path.exists(name)
         real = os.path.realpath(name) if is_folder or not is_there else real_names(name)
         scan.places.append(Place(name, real, is_there, is_folder, len(names) if is_there else 0))
         for error in unreadable:
