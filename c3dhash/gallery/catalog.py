@@ -15,7 +15,6 @@ process writes at a time; readers go on meanwhile and see the last finished tran
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
@@ -164,7 +163,7 @@ class Catalog:
         rows = self._connection.execute("SELECT id, absolute, relative FROM root WHERE id != ?", (roots.NO_ROOT,))
         folders = [(self._root(row[0]), *row[1:]) for row in rows.fetchall()]
         moved = [folder for folder, *stored in folders
-                 if os.path.isdir(folder) and stored != [folder, roots.relative_root(gallery, folder)]]  # fmt: skip
+                 if Path(folder).is_dir() and stored != [folder, roots.relative_root(gallery, folder)]]  # fmt: skip
         if moved:
             with self.editing() as edits:
                 for folder in moved:

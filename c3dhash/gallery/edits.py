@@ -88,7 +88,9 @@ class Edits:
         either = f"{query.format('clip')} UNION ALL {query.format('missing_clip')} ORDER BY id"
         found = self._connection.execute(either, {"video": self._find_or_raise(video)})
         rows = [row[1:] for row in found]
-        codes = np.frombuffer(b"".join(row[0] for row in rows), np.uint8).reshape(len(rows), num_code_bytes(self._hash_length))
+        codes = np.frombuffer(b"".join(row[0] for row in rows), np.uint8).reshape(
+            len(rows), num_code_bytes(self._hash_length)
+        )
         return CodeBatch(codes, self._hash_length, *np.array([row[1:] for row in rows], np.float64).reshape(-1, 2).T)
 
     def remove(self, video: str) -> bool:

@@ -26,22 +26,21 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from c3dhash.models.backbones import backbone_class, build_backbone
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig, ModelConfig
-from c3dhash.models.encode import encode_videos
-from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
-from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.gallery import lock
-from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR
-from c3dhash.models.hashing import HashHead, check_hash
 from c3dhash.gallery.scan import scan_places
+from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR
+from c3dhash.models.backbones import backbone_class, build_backbone
+from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
+from c3dhash.models.hashing import HashHead, check_hash, initialize_hash_head
 from c3dhash.models.hashnet import HashNet, Run, is_finished, load_run, save_run
+from c3dhash.models.weights import find_weights, identify_weights, load_into
 from c3dhash.records import CodeBatch, FeatureBatch
 from c3dhash.versions import versions
-from c3dhash.models.weights import find_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 

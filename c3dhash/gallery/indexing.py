@@ -1,14 +1,13 @@
 """Folders of videos -> a gallery that knows them: scan, plan, apply.
 
-    places ──> scan ──> Plan ──> moves, marks, removals          one transaction
-    known videos ────────┘  └──> new and changed videos ──>      encoded, one transaction each, in their order
+places ──> scan ──> Plan ──> moves, marks, removals          one transaction
+known videos ────────┘  └──> new and changed videos ──>      encoded, one transaction each, in their order
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -280,7 +279,7 @@ class _Encoding:
 def _facts(path: Path | str) -> tuple[int, int] | None:
     """Return the size and time of a file as they are now; None without it."""
     try:
-        facts = os.stat(path)
+        facts = Path(path).stat()
     except OSError:
         return None
     return facts.st_size, facts.st_mtime_ns

@@ -168,8 +168,8 @@ class _Exclusive:
             partial.replace(path)
             time.sleep(SETTLE_SECONDS)  # two may have seen the dead one: the last card in the file is the holder's
         else:
-            with open(descriptor, "wb") as file:
-                file.write(card)
+            os.write(descriptor, card)
+            os.close(descriptor)
         return cls(path, card) if path.read_bytes() == card else None
 
     def release(self) -> None:

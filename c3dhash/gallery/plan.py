@@ -124,8 +124,11 @@ class _Comparison:
         found = {file.real for file in scan.files}
         # What `index` was not told about is looked at only where a new file has its content.
         self.in_scope = [video for video in known if video.root and self._in_places(self.real[video.video])]
-        self.gone = {video.video: video for video in self.in_scope
-                     if self.real[video.video] not in found and not _lies_in(self.real[video.video], scan.hidden)}  # fmt: skip
+        self.gone = {
+            video.video: video
+            for video in self.in_scope
+            if self.real[video.video] not in found and not _lies_in(self.real[video.video], scan.hidden)
+        }
         self.elsewhere = {video.video for video in known} - {video.video for video in self.in_scope}
 
     def _in_places(self, real: str) -> bool:

@@ -28,8 +28,9 @@ def run_of(gallery: Gallery, *, runs_dir: Path = Path("runs")) -> Run:
         return run
     name = f"the run '{gallery.model_name}'" if gallery.model_name else "a run whose place it does not know"
     raise ModelMismatchError(
-        f"gallery '{gallery.path}' holds codes of {name} ({gallery.model_fingerprint[:8]}…), which is not there any more, "
-        f"nor under '{runs_dir}/': say where it is with --model DIR, or index into another folder (--gallery NAME)."
+        f"gallery '{gallery.path}' holds codes of {name} ({gallery.model_fingerprint[:8]}…), which is not there any "
+        f"more, nor under '{runs_dir}/': say where it is with --model DIR, or index into another folder "
+        "(--gallery NAME)."
     )
 
 

@@ -97,7 +97,7 @@ def scan_places(
     scan, real_names, seen = Scan(), RealNames(), set()
     homes = _Homes(roots, places)
     for place in places:
-        name = os.path.abspath(place)  # noqa: PTH100 - links stay as they are
+        name = os.path.abspath(place)
         unreadable: list[OSError] = []
         is_folder = os.path.isdir(name)
         names = [str(path) for path in find_videos(name, on_error=unreadable.append)] if is_folder else [name]
@@ -144,12 +144,12 @@ def _fail(scan: Scan, name: str, reason: str) -> None:
 
 
 class _Homes:
-    """Which root a file is stored relative to: the deepest known one that it lies in, else the place it was found in."""
+    """Which root a file is stored relative to: the deepest known one that holds it, else the place it was found in."""
 
     def __init__(self, roots: Sequence[str], places: Sequence[Path]) -> None:
         known = {os.path.realpath(root): root for root in roots}
-        new = {}
-        for place in sorted(os.path.abspath(place) for place in places):  # noqa: PTH100
+        new: dict[str, str] = {}
+        for place in sorted(os.path.abspath(place) for place in places):
             folder = place if os.path.isdir(place) else os.path.dirname(place)
             new.setdefault(os.path.realpath(folder), folder)
         self._bases = [*sorted(known.items(), key=lambda item: -len(item[0])),

@@ -101,7 +101,9 @@ def gallery_errors(path: Path, *, timeout_seconds: float) -> Iterator[None]:
         elif "readonly" in str(error):
             problem = "is read-only here: get the right to write it, or index into another folder"
         elif "is full" in str(error):
-            problem = "cannot be written, its disk is full; nothing is lost: make room, then type the same command again"
+            problem = (
+                "cannot be written, its disk is full; nothing is lost: make room, then type the same command again"
+            )
         else:
             problem = f"cannot be used ({error}): restore it from a backup, or index into another folder"
         raise GalleryError(f"catalog '{path}' {problem}.") from error

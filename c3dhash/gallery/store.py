@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from c3dhash.gallery import lock, schema
 from c3dhash.bits import check_codes, num_code_bytes
-from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
-from c3dhash.records import CodeBatch
+from c3dhash.gallery import lock, schema
+from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.gallery.edits import Edits
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
+from c3dhash.records import CodeBatch
 
 CATALOG_NAME = "catalog.sqlite"
 INDEX_NAME = "index.faiss"
@@ -202,7 +202,7 @@ class Gallery:
             video.encode()
         except UnicodeEncodeError as error:
             raise GalleryError(f"video name {video!r} is not valid UTF-8: rename the file.") from error
-        if root is not None and not (os.path.isabs(root) and video.startswith(os.path.join(root, ""))):
+        if root is not None and not (Path(root).is_absolute() and video.startswith(f"{root.rstrip(os.sep)}{os.sep}")):
             raise UsageError(f"video {video!r} must lie in its root, an absolute folder, got {root!r}.")
         with self.editing() as edits:
             ids = edits.add(

@@ -93,11 +93,11 @@ def test_a_moved_video_keeps_its_clips(gallery: Gallery) -> None:
 
 def test_a_transaction_is_all_or_nothing(gallery: Gallery) -> None:
     before = gallery.videos()
-    with pytest.raises(GalleryError, match=rf"gallery '{gallery.path}' has no video '/videos/none'"):
-        with gallery.editing() as edits:  # noqa: SIM117 - the error leaves the transaction
-            edits.mark_missing("/videos/a")
-            edits.remove("given")
-            edits.bring_back("/videos/none")
+    none = rf"gallery '{gallery.path}' has no video '/videos/none'"
+    with pytest.raises(GalleryError, match=none), gallery.editing() as edits:
+        edits.mark_missing("/videos/a")
+        edits.remove("given")
+        edits.bring_back("/videos/none")
     assert gallery.videos() == before
     assert found(gallery) == {1: b"aa", 2: b"b\0", 3: b"cc", 4: b"dd"}
 

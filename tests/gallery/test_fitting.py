@@ -12,24 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paths import TESTS_DIR
 import torch
+from paths import TESTS_DIR
 from safetensors.torch import save_file
 from tiny import TinyBackbone
 
-from c3dhash.gallery import fitting
-from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig
-from c3dhash.models.encode import encode_videos
 from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery import fitting
 from c3dhash.gallery.fitting import kept_features, make_run, own_run
-from c3dhash.models.hashing import fit_hash
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
+from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.hashing import fit_hash
 from c3dhash.models.hashnet import HashNet, Run, find_run, load_run
-from c3dhash.records import FeatureBatch
 from c3dhash.models.weights import weights_metadata
+from c3dhash.records import FeatureBatch
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from c3dhash.config import EncodeConfig
-from c3dhash.models.encode import encode_videos
 from c3dhash.errors import ModelMismatchError, UsageError
-from c3dhash.gallery.store import Gallery
 from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
+from c3dhash.gallery.store import Gallery
+from c3dhash.models.encode import encode_videos
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 

@@ -199,12 +199,16 @@ def test_of_two_who_take_over_one_has_it(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(GalleryError, match=rf"gallery '{tmp_path}/file/x' cannot be made: Not a"), writing(
-        tmp_path / "file" / "x"
+    with (
+        pytest.raises(GalleryError, match=rf"gallery '{tmp_path}/file/x' cannot be made: Not a"),
+        writing(tmp_path / "file" / "x"),
     ):
         pass
     monkeypatch.setattr(lock.os, "open", raising(PermissionError(13, "Permission denied")))
-    with pytest.raises(GalleryError, match=r"cannot be written \(Permission denied\): get the right"), writing(tmp_path):
+    with (
+        pytest.raises(GalleryError, match=r"cannot be written \(Permission denied\): get the right"),
+        writing(tmp_path),
+    ):
         pass
 
 

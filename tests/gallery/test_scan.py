@@ -68,13 +68,13 @@ def test_what_is_no_file_to_be_read_is_said(base: Path) -> None:
     Path(odd).touch()
     scan = scan_places([base / "db"])
     assert len(scan.files) == 3
-    reasons = {os.path.basename(failure["video"]): failure["reason"] for failure in scan.failed}
+    reasons = {Path(failure["video"]).name: failure["reason"] for failure in scan.failed}
     assert reasons.keys() == {"pipe.mp4", "broken.mp4", "device.mp4", "odd\\xff.mp4"}
     assert reasons["pipe.mp4"] == f"video '{base}/db/pipe.mp4' is no regular file: take it out of the folder."
     assert "is no regular file" in reasons["device.mp4"]
     assert reasons["broken.mp4"] == f"video '{base}/db/broken.mp4' cannot be read: No such file or directory."
     assert reasons["odd\\xff.mp4"] == f"video name '{base}/db/odd\\xff.mp4' is not valid UTF-8: rename the file."
-    assert {os.path.basename(real) for real in scan.hidden} == {"pipe.mp4", "broken.mp4", "device.mp4", "odd\udcff.mp4"}
+    assert {Path(real).name for real in scan.hidden} == {"pipe.mp4", "broken.mp4", "device.mp4", "odd\udcff.mp4"}
 
 
 def test_places_without_videos(base: Path) -> None:
