@@ -245,7 +245,7 @@ class _ClipStream:
                 num_clips += message.clip is not None
             else:
                 running -= message is _Pause.DONE
-            if chunk and (num_clips == self._config.batch_size or isinstance(message, _Pause)):
+            if chunk and (num_clips in (0, self._config.batch_size) or isinstance(message, _Pause)):
                 yield chunk
                 chunk, num_clips = [], 0
         if self._failure is not None:
