@@ -164,8 +164,13 @@ class KeptFeatures:
 
     def save(self, path: Path, batch: FeatureBatch) -> None:
         """Write the features of a video to the file that `file` named before it was decoded."""
-        with replacing(path, is_durable=False) as partial, partial.open("wb") as opened:
-            np.savez(opened, **{item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)})
+        try:
+            with replacing(path, is_durable=False) as partial, partial.open("wb") as opened:
+                np.savez(opened, **{item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)})
+        except OSError as error:
+            raise GalleryError(
+                f"features '{path}' cannot be written ({error.strerror}): make room, then type the same command again."
+            ) from error
 
     def codes(self, run: Run, video: Path) -> CodeBatch | None:
         """Return the codes that a run makes of the features of a video, or None where there are none."""

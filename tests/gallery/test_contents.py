@@ -39,7 +39,7 @@ def test_an_endless_file_does_not_keep_ctrl_c_waiting(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(contents, "content_hash", endless)
 
-    def names():  # noqa: ANN202
+    def names():
         yield "a"
         yield "b"
         started.wait(10)

@@ -37,7 +37,9 @@ def test_where_it_was(run: Run, gallery: Gallery, tmp_path: Path) -> None:
     assert run_of(gallery, runs_dir=tmp_path / "none").path == run.path.resolve()
 
 
-@pytest.mark.parametrize("to, runs_dir", [("runs/renamed", "none"), ("elsewhere/a", "elsewhere"), ("gallery/model", "x")])
+@pytest.mark.parametrize(
+    "to, runs_dir", [("runs/renamed", "none"), ("elsewhere/a", "elsewhere"), ("gallery/model", "x")]
+)
 def test_where_it_is_now(to: str, runs_dir: str, run: Run, gallery: Gallery, tmp_path: Path) -> None:
     (tmp_path / to).parent.mkdir(exist_ok=True)
     run.path.rename(tmp_path / to)
