@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -177,18 +178,18 @@ def rows(path: Path) -> list[tuple]:
         ]
 
 
+def slow_center_clip(frames, *, size, pauses):
+    time.sleep(pauses.pop())
+    return center_clip(frames, size=size)
+
+
 def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, tmp_path, monkeypatch):
     (videos / "broken.mp4").write_bytes(b"\0" * 1000)
     config = EncodeConfig(precision="fp32", device="cpu", workers=3, batch_size=1)
     found = []
     for seed in range(3):
-        pauses = np.random.default_rng(seed).permutation(6) / 50
-
-        def slow(frames, *, size, pauses=iter(pauses)):
-            time.sleep(next(pauses))
-            return center_clip(frames, size=size)
-
-        monkeypatch.setattr("c3dhash.models.encode.center_clip", slow)
+        pauses = list(np.random.default_rng(seed).permutation(6) / 50)
+        monkeypatch.setattr("c3dhash.models.encode.center_clip", partial(slow_center_clip, pauses=pauses))
         with open_gallery(tmp_path / str(seed), untrained_run, config=config) as gallery:
             assert index_videos(untrained_run, gallery, [videos], config=config).added == 6
         found.append(rows(tmp_path / str(seed)))
