@@ -240,6 +240,26 @@ class EncodeConfig:
 
 
 @dataclass(frozen=True)
+class IndexConfig:
+    """What becomes of videos whose files are missing, and of a second writer."""
+
+    prune: bool = setting(
+        False, "Drop the videos of these places whose files are missing, instead of keeping them aside."
+    )
+    prune_vanished: bool = setting(
+        False, "With --prune, drop them also where a place is gone or empty as a whole, as where a disk is not mounted."
+    )
+    wait_seconds: float | None = setting(
+        None, "How long to wait for another process that writes the gallery; by default until it is done.", low=0
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.prune_vanished and not self.prune:
+            raise UsageError(f"prune_vanished ({self.prune_vanished}) goes with --prune: give both, or leave it out.")
+
+
+@dataclass(frozen=True)
 class CacheConfig:
     """Where decoded frames are kept between epochs, and how many."""
 

@@ -11,8 +11,8 @@ import click
 
 from c3dhash.cli.common import gallery_option, json_option, print_json, print_table, shown_path
 from c3dhash.cli.options import config_options, take
-from c3dhash.config import EncodeConfig, HashConfig, QueryConfig
-from c3dhash.errors import C3DHashError, UsageError
+from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
+from c3dhash.errors import UsageError
 
 
 @click.command()
@@ -24,6 +24,8 @@ from c3dhash.errors import C3DHashError, UsageError
 )  # fmt: skip
 @config_options(HashConfig)
 @config_options(EncodeConfig)
+@config_options(IndexConfig)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
 @click.pass_context
 def index(
@@ -31,41 +33,49 @@ def index(
     places: tuple[Path, ...],
     gallery_path: Path,
     model: Path | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Encode the videos of folders into a gallery.
+    """Bring a gallery up to date with folders of videos.
 
-    Run again, it adds what is new, encodes what changed, and drops what is gone. It can be stopped at any time.
-    The exit code is 1 where a video could not be read.
+    Run again, it encodes what is new or changed, follows what was renamed or moved, and keeps aside what is missing,
+    until it is back or --prune drops it. It can be stopped at any time. The exit code is 1 where a video could not be
+    read, or a whole place is gone.
 
     With --backbone and --weights no trained run is needed: the codes are made from the features of these videos, and
     the gallery gets a model of its own.
     """
-    config = take(EncodeConfig, options)
     given = {
         name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
     _check_untrained(given)
-    hash_config = take(HashConfig, options)
+    config, hash_config, index_config = (
+        take(EncodeConfig, options),
+        take(HashConfig, options),
+        take(IndexConfig, options),
+    )
+    if dry_run:
+        context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))
 
-    from c3dhash.gallery.fitting import kept_features, make_run, own_run
+    from c3dhash.gallery import lock
+    from c3dhash.gallery.fitting import kept_features, make_run
     from c3dhash.gallery.indexing import WINDOWS, index_videos, open_gallery, with_windows
-    from c3dhash.models.hashnet import find_run, load_run
 
-    if hash_config.backbone is not None:
-        run = make_run(gallery_path, places, config=hash_config, encode=config)
-    else:
-        run = (load_run(find_run(model)) if model else own_run(gallery_path)) or load_run(find_run())
-    with open_gallery(gallery_path, run, config=config) as gallery:
-        if not given & set(WINDOWS):
-            config = with_windows(config, gallery)
-        kept = kept_features(run, gallery_path, config=config)
-        known_codes = partial(kept.codes, run) if kept else None
-        report = index_videos(run, gallery, places, config=config, known_codes=known_codes)
-        if kept:
-            kept.clear()
-        total = len(gallery)
+    with lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
+        if hash_config.backbone is not None:
+            run = make_run(gallery_path, places, config=hash_config, encode=config)
+        else:
+            run = _find_run(gallery_path, model)
+        with open_gallery(gallery_path, run, config=config) as gallery:
+            if not given & set(WINDOWS):
+                config = with_windows(config, gallery)
+            kept = kept_features(run, gallery_path, config=config)
+            known_codes = partial(kept.codes, run) if kept else None
+            report = index_videos(run, gallery, places, config=config, index=index_config, known_codes=known_codes)
+            if kept:
+                kept.clear()
+            total = len(gallery)
     if hash_config.backbone is not None:
         path = shown_path(run.path)
         click.echo(f"Model: {path} ({run.config['hash']}, {run.hash_length} bits, fitted on "
@@ -74,13 +84,50 @@ def index(
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
-        click.echo(
-            f"{report.added} added, {report.updated} updated, {report.removed} removed, {report.unchanged} unchanged, "
-            f"{len(report.failed)} failed; gallery '{gallery_path}' holds {total} clips."
-        )
+        counts = ("added", "updated", "moved", "missing", "removed", "unchanged")
+        told = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
+        click.echo(f"{told}, {len(report.failed)} failed; gallery '{gallery_path}' holds {total} clips.")
         for failure in report.failed:
             click.echo(f"failed: {failure['reason']}")
-    context.exit(1 if report.failed else 0)
+    context.exit(1 if report.failed or report.vanished else 0)
+
+
+def _find_run(gallery_path: Path, model: Path | None) -> Any:
+    """Return the run to index with: the one that is named, that of the gallery, or else the newest."""
+    from c3dhash.gallery.fitting import own_run
+    from c3dhash.gallery.runs import run_of
+    from c3dhash.gallery.store import Gallery, is_gallery
+    from c3dhash.models.hashnet import find_run, load_run
+
+    if model is not None:
+        return load_run(find_run(model))
+    if is_gallery(gallery_path):
+        with Gallery.open(gallery_path) as gallery:
+            return run_of(gallery)
+    return own_run(gallery_path) or load_run(find_run())
+
+
+def _show_plan(
+    gallery_path: Path, places: tuple[Path, ...], config: IndexConfig, *, workers: int, as_json: bool
+) -> int:
+    """Print what `index` would do; return its exit code."""
+    from c3dhash.gallery.indexing import plan_index
+    from c3dhash.gallery.store import Gallery, is_gallery
+
+    if is_gallery(gallery_path):
+        with Gallery.open(gallery_path) as gallery:
+            plan = plan_index(gallery, places, index=config, workers=workers).to_dict()
+    else:
+        plan = plan_index(None, places, index=config, workers=workers).to_dict()
+    if as_json:
+        print_json(plan)
+        return 0
+    for kind in ("new", "changed", "moved", "copies", "back", "missing", "removed", "vanished", "failed"):
+        for item in plan[kind]:
+            text = item if isinstance(item, str) else item.get("reason") or " <- ".join(reversed(item.values()))
+            click.echo(f"{kind:9} {text}")
+    click.echo(f"{plan['unchanged']} unchanged; nothing was done.")
+    return 0
 
 
 def _check_untrained(given: set[str]) -> None:
@@ -119,9 +166,10 @@ def query(
 
     with Gallery.open(gallery_path) as gallery:
         from c3dhash.gallery.query import query_video
+        from c3dhash.gallery.runs import run_of
         from c3dhash.models.hashnet import find_run, load_run
 
-        run = (load_run(model) if model else _run_of(gallery)) or load_run(find_run())
+        run = load_run(find_run(model)) if model else run_of(gallery)
         hits = query_video(run, gallery, video, top=config.top, config=encode_config)
     if html_path is not None:
         from c3dhash.report.pages import write_query_page
@@ -143,18 +191,3 @@ def query(
     print_table(("rank", "distance", "segment", "label", "video"), rows, right=(0, 1, 2))
     if html_path is not None:
         click.echo(f"Page: {html_path}")
-
-
-def _run_of(gallery: Any) -> Any:
-    """Return the run that a gallery brings with it or was made with, where it is there and still the same."""
-    from c3dhash.gallery.store import MODEL_DIR
-    from c3dhash.models.hashnet import load_run
-
-    for path in (gallery.path / MODEL_DIR, gallery.model_name):
-        try:
-            run = load_run(path)
-            gallery.check_model(run.fingerprint, hash_length=run.hash_length)
-        except C3DHashError:
-            continue
-        return run
-    return None

@@ -3,14 +3,22 @@
 In:     codes of videos, or videos and a run.
 Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 
-    schema        the tables, and migrations from earlier versions
-    catalog       SQLite: the truth about videos, clips and their codes
+    roots         names of videos that survive a move of the gallery
+    migrations    the tables of a catalog, schema by schema
+    schema        an SQLite file with them: made, opened, brought up to date
+    edits         what one transaction does to it
+    catalog       the truth about videos, clips and their codes
     search        exact Hamming search over arrays: nearest codes, nearest videos
     index         codes, ids and starts of videos in memory; a FAISS file on disk
     replica       the index as a cache of the catalog
-    store         the gallery: what the three are together
+    lock          one writer at a time
+    store         the gallery: what these are together
+    runs          the run that made a gallery's codes
+    scan          places -> the video files that are there
+    contents      content hashes of many files
+    plan          what the gallery knows, what is there -> what to do
+    indexing      scan, plan, apply
     fitting       a model of the gallery's own, without labels
-    indexing      folders of videos -> a gallery
     query         a video -> hits
 """
 
@@ -19,6 +27,8 @@ __all__ = [
     "fitting",
     "index",
     "indexing",
+    "lock",
     "query",
+    "runs",
     "store",
 ]  # the modules that other wings import from

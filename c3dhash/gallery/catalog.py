@@ -5,6 +5,9 @@ write transaction adds a row to `change` (its revision), and every video that lo
 `removal`. Clip ids are never used again and those of one video are consecutive, so what a copy lacks is:
 the clips above its highest id, and the removals after its revision.
 
+Videos are stored relative to roots (roots.py) and called by their names, which are paths that can be opened. One whose
+file is missing keeps its codes aside: it is in none of the answers.
+
 A write is on the disk when the call returns, and leaves nothing if the process dies before that. One
 process writes at a time; readers go on meanwhile and see the last finished transaction.
 """
@@ -13,17 +16,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from operator import itemgetter
+from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from c3dhash.gallery import schema
 from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
+from c3dhash.gallery import roots, schema
+from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.records import CodeBatch
 
 ROWS_PER_FETCH = 1000  # 64,000 were 15 % slower
@@ -31,7 +34,12 @@ ROWS_PER_FETCH = 1000  # 64,000 were 15 % slower
 
 @dataclass(frozen=True)
 class GalleryVideo:
-    """What a gallery knows about a video; `video` is its path as it was given when it was added."""
+    """What a gallery knows about a video.
+
+    video: the path of its file where `index` found it, or the name that another program gave it.
+    root: the folder that was indexed; None for a name that another program gave.
+    added_at, missing_since: when it came, and when its file was first missed, UTC; None for one that is there.
+    """
 
     video: str
     content_hash: str
@@ -39,6 +47,9 @@ class GalleryVideo:
     mtime_ns: int
     label: str | None
     num_clips: int
+    root: str | None = None
+    missing_since: str | None = None
+    added_at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,8 @@ class Catalog:
         self._connection, self.meta = schema.connect(path, timeout_seconds=timeout_seconds)
         self.hash_length = int(self.meta["hash_length"])
         self._num_bytes = num_code_bytes(self.hash_length)
+        self._root_folders: dict[int, str] = {roots.NO_ROOT: ""}
+        self._connection.create_function("video_name", 2, lambda root, path: roots.join(self._root(root), path))
 
     def close(self) -> None:
         self._connection.close()
@@ -120,22 +133,10 @@ class Catalog:
         Returns:
             The ids of the clips, int64 [N], consecutive.
         """
-        # Void scalars become bytes with their trailing zeros; numpy's "S" would drop those.
-        blobs = np.ascontiguousarray(codes.codes).view(f"V{self._num_bytes}").ravel().tolist()
-        added_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        with self._writing() as revision:
-            self._delete(video, revision)
-            video_id = self._connection.execute(
-                "INSERT INTO video (path, content_hash, size_bytes, mtime_ns, label, num_clips, added_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (video, content_hash, size_bytes, mtime_ns, label, len(blobs), added_at),
-            ).lastrowid
-            last_id = self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'clip'")
-            self._connection.executemany(
-                f"INSERT INTO clip (video_id, start_seconds, end_seconds, code) VALUES ({video_id}, ?, ?, ?)",
-                zip(codes.start_seconds.tolist(), codes.end_seconds.tolist(), blobs, strict=True),
+        with self.editing() as edits:
+            return edits.add(
+                video, codes, content_hash=content_hash, size_bytes=size_bytes, mtime_ns=mtime_ns, label=label
             )
-        return np.arange(last_id + 1, last_id + 1 + len(blobs), dtype=np.int64)
 
     def remove_videos(self, videos: Iterable[str]) -> None:
         """Remove videos and their clips, all of them or none; one transaction.
@@ -143,10 +144,10 @@ class Catalog:
         Raises:
             GalleryError: one of them is not in the catalog.
         """
-        with self._writing() as revision:
+        with self.editing() as edits:
             for video in videos:
-                if not self._delete(video, revision):
-                    raise self._no_video(video)
+                if not edits.remove(video):
+                    raise no_video(self.path.parent, video)
 
     def touch_video(self, video: str, *, size_bytes: int, mtime_ns: int) -> None:
         """Note another size and time of a file whose content, and so its codes, are what they were.
@@ -154,10 +155,29 @@ class Catalog:
         Raises:
             GalleryError: the video is not in the catalog.
         """
-        with self._writing():
-            statement = "UPDATE video SET size_bytes = ?, mtime_ns = ? WHERE path = ?"
-            if not self._connection.execute(statement, (size_bytes, mtime_ns, video)).rowcount:
-                raise self._no_video(video)
+        with self.editing() as edits:
+            if not edits.touch(video, size_bytes=size_bytes, mtime_ns=mtime_ns):
+                raise no_video(self.path.parent, video)
+
+    def note_moved_roots(self) -> None:
+        """Store where the roots are now, where the gallery or its videos were moved; from there they may move on."""
+        gallery = str(self.path.absolute().parent)
+        rows = self._connection.execute("SELECT id, absolute, relative FROM root WHERE id != ?", (roots.NO_ROOT,))
+        folders = [(self._root(row[0]), *row[1:]) for row in rows.fetchall()]
+        moved = [folder for folder, *stored in folders
+                 if Path(folder).is_dir() and stored != [folder, roots.relative_root(gallery, folder)]]  # fmt: skip
+        if moved:
+            with self.editing() as edits:
+                for folder in moved:
+                    edits.note_root(folder)
+
+    @contextlib.contextmanager
+    def editing(self) -> Iterator[Edits]:
+        """Make one transaction, a revision of its own, of what happens inside; nothing of it where that fails."""
+        with self._errors(), schema.writing(self._connection):
+            revision = self._connection.execute("INSERT INTO change DEFAULT VALUES").lastrowid
+            assert revision is not None
+            yield Edits(self._connection, self.path.absolute().parent, revision, self.hash_length, self._root)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -205,7 +225,7 @@ class Catalog:
             GalleryError: an id is not in the catalog.
         """
         query = (
-            "SELECT clip.id, path, start_seconds, end_seconds, label"
+            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label"
             " FROM clip JOIN video ON video.id = video_id WHERE clip.id = ?"
         )
         with self.snapshot():
@@ -216,15 +236,30 @@ class Catalog:
         return [GalleryClip(*row) for _, row in rows]
 
     def videos(self) -> list[GalleryVideo]:
-        """List the videos, in the order of their paths."""
-        query = "SELECT path, content_hash, size_bytes, mtime_ns, label, num_clips FROM video ORDER BY path"
-        with self._errors():
-            return [GalleryVideo(*row) for row in self._connection.execute(query)]
+        """List the videos whose files are not missing, in the order of their names."""
+        return self._videos("missing_since IS NULL")
+
+    def missing_videos(self) -> list[GalleryVideo]:
+        """List the videos whose files are missing, in the order of their names."""
+        return self._videos("missing_since IS NOT NULL")
+
+    def _videos(self, condition: str) -> list[GalleryVideo]:
+        query = (
+            "SELECT root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at"
+            f" FROM video WHERE {condition}"
+        )
+        with self.snapshot():
+            rows = self._connection.execute(query)
+            videos = [
+                GalleryVideo(roots.join(self._root(row[0]), row[1]), *row[2:7], self._root(row[0]) or None, *row[7:])
+                for row in rows
+            ]
+        return sorted(videos, key=attrgetter("video"))
 
     def num_clips(self) -> int:
         """Count the clips by going through the videos; the index knows it at once."""
         with self._errors():
-            return int(self._one("SELECT coalesce(sum(num_clips), 0) FROM video"))
+            return int(self._one("SELECT coalesce(sum(num_clips), 0) FROM video WHERE missing_since IS NULL"))
 
     def _codes(self, *, after_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Read the clips above an id: ids and video ids int64 [N], and codes uint8 [N, num_bytes]; by rising id."""
@@ -246,32 +281,20 @@ class Catalog:
             codes[start:end] = np.frombuffer(blob, np.uint8).reshape(len(rows), self._num_bytes)
         return ids[:end], video_ids[:end], codes[:end]
 
-    def _delete(self, video: str, revision: int) -> bool:
-        """Delete a video and log its clip ids; False where the catalog has no such video."""
-        video_id = self._one("SELECT max(id) FROM video WHERE path = ?", video)
-        if video_id is None:
-            return False
-        self._connection.execute(
-            "INSERT INTO removal SELECT ?, first, last"
-            " FROM (SELECT min(id) AS first, max(id) AS last FROM clip WHERE video_id = ?)"
-            " WHERE first IS NOT NULL",
-            (revision, video_id),
-        )
-        self._connection.execute("DELETE FROM video WHERE id = ?", (video_id,))
-        return True
+    def _root(self, root_id: int) -> str:
+        """Return the folder of a root where it is now; looked for once."""
+        if root_id not in self._root_folders:
+            query = "SELECT path FROM video WHERE root_id = ? AND missing_since IS NULL LIMIT 3"
+            paths = [row[0] for row in self._connection.execute(query, (root_id,))]
+            (stored,) = self._connection.execute("SELECT absolute, relative FROM root WHERE id = ?", (root_id,))
+            gallery = str(self.path.absolute().parent)
+            self._root_folders[root_id] = roots.locate_root(gallery, *stored, paths=paths)
+        return self._root_folders[root_id]
 
     def _one(self, query: str, *parameters: object) -> Any:
         """Return the value of a query that yields one."""
         return self._connection.execute(query, parameters).fetchone()[0]
 
-    def _no_video(self, video: str) -> GalleryError:
-        return GalleryError(f"gallery '{self.path.parent}' has no video {video!r}: see its videos().")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[int]:
-        """Make one transaction, a revision of its own, of what happens inside; yield its number."""
-        with self._errors(), schema.writing(self._connection):
-            yield self._connection.execute("INSERT INTO change DEFAULT VALUES").lastrowid
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return schema.gallery_errors(self.path, timeout_seconds=self._timeout_seconds)

@@ -26,21 +26,21 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from c3dhash.models.backbones import backbone_class, build_backbone
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig, ModelConfig
-from c3dhash.models.encode import encode_videos
-from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
-from c3dhash.models.hashing import initialize_hash_head
+from c3dhash.gallery import lock
+from c3dhash.gallery.scan import scan_places
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR
-from c3dhash.models.hashing import HashHead, check_hash
-from c3dhash.gallery.indexing import find_in_places
+from c3dhash.models.backbones import backbone_class, build_backbone
+from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
+from c3dhash.models.hashing import HashHead, check_hash, initialize_hash_head
 from c3dhash.models.hashnet import HashNet, Run, is_finished, load_run, save_run
+from c3dhash.models.weights import find_weights, identify_weights, load_into
 from c3dhash.records import CodeBatch, FeatureBatch
 from c3dhash.versions import versions
-from c3dhash.models.weights import find_weights, identify_weights, load_into
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +68,17 @@ def kept_features(run: Run, gallery_path: Path, *, config: EncodeConfig) -> Kept
 
 
 def make_run(
-    gallery_path: Path, places: Sequence[Path], *, config: HashConfig, encode: EncodeConfig | None = None
+    gallery_path: Path,
+    places: Sequence[Path],
+    *,
+    config: HashConfig,
+    encode: EncodeConfig | None = None,
+    wait_seconds: float | None = None,
 ) -> Run:
     """Return the run of a gallery, and make it where there is none: fit a hash head to the features of its videos.
 
-    Stopped, the same call goes on: features that are in `features/` are not computed again. Videos that cannot be
+    Of several that start together the first fits, and the others wait and take its model. Stopped, the same call goes
+    on: features that are in `features/` are not computed again. Videos that cannot be
     decoded are passed over; `index_videos` reports them.
 
     Args:
@@ -81,13 +87,18 @@ def make_run(
             videos are drawn from them.
         config: backbone, weights, bits, and how the bits are made.
         encode: windows, batch size, device.
+        wait_seconds: how long to wait for another writer; None for as long as it takes.
     Raises:
         ModelMismatchError: the gallery has a model already, and it is another one.
         UsageError: an unknown backbone or a clip it cannot take, no videos, or too few of them for ITQ.
         CheckpointError: the weights are not found or do not fit.
-        GalleryError: the folder cannot be made.
+        GalleryError: the folder cannot be written, or another writer is not done in time.
     """
-    encode = encode or EncodeConfig()
+    with lock.writing(gallery_path, timeout_seconds=wait_seconds):
+        return _make_run(gallery_path, places, config, encode or EncodeConfig())
+
+
+def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, encode: EncodeConfig) -> Run:
     run = own_run(gallery_path)
     if run is None and (gallery_path / CATALOG_NAME).exists():
         raise ModelMismatchError(
@@ -153,8 +164,13 @@ class KeptFeatures:
 
     def save(self, path: Path, batch: FeatureBatch) -> None:
         """Write the features of a video to the file that `file` named before it was decoded."""
-        with replacing(path, is_durable=False) as partial, partial.open("wb") as opened:
-            np.savez(opened, **{item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)})
+        try:
+            with replacing(path, is_durable=False) as partial, partial.open("wb") as opened:
+                np.savez(opened, **{item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)})
+        except OSError as error:
+            raise GalleryError(
+                f"features '{path}' cannot be written ({error.strerror}): make room, then type the same command again."
+            ) from error
 
     def codes(self, run: Run, video: Path) -> CodeBatch | None:
         """Return the codes that a run makes of the features of a video, or None where there are none."""
@@ -206,9 +222,9 @@ def _check_same(run: Run, config: HashConfig, *, network: HashNet) -> None:
 
 def _in_random_order(places: Sequence[Path]) -> list[Path]:
     """List the videos, always in the same order, and such that the first of them stand for all."""
-    found = find_in_places(places)
-    if not found:
-        raise UsageError(f"no videos in {', '.join(repr(str(place)) for place in places)}.")
+    scan = scan_places(places)
+    scan.refuse_missing_places()
+    found = [file.name for file in scan.files]
     return [Path(found[place]) for place in np.random.default_rng(SEED).permutation(len(found))]
 
 

@@ -1,25 +1,31 @@
-"""Folders of videos -> a gallery that holds exactly them: encode what is new or changed, drop what is gone."""
+"""Folders of videos -> a gallery that knows them: scan, plan, apply.
+
+places ──> scan ──> Plan ──> moves, marks, removals          one transaction
+known videos ────────┘  └──> new and changed videos ──>      encoded, one transaction each, in their order
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from c3dhash.config import EncodeConfig
-from c3dhash.models.encode import VideoResult, encode_videos
+from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import ModelMismatchError, UsageError, VideoError
+from c3dhash.gallery.contents import hash_files
+from c3dhash.gallery.plan import Plan, Step, make_plan
+from c3dhash.gallery.scan import readable, scan_places
 from c3dhash.gallery.store import Gallery
+from c3dhash.models.encode import VideoResult, encode_videos
 from c3dhash.models.hashnet import Run
 from c3dhash.records import CodeBatch
-from c3dhash.video.reader import content_hash, find_videos
+from c3dhash.video.reader import content_hash
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +34,21 @@ WINDOWS = ("window_seconds", "stride_seconds")  # one for the whole gallery, and
 
 @dataclass
 class IndexReport:
-    """What an update of a gallery did, in videos; `clips` counts the codes that were written."""
+    """What an update of a gallery did, in videos.
+
+    moved: kept their codes under a new name. missing: known in these places, not there now, kept aside. unchanged:
+    also those that were missing and are back. clips: how many codes were written. vanished: places that are gone as a
+    whole.
+    """
 
     added: int = 0
     updated: int = 0
+    moved: int = 0
+    missing: int = 0
     removed: int = 0
     unchanged: int = 0
     clips: int = 0
+    vanished: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -64,27 +78,51 @@ def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
     return dataclasses.replace(config, **{name: gallery.run[name] for name in WINDOWS if name in gallery.run})
 
 
+def plan_index(
+    gallery: Gallery | None, places: Sequence[Path], *, index: IndexConfig | None = None, workers: int = 2
+) -> Plan:
+    """Say what `index_videos` would do, without doing any of it.
+
+    Args:
+        gallery: None for one that is not there yet.
+        places: as for `index_videos`.
+        workers: threads that read files whose size or time changed.
+    """
+    index = index or IndexConfig()
+    known = [*gallery.videos(), *gallery.missing_videos()] if gallery is not None else []
+    roots = sorted({video.root for video in known if video.root})
+    with tqdm(desc="Looking", unit=" videos", leave=False) as progress:
+        scan = scan_places(places, roots=roots, on_file=progress.update)
+    with tqdm(total=len(scan.files), desc="Comparing", unit="video", leave=False) as progress:
+        return make_plan(
+            known, scan, prune=index.prune, prune_vanished=index.prune_vanished, workers=workers,
+            on_file=progress.update,
+        )  # fmt: skip
+
+
 def index_videos(
     run: Run,
     gallery: Gallery,
     places: Sequence[Path],
     *,
     config: EncodeConfig | None = None,
+    index: IndexConfig | None = None,
     known_codes: Callable[[Path], CodeBatch | None] | None = None,
 ) -> IndexReport:
     """Bring a gallery up to date with folders of videos.
 
-    A video is one transaction, so that a run that was stopped goes on where it was. A file whose size and time
-    did not change is not read; one that did is compared by content before it is encoded again. A file that
-    cannot be decoded, or that changes meanwhile, is reported and does not stop the rest; if the gallery holds an
-    earlier version, that stays.
+    A new or changed video is one transaction, so that a run that was stopped goes on where it was. A file whose size
+    and time did not change is not read; one that did is compared by content before it is encoded again. A video under
+    another name keeps its codes. One whose file is gone keeps them aside, in no answer, until the file is back. A file
+    that cannot be decoded, or that changes meanwhile, is reported and does not stop the rest; if the gallery holds an
+    earlier version, that stays. Videos are written in the order of their names: two runs give one gallery.
 
     Args:
         run: with a hash head; the gallery must be its own.
-        gallery: is written to.
-        places: folders, searched with their subfolders, or single video files. Videos of the gallery that lay in
-            one of the folders and are no longer there are removed.
+        gallery: is written to, by nobody else meanwhile.
+        places: folders, searched with their subfolders, or single video files.
         config: batch size, device, and the gallery's windows; None takes these and the defaults.
+        index: what becomes of missing videos, and how long to wait for another writer.
         known_codes: returns the codes of a video where they are known already, so that it is not decoded, else None.
     Returns:
         An IndexReport.
@@ -92,24 +130,81 @@ def index_videos(
         UsageError: a place does not exist, other windows than the gallery's, or there is no video and none was
             indexed from there.
         ModelMismatchError: the gallery holds the codes of another model.
+        GalleryError: another writer is not done in time.
     """
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+    index = index or IndexConfig()
     own = with_windows(config or EncodeConfig(), gallery)
     if config is not None and own != config:
         raise UsageError(
             f"gallery '{gallery.path}' has windows of {own.window_seconds} s every {own.stride_seconds} s, "
             f"got {config.window_seconds} s every {config.stride_seconds} s: keep them, or index into another folder."
         )
-    update = _Update(run, gallery, places)
-    with tqdm(total=len(update.found), desc="Indexing", unit="video") as update.progress:
-        update.remove_gone()
-        if known_codes is not None:
-            update.take_known(known_codes)
-        with closing(encode_videos(run, update.to_encode(), config=own)) as results:
-            for result in results:
-                update.take(result)
-        update.touch()
-    return update.report
+    with gallery.writing(timeout_seconds=index.wait_seconds):
+        plan = plan_index(gallery, places, index=index, workers=own.workers)
+        report = _start_report(plan)
+        gallery.note_moved_roots()
+        _apply_without_encoding(plan, gallery, run.labels, report)
+        with tqdm(total=len(plan.to_encode), desc="Indexing", unit="video", disable=not plan.to_encode) as progress:
+            encoding = _Encoding(run, gallery, report, progress)
+            rest = plan.to_encode
+            if known_codes is not None:
+                rest = encoding.take_known(rest, known_codes, workers=own.workers)
+            encoding.encode(rest, own)
+    return report
+
+
+def _start_report(plan: Plan) -> IndexReport:
+    """Say what is known before anything is encoded."""
+    for place, num_videos in plan.vanished.items():
+        logger.warning(
+            "'%s' holds none of the %d videos that the gallery knows from there: is its disk mounted? They are kept "
+            "aside as missing; --prune --prune-vanished would drop them.", readable(place), num_videos,
+        )  # fmt: skip
+    for failure in plan.failed:
+        logger.warning("%s", failure["reason"])
+    return IndexReport(
+        moved=len(plan.moved),
+        missing=len(plan.missing),
+        removed=len(plan.removed),
+        unchanged=plan.unchanged,
+        vanished=[readable(place) for place in plan.vanished],
+        failed=list(plan.failed),
+    )
+
+
+def _apply_without_encoding(plan: Plan, gallery: Gallery, labels: Sequence[str], report: IndexReport) -> None:
+    """Do all of a plan that needs no network, in one transaction."""
+    newly_missing = [video.video for video in plan.missing if video.missing_since is None]
+    if not any((plan.moved, plan.copies, plan.touched, plan.back, plan.removed, newly_missing)):
+        return
+    with gallery.editing() as edits:
+        codes = [edits.codes(step.source.video) for step in plan.copies if step.source]  # before anything changes
+        for video in plan.removed:
+            edits.remove(video.video)
+        for name in newly_missing:
+            edits.mark_missing(name)
+        for step in plan.moved:
+            assert step.source is not None
+            assert step.root is not None
+            edits.move(
+                step.source.video, step.video, root=step.root, size_bytes=step.size_bytes, mtime_ns=step.mtime_ns,
+                label=folder_label(Path(step.video), labels),
+            )  # fmt: skip
+            if step.source.missing_since:
+                edits.bring_back(step.video)
+        for name in plan.back:
+            edits.bring_back(name)
+        for step in plan.touched:
+            edits.touch(step.video, size_bytes=step.size_bytes, mtime_ns=step.mtime_ns)
+        for step, batch in zip(plan.copies, codes, strict=True):
+            assert step.content_hash is not None
+            edits.add(
+                step.video, batch, content_hash=step.content_hash, size_bytes=step.size_bytes, mtime_ns=step.mtime_ns,
+                label=folder_label(Path(step.video), labels), root=step.root,
+            )  # fmt: skip
+    for step, batch in zip(plan.copies, codes, strict=True):
+        _count(report, step, batch)
 
 
 class _Seen(NamedTuple):
@@ -120,112 +215,82 @@ class _Seen(NamedTuple):
     content_hash: str
 
 
-class _Update:
-    """One update in progress: what was found, what the gallery knew, what became of it."""
+class _Encoding:
+    """New and changed videos on their way into a gallery."""
 
-    def __init__(self, run: Run, gallery: Gallery, places: Sequence[Path]) -> None:
-        self.run, self.gallery = run, gallery
-        self.report = IndexReport()
-        self.progress: tqdm | None = None
-        self.known = {video.video: video for video in gallery.videos()}
+    def __init__(self, run: Run, gallery: Gallery, report: IndexReport, progress: tqdm[Any]) -> None:
+        self._run, self._gallery, self._report, self._progress = run, gallery, report, progress
+        self._steps: dict[str, Step] = {}
         self._seen: dict[str, _Seen] = {}
-        self._touched: list[str] = []
-        self._taken: set[str] = set()
-        places = [_absolute(place) for place in places]
-        unreadable: list[OSError] = []
-        self.found = find_in_places(places, on_error=unreadable.append)
-        hidden = [Path(error.filename) for error in unreadable]
-        self.gone = [
-            name
-            for name in self.known
-            if name not in self.found
-            and any(place.is_dir() and Path(name).is_relative_to(place) for place in places)
-            and not any(Path(name).is_relative_to(folder) for folder in hidden)
-        ]
-        if not self.found and not self.gone and not unreadable:
-            raise UsageError(f"no videos in {', '.join(repr(str(place)) for place in places)}.")
-        for error in unreadable:
-            self.report.failed.append({"video": str(error.filename), "reason": f"cannot be read: {error.strerror}."})
 
-    def remove_gone(self) -> None:
-        if self.gone:
-            self.gallery.remove(self.gone)
-        self.report.removed = len(self.gone)
+    def take_known(
+        self, steps: Sequence[Step], known_codes: Callable[[Path], CodeBatch | None], *, workers: int
+    ) -> list[Step]:
+        """Take in what has codes already; return the rest, also what cannot be read now."""
+        known = [(step, codes) for step in steps if (codes := known_codes(Path(step.video))) is not None]
+        taken = set()
+        digests = hash_files((step.video for step, _ in known), workers=workers)
+        for (step, codes), digest in zip(known, digests, strict=True):
+            if isinstance(digest, str) and _facts(step.video) == (step.size_bytes, step.mtime_ns):
+                self._add(step, codes, _Seen(step.size_bytes, step.mtime_ns, digest))
+                taken.add(step.video)
+        return [step for step in steps if step.video not in taken]
 
-    def to_encode(self) -> Iterator[Path]:
-        """Yield what is new or changed; called by a decoder thread, one at a time."""
-        for path in self.found:
-            if path in self._taken:
-                continue
-            try:
-                stat, known = Path(path).stat(), self.known.get(path)
-                if known and (known.size_bytes, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-                    self._count_unchanged()
-                    continue
-                self._seen[path] = _Seen(stat.st_size, stat.st_mtime_ns, content_hash(path))
-            except (OSError, VideoError) as error:
-                self._fail(path, error)
-                continue
-            if known and known.content_hash == self._seen[path].content_hash:
-                self._touched.append(path)
-                self._count_unchanged()
-                continue
-            yield Path(path)
+    def encode(self, steps: Sequence[Step], config: EncodeConfig) -> None:
+        """Encode videos and write them, in their order."""
+        self._steps = {step.video: step for step in steps}
+        videos = (Path(step.video) for step in steps)
+        with closing(encode_videos(self._run, videos, config=config, prepare=self._look)) as results:
+            for result in results:
+                self._take(result)
 
-    def take_known(self, known_codes: Callable[[Path], CodeBatch | None]) -> None:
-        """Take in what is new and has codes already; what cannot be read now is left to `to_encode`."""
-        for path in self.found:
-            if path in self.known:
-                continue
-            try:
-                stat = Path(path).stat()
-                codes = known_codes(Path(path))
-                if codes is None:
-                    continue
-                self._seen[path] = _Seen(stat.st_size, stat.st_mtime_ns, content_hash(path))
-            except (OSError, VideoError):
-                continue
-            self._taken.add(path)
-            self.take(VideoResult(Path(path), codes, None, None))
+    def _look(self, video: Path, check: Callable[[], None]) -> None:
+        """Note what a file is before it is decoded, in the thread that decodes it."""
+        step, facts = self._steps[str(video)], _facts(video)
+        if facts is None:
+            raise VideoError(f"video '{video}' cannot be read; check the path.")
+        digest = step.content_hash if facts == (step.size_bytes, step.mtime_ns) else None
+        self._seen[str(video)] = _Seen(*facts, digest or content_hash(video, on_block=check))
 
-    def take(self, result: VideoResult) -> None:
+    def _take(self, result: VideoResult) -> None:
         """Write the codes of a video into the gallery, or note why there are none."""
         name = str(result.video)
-        if result.error is not None:
-            self._fail(name, result.error)
+        seen = self._seen.pop(name, None)
+        if result.codes is None or seen is None:
+            self._fail(name, str(result.error))
             return
-        seen = self._seen[name]
-        try:
-            stat = result.video.stat()
-        except OSError as error:
-            self._fail(name, error)
+        if _facts(result.video) != (seen.size_bytes, seen.mtime_ns):
+            self._fail(name, f"video '{name}' changed while it was indexed; run the command again.")
             return
-        if (stat.st_size, stat.st_mtime_ns) != (seen.size_bytes, seen.mtime_ns):
-            self._fail(name, VideoError(f"video '{name}' changed while it was indexed; run the command again."))
-            return
-        label = folder_label(result.video, self.run.labels)
-        self.gallery.add(name, result.codes, **seen._asdict(), label=label)
-        self.report.clips += len(result.codes.codes)
-        if name in self.known:
-            self.report.updated += 1
-        else:
-            self.report.added += 1
-        self.progress.update()
+        self._add(self._steps[name], result.codes, seen)
 
-    def touch(self) -> None:
-        """Note the new times of files whose content is the same."""
-        for name in self._touched:
-            seen = self._seen[name]
-            self.gallery.touch(name, size_bytes=seen.size_bytes, mtime_ns=seen.mtime_ns)
+    def _add(self, step: Step, codes: CodeBatch, seen: _Seen) -> None:
+        label = folder_label(Path(step.video), self._run.labels)
+        self._gallery.add(step.video, codes, **seen._asdict(), label=label, root=step.root)
+        _count(self._report, step, codes)
+        self._progress.update()
 
-    def _count_unchanged(self) -> None:
-        self.report.unchanged += 1
-        self.progress.update()
+    def _fail(self, name: str, reason: str) -> None:
+        logger.warning("%s", reason)
+        self._report.failed.append({"video": name, "reason": reason})
+        self._progress.update()
 
-    def _fail(self, name: str, error: Exception) -> None:
-        logger.warning("%s", error)
-        self.report.failed.append({"video": name, "reason": str(error)})
-        self.progress.update()
+
+def _facts(path: Path | str) -> tuple[int, int] | None:
+    """Return the size and time of a file as they are now; None without it."""
+    try:
+        facts = Path(path).stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _count(report: IndexReport, step: Step, codes: CodeBatch) -> None:
+    report.clips += len(codes.codes)
+    if step.is_known:
+        report.updated += 1
+    else:
+        report.added += 1
 
 
 def folder_label(video: Path, labels: Sequence[str]) -> str | None:
@@ -234,25 +299,3 @@ def folder_label(video: Path, labels: Sequence[str]) -> str | None:
     A label is what is known of a video, never a guess of the network.
     """
     return video.parent.name if video.parent.name in labels else None
-
-
-def find_in_places(places: Sequence[Path], *, on_error: Callable[[OSError], object] | None = None) -> list[str]:
-    """Return the absolute paths of the videos in folders, and of single files, each once.
-
-    Args:
-        places: folders, searched with their subfolders, or files.
-        on_error: called with what makes a subfolder unreadable; None logs it.
-    Raises:
-        UsageError: a place does not exist.
-    """
-    found: dict[str, None] = {}
-    for place in map(_absolute, places):
-        if not place.exists():
-            raise UsageError(f"'{place}' does not exist; name a folder of videos.")
-        videos = find_videos(place, on_error=on_error) if place.is_dir() else [place]
-        found.update(dict.fromkeys(map(str, videos)))
-    return list(found)
-
-
-def _absolute(place: Path) -> Path:
-    return Path(os.path.abspath(place))  # noqa: PTH100 - links stay as they are

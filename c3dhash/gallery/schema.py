@@ -1,4 +1,4 @@
-"""The SQLite file of a gallery: its tables, its numbered migrations, and how it is made and opened."""
+"""The SQLite file of a gallery: how it is made, opened, and brought up to date; its tables are in migrations.py."""
 
 from __future__ import annotations
 
@@ -9,39 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.migrations import MIGRATIONS
 
-# MIGRATIONS[n] takes a catalog from schema n to schema n + 1. One that was released is never edited.
-MIGRATIONS = [
-    (
-        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        """CREATE TABLE video (
-            id INTEGER PRIMARY KEY,
-            path TEXT NOT NULL UNIQUE,
-            content_hash TEXT NOT NULL,
-            size_bytes INTEGER NOT NULL,
-            mtime_ns INTEGER NOT NULL,
-            label TEXT,
-            num_clips INTEGER NOT NULL,
-            added_at TEXT NOT NULL
-        )""",
-        # AUTOINCREMENT: the id of a clip that was removed is never given to another.
-        """CREATE TABLE clip (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            video_id INTEGER NOT NULL REFERENCES video (id) ON DELETE CASCADE,
-            start_seconds REAL NOT NULL,
-            end_seconds REAL NOT NULL,
-            code BLOB NOT NULL
-        )""",
-        "CREATE INDEX clip_of_video ON clip (video_id)",
-        "CREATE TABLE change (revision INTEGER PRIMARY KEY, token INTEGER NOT NULL DEFAULT (random()))",
-        """CREATE TABLE removal (
-            revision INTEGER NOT NULL REFERENCES change (revision),
-            first_clip_id INTEGER NOT NULL,
-            last_clip_id INTEGER NOT NULL
-        )""",
-        "CREATE INDEX removal_of_change ON removal (revision)",
-    ),
-]
+# Between machines these share neither memory nor always locks.
+NETWORK_FILE_SYSTEMS = frozenset((
+    "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
+    "smb3", "smbfs",
+))  # fmt: skip
 APPLICATION_ID = int.from_bytes(b"c3dh", "big")  # SQLite's place for whose file this is
 
 
@@ -64,7 +38,7 @@ def create(path: Path, *, meta: Mapping[str, str], timeout_seconds: float) -> bo
     ):
         if _schema(path, connection):
             return False
-        _migrate(connection, from_schema=0)
+        _migrate(path, connection, from_schema=0)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         return True
@@ -101,11 +75,14 @@ def connect(path: Path, *, timeout_seconds: float) -> tuple[sqlite3.Connection, 
                 f"update c3dhash, or index into another folder."
             )
         if is_writable:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA foreign_keys = ON")
+            _choose_journal(path, connection)
+        elif schema < len(MIGRATIONS):
+            connection = _copy_in_memory(connection)
+            on_error.callback(connection.close)
         if schema < len(MIGRATIONS):
             with writing(connection):
-                _migrate(connection, from_schema=_schema(path, connection))
+                _migrate(path, connection, from_schema=_schema(path, connection))
+        connection.execute("PRAGMA foreign_keys = ON")  # not before: it would drop the clips with the old table
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         on_error.pop_all()
     return connection, meta
@@ -123,6 +100,10 @@ def gallery_errors(path: Path, *, timeout_seconds: float) -> Iterator[None]:
             problem = "is closed: open the gallery again"
         elif "readonly" in str(error):
             problem = "is read-only here: get the right to write it, or index into another folder"
+        elif "is full" in str(error):
+            problem = (
+                "cannot be written, its disk is full; nothing is lost: make room, then type the same command again"
+            )
         else:
             problem = f"cannot be used ({error}): restore it from a backup, or index into another folder"
         raise GalleryError(f"catalog '{path}' {problem}.") from error
@@ -175,6 +156,43 @@ def _connect_read_only(path: Path, *, timeout_seconds: float) -> sqlite3.Connect
     return _connect(path, timeout_seconds=timeout_seconds, options="mode=ro&immutable=1")
 
 
+def _copy_in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Copy a catalog of an earlier schema from a folder that cannot be written, so that it can be migrated."""
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with contextlib.closing(connection):
+        connection.backup(copy)
+    return copy
+
+
+def _choose_journal(path: Path, connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log, beside which readers go on while one writes; on other machines' disks, a journal.
+
+    The log is shared through memory, which the machines of a network file system do not have in common.
+    """
+    with contextlib.suppress(sqlite3.OperationalError):
+        wanted = "DELETE" if file_system(path) in NETWORK_FILE_SYSTEMS else "WAL"
+        (mode,) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
+        if mode in ("wal", "delete"):
+            return
+    with contextlib.suppress(sqlite3.OperationalError):  # another process has it open: it stays as that has it
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def file_system(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """Return the name of the file system that a file is on; None where the system does not tell.
+
+    Args:
+        mounts: lines of device, folder, file system, and more; as Linux has them.
+    """
+    try:
+        lines = [line.split(" ") for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
+    except OSError:
+        return None
+    folders = [str(path.resolve()), *map(str, path.resolve().parents)]
+    found = {folder.replace("\\040", " "): kind for _, folder, kind, *_ in lines}  # the last one lies on top
+    return next((found[folder] for folder in folders if folder in found), None)
+
+
 def _schema(path: Path, connection: sqlite3.Connection) -> int:
     """Return the schema number of a catalog, 0 for an empty database.
 
@@ -194,9 +212,12 @@ def _schema(path: Path, connection: sqlite3.Connection) -> int:
     return 0
 
 
-def _migrate(connection: sqlite3.Connection, *, from_schema: int) -> None:
+def _migrate(path: Path, connection: sqlite3.Connection, *, from_schema: int) -> None:
     """Run the migrations from a schema on; inside the caller's transaction."""
     for schema in range(from_schema, len(MIGRATIONS)):
-        for statement in MIGRATIONS[schema]:
-            connection.execute(statement)
+        for step in MIGRATIONS[schema]:
+            if isinstance(step, str):
+                connection.execute(step)
+            else:
+                step(connection, path.absolute().parent)
         connection.execute(f"PRAGMA user_version = {schema + 1}")

@@ -4,23 +4,27 @@ gallery/
   catalog.sqlite   the truth: videos, clips, codes, and the model that made them (catalog.py)
   index.faiss      a copy of the codes for FAISS (index.py, replica.py); it may be deleted, and is made again
   model/           a run directory, where the gallery has a model of its own (fitting.py)
+  writer.lock      who writes all of this now (lock.py); there while somebody does
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from c3dhash.gallery import schema
 from c3dhash.bits import check_codes, num_code_bytes
-from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
-from c3dhash.records import CodeBatch
+from c3dhash.gallery import lock, schema
+from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
+from c3dhash.gallery.edits import Edits
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
+from c3dhash.records import CodeBatch
 
 CATALOG_NAME = "catalog.sqlite"
 INDEX_NAME = "index.faiss"
@@ -32,7 +36,8 @@ class Gallery:
     """An open gallery: `Gallery.open(path)`, best in a `with`.
 
     Threads may share one; their calls take turns. Processes open one each: any number of them read while
-    one writes.
+    one writes. `add`, `remove` and `touch` are each one turn at writing, and wait `timeout_seconds` for another
+    writer, such as `c3dhash index`; `writing` makes one turn of several.
 
     Attributes:
         path: the folder.
@@ -52,7 +57,9 @@ class Gallery:
         self.hash_length = self._catalog.hash_length
         self.model_fingerprint, self.model_name = meta["model_fingerprint"], meta["model_name"]
         self.run: dict[str, object] = json.loads(meta["run"])
+        self._timeout_seconds = timeout_seconds
         self._lock = threading.RLock()
+        self._turns = threading.RLock()  # of writers: one that waits for another process keeps no reader waiting
         self._replica = Replica(self._catalog, self.path / INDEX_NAME)
         self._num_written = 0  # clips that this object added to the catalog
 
@@ -88,7 +95,7 @@ class Gallery:
 
         Args:
             path: the folder.
-            timeout_seconds: how long to wait for another process that writes.
+            timeout_seconds: how long its calls wait for another process that writes.
         Raises:
             GalleryError: there is no gallery, or it is locked, damaged or of a newer c3dhash.
         """
@@ -126,13 +133,13 @@ class Gallery:
         self.close()
 
     def __len__(self) -> int:
-        """Return the number of clips."""
+        """Return the number of clips that can be found: without those of missing videos."""
         with self._lock:
             return len(self._replica.index())
 
     @property
     def num_videos(self) -> int:
-        """The number of videos that a search can find: of those that have clips."""
+        """The number of videos that a search can find: of those that have clips and whose files are not missing."""
         with self._lock:
             return self._replica.index().num_videos
 
@@ -169,6 +176,7 @@ class Gallery:
         size_bytes: int = 0,
         mtime_ns: int = 0,
         label: str | None = None,
+        root: str | None = None,
     ) -> np.ndarray:
         """Add a video, in place of what the gallery has under that name. It is on the disk on return.
 
@@ -176,9 +184,12 @@ class Gallery:
             video: its name in the gallery, usually its path.
             codes: of its clips; there may be none.
             content_hash, size_bytes, mtime_ns: of its file, to see later whether it changed.
+            root: an absolute folder that the file lies in, with `video` as its absolute path: stored relative to it,
+                so that the gallery can be moved together with the folder. None keeps the name as it is.
         Returns:
             The ids of its clips, int64 [N], rising; never given before.
         Raises:
+            UsageError: the video does not lie in the root.
             CodesError: the codes have another length than the gallery's.
             GalleryError: the name cannot be stored, or the catalog cannot be written.
         """
@@ -191,14 +202,17 @@ class Gallery:
             video.encode()
         except UnicodeEncodeError as error:
             raise GalleryError(f"video name {video!r} is not valid UTF-8: rename the file.") from error
-        with self._lock:
-            ids = self._catalog.add_video(
+        if root is not None and not (Path(root).is_absolute() and video.startswith(f"{root.rstrip(os.sep)}{os.sep}")):
+            raise UsageError(f"video {video!r} must lie in its root, an absolute folder, got {root!r}.")
+        with self.editing() as edits:
+            ids = edits.add(
                 video,
                 codes,
                 content_hash=content_hash,
                 size_bytes=size_bytes,
                 mtime_ns=mtime_ns,
                 label=label,
+                root=root,
             )
             self._num_written += len(ids)
         return ids
@@ -209,7 +223,7 @@ class Gallery:
         Raises:
             GalleryError: one of them is not there, or the catalog cannot be written.
         """
-        with self._lock:
+        with self._turn():
             self._catalog.remove_videos(videos)
 
     def touch(self, video: str, *, size_bytes: int, mtime_ns: int) -> None:
@@ -218,8 +232,36 @@ class Gallery:
         Raises:
             GalleryError: the video is not there, or the catalog cannot be written.
         """
-        with self._lock:
+        with self._turn():
             self._catalog.touch_video(video, size_bytes=size_bytes, mtime_ns=mtime_ns)
+
+    @contextlib.contextmanager
+    def writing(self, *, timeout_seconds: float | None = None) -> Iterator[None]:
+        """Be the gallery's one writer while the `with` lasts.
+
+        Args:
+            timeout_seconds: how long to wait for another writer; None for as long as it takes.
+        Raises:
+            GalleryError: another writer, who is named, is not done in time.
+        """
+        with lock.writing(self.path, timeout_seconds=timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
+    def editing(self) -> Iterator[Edits]:
+        """Make one transaction of several changes; nothing of them where one fails. See edits.py."""
+        with self._turn(), self._catalog.editing() as edits:
+            yield edits
+
+    def note_moved_roots(self) -> None:
+        """Store where the folders of videos are now, where the gallery was moved with or without them."""
+        with self._turn():
+            self._catalog.note_moved_roots()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._turns, self.writing(timeout_seconds=self._timeout_seconds), self._lock:
+            yield
 
     def search(self, codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest clips of each query, among all that the gallery holds at this moment.
@@ -274,9 +316,23 @@ class Gallery:
             return changes.ids, changes.codes
 
     def videos(self) -> list[GalleryVideo]:
-        """List what the gallery knows about its videos, in the order of their names."""
+        """List what the gallery knows about its videos, in the order of their names; without those that are missing."""
         with self._lock:
             return self._catalog.videos()
+
+    def missing_videos(self) -> list[GalleryVideo]:
+        """List the videos whose files `index` did not find any more, in the order of their names.
+
+        Their codes are kept, and are in no answer until the files are back.
+        """
+        with self._lock:
+            return self._catalog.missing_videos()
+
+
+def is_gallery(path: Path) -> bool:
+    """Tell whether there is a gallery; a folder with a model or features alone is none yet."""
+    catalog_path = path / CATALOG_NAME
+    return catalog_path.is_file() and catalog_path.stat().st_size > 0
 
 
 def _make(
@@ -296,8 +352,5 @@ def _make(
         "model_name": model_name,
         "run": json.dumps(dict(run or {})),
     }
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GalleryError(f"gallery '{path}' cannot be made: {error.strerror}; choose another folder.") from error
-    return schema.create(Path(path) / CATALOG_NAME, meta=meta, timeout_seconds=DEFAULT_TIMEOUT_SECONDS)
+    with lock.writing(Path(path), timeout_seconds=DEFAULT_TIMEOUT_SECONDS):
+        return schema.create(Path(path) / CATALOG_NAME, meta=meta, timeout_seconds=DEFAULT_TIMEOUT_SECONDS)

@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import prefetch
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
+
+AHEAD = 128  # videos that may be begun before the first of them is through
 
 
 class Encoded(NamedTuple):
@@ -110,26 +113,35 @@ def encode_clips(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: i
 
 
 def encode_videos(
-    run: Run, videos: Iterable[Path], *, config: EncodeConfig | None = None, with_features: bool = False
+    run: Run,
+    videos: Iterable[Path],
+    *,
+    config: EncodeConfig | None = None,
+    with_features: bool = False,
+    prepare: Callable[[Path, Callable[[], None]], object] | None = None,
 ) -> Iterator[VideoResult]:
-    """Encode video files, each cut into windows, and yield each as soon as its last clip is through.
+    """Encode video files, each cut into windows, and yield them in the order they came in.
 
     Processes decode several videos at once and hand over clip by clip, so that memory holds a few batches
     of clips however long a video is, and a file that crashes or stops its decoder is one error. They are kept for the
-    next call. Videos may come out in another order than they went in.
+    next call. What is through waits for the videos before it: at most AHEAD of them are begun.
 
     Args:
         run: with a hash head or a class head, or both; or with none, for features.
         videos: paths.
         config: windows, batch size, device; EncodeConfig() by default.
         with_features: give the backbone's features, too.
+        prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
+            is that video's. Where it takes long, it calls now and then what it is given as well, which raises where
+            the result is not waited for any more.
     Yields:
         A VideoResult a video; one that cannot be decoded carries the error and no codes.
     """
     config = config or EncodeConfig()
     encoder = Encoder(run.model, device=config.device, precision=config.precision, with_features=with_features)
-    stream = _ClipStream(run, videos, config)
+    stream = _ClipStream(run, videos, config, prepare)
     collected: dict[int, _Collected] = {}
+    done: dict[int, VideoResult] = {}
     try:
         for chunk in stream.chunks():
             clips = [message for message in chunk if message.clip is not None]
@@ -140,7 +152,10 @@ def encode_videos(
                     collected.setdefault(message.number, _Collected([], [])).append(message, one)
             for message in chunk:
                 if message.clip is None:
-                    yield _result(message, collected.pop(message.number, _Collected([], [])))
+                    done[message.number] = _result(message, collected.pop(message.number, _Collected([], [])))
+            while stream.num_taken in done:
+                yield done.pop(stream.num_taken)
+                stream.take()
     finally:
         stream.close()
 
@@ -153,6 +168,13 @@ class _Message(NamedTuple):
     clip: np.ndarray | None
     span: tuple[float, float] | None
     error: VideoError | None
+
+
+class _Pause(Enum):
+    """A thread gives no more messages: for now, or for good."""
+
+    WAITING = auto()
+    DONE = auto()
 
 
 class _Collected(NamedTuple):
@@ -188,12 +210,20 @@ def _join(parts: list[Encoded], join: Callable[[list[np.ndarray]], np.ndarray]) 
 class _ClipStream:
     """Threads that carry clips from processes, one each, into one bounded queue of messages."""
 
-    def __init__(self, run: Run, videos: Iterable[Path], config: EncodeConfig) -> None:
-        self._config = config
+    def __init__(
+        self,
+        run: Run,
+        videos: Iterable[Path],
+        config: EncodeConfig,
+        prepare: Callable[[Path, Callable[[], None]], object] | None,
+    ) -> None:
+        self.num_taken = 0  # videos whose results were taken, which happens in their order
+        self._config, self._prepare = config, prepare
+        self._taken = threading.Condition()
         self._num_frames, self._size = run.model.clip_size[:2]
         self._videos = enumerate(videos)
         self._videos_lock = threading.Lock()
-        self._queue: queue.Queue[_Message | None] = queue.Queue(maxsize=2 * config.batch_size)
+        self._queue: queue.Queue[_Message | _Pause] = queue.Queue(maxsize=2 * config.batch_size)
         self._closed = threading.Event()
         self._failure: BaseException | None = None
         self._pool = shared_pool().part()  # to start a process takes longer than to decode a short video
@@ -202,26 +232,37 @@ class _ClipStream:
             thread.start()
 
     def chunks(self) -> Iterator[list[_Message]]:
-        """Yield messages in lists with at most one batch of clips each, until all threads are done."""
-        running, chunk, num_clips = len(self._threads), [], 0
+        """Yield messages in lists with at most one batch of clips each, until all threads are done.
+
+        Where a thread waits for results, or has nothing more to do, what there is makes a batch.
+        """
+        running = len(self._threads)
+        chunk: list[_Message] = []
+        num_clips = 0
         while running:
             message = self._queue.get()
-            if message is None:
-                running -= 1
-                continue
-            chunk.append(message)
-            num_clips += message.clip is not None
-            if num_clips == self._config.batch_size:
+            if isinstance(message, _Message):
+                chunk.append(message)
+                num_clips += message.clip is not None
+            else:
+                running -= message is _Pause.DONE
+            if chunk and (num_clips in (0, self._config.batch_size) or isinstance(message, _Pause)):
                 yield chunk
                 chunk, num_clips = [], 0
         if self._failure is not None:
             raise self._failure
-        if chunk:
-            yield chunk
+
+    def take(self) -> None:
+        """Note that the next result was taken, so that one more video may be begun."""
+        with self._taken:
+            self.num_taken += 1
+            self._taken.notify_all()
 
     def close(self) -> None:
         """End the threads, and with them the processes that are in the middle of a video."""
         self._closed.set()
+        with self._taken:
+            self._taken.notify_all()
         self._pool.close()
         for thread in self._threads:
             while thread.is_alive():
@@ -237,17 +278,33 @@ class _ClipStream:
                     number, video = next(self._videos, (None, None))
                 if number is None:
                     break
+                self._wait_for_turn(number)
                 self._read(number, Path(video))
         except BaseException as error:  # of the caller's iterator; raised again where its results are taken
             self._failure = error
         finally:
-            self._queue.put(None)
+            self._queue.put(_Pause.DONE)
+
+    def _wait_for_turn(self, number: int) -> None:
+        """Wait until a video may be begun; the one that all others wait for is always begun already."""
+        with self._taken:
+            if number < self.num_taken + AHEAD:
+                return
+        self._queue.put(_Pause.WAITING)
+        with self._taken:
+            self._taken.wait_for(lambda: number < self.num_taken + AHEAD or self._closed.is_set())
+
+    def _check(self) -> None:
+        if self._closed.is_set():
+            raise VideoError("interrupted.")
 
     def _read(self, number: int, video: Path) -> None:
         error = None
         window = self._config.window_seconds or None
         stride = self._config.stride_seconds if window else None
         try:
+            if self._prepare is not None:
+                self._prepare(video, self._check)
             for clip in self._pool.stream(
                 read_clips, video, num_frames=self._num_frames, short_side=decoded_short_side(self._size),
                 window_seconds=window, stride_seconds=stride,

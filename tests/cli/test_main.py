@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -23,11 +24,13 @@ from c3dhash.config import (
     EncodeConfig,
     EvaluateConfig,
     HashConfig,
+    IndexConfig,
     QueryConfig,
     RecognizeConfig,
     TrainConfig,
 )
 from c3dhash.evaluation.codes import Codes, save_codes
+from c3dhash.gallery.lock import writing
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.weights import weights_metadata
 from c3dhash.video.cache import FrameCache
@@ -51,7 +54,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     code, out, err = run("index", "db/")
     assert (code, out) == (
         0,
-        "9 added, 0 updated, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
+        "9 added, 0 updated, 0 moved, 0 missing, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
     )
 
     query = motion_dir / "query" / "move_up" / "move_up_000.mp4"
@@ -80,8 +83,8 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     code, out, err = run("index", "db", "--model", untrained_run.path, "--json")
     report = json.loads(out)
     assert code == 1
-    assert {key: report[key] for key in ("added", "updated", "removed", "unchanged", "clips")} == {
-        "added": 2, "updated": 0, "removed": 0, "unchanged": 0, "clips": 2,
+    assert {key: value for key, value in report.items() if key != "failed"} == {
+        "added": 2, "updated": 0, "moved": 0, "missing": 0, "removed": 0, "unchanged": 0, "clips": 2, "vanished": [],
     }  # fmt: skip
     assert report["failed"][0]["video"].endswith("broken.mp4")
     assert report["failed"][0]["reason"]
@@ -94,6 +97,75 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     assert (code, json.loads(out)[0]["distance"]) == (0, 0)
 
 
+def test_index_plans_keeps_and_prunes(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    first, second = sorted((tmp_path / "db").iterdir())
+    model = ["--model", untrained_run.path]
+    code, out, _ = run("index", "db", "--dry-run")  # needs no model
+    assert (code, out) == (0, f"new       {first}\nnew       {second}\n0 unchanged; nothing was done.\n")
+    assert not (tmp_path / "gallery").exists()
+    assert run("index", "db", *model)[0] == 0
+    first.unlink()
+    (tmp_path / "db" / "sub").mkdir()
+    second.rename(moved := tmp_path / "db" / "sub" / "c.mp4")
+    code, out, _ = run("index", "db", "--dry-run", "--prune")
+    assert (code, out) == (
+        0,
+        f"moved     {moved} <- {second}\nremoved   {first}\n0 unchanged; nothing was done.\n",
+    )
+    code, out, _ = run("index", "db", "--dry-run", "--json")
+    plan = json.loads(out)
+    assert (plan["moved"], plan["missing"]) == ([{"from": str(second), "to": str(moved)}], [str(first)])
+    code, out, _ = run("index", "db")  # the gallery knows its run
+    assert (code, out.split(";")[0]) == (0, "0 added, 0 updated, 1 moved, 1 missing, 0 removed, 0 unchanged, 0 failed")
+    code, out, _ = run("index", "db", "--prune", "--json")
+    assert (code, json.loads(out)["removed"], json.loads(out)["missing"]) == (0, 1, 0)
+    (tmp_path / "db").rename(tmp_path / "away")
+    code, out, err = run("index", "db", "--prune", "--json")
+    assert (code, json.loads(out)["vanished"], json.loads(out)["missing"]) == (1, [str(tmp_path / "db")], 1)
+    assert "holds none of the 1 videos that the gallery knows from there: is its disk mounted?" in err
+    code, out, _ = run("index", "db", "--prune", "--prune-vanished", "--json")
+    assert (code, json.loads(out)["removed"]) == (0, 1)
+
+
+def test_index_says_where_its_run_should_be_and_who_writes(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    shutil.copytree(untrained_run.path, tmp_path / "old")
+    assert run("index", "db", "--model", "old")[0] == 0
+    (tmp_path / "old").rename(tmp_path / "deep")
+    assert run("index", "db")[0] == 0, "found beside where it was"
+    (tmp_path / "far" / "off").mkdir(parents=True)
+    (tmp_path / "deep").rename(tmp_path / "far" / "off" / "run")
+    for command in (("index", "db"), ("query", "db/move_up_000.mp4")):
+        code, _, err = run(*command)
+        assert code == 1
+        assert re.search(r"the run '.*/old' \(\w{8}…\), which is not there any more.*--model DIR", error_line(err))
+    assert run("query", "db/move_up_000.mp4", "--model", "far/off/run")[0] == 0
+    held = threading.Event()
+    release = threading.Event()
+
+    def hold():
+        with writing(tmp_path / "gallery"):
+            held.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    code, _, err = run("index", "db", "--model", "far/off/run", "--wait-seconds", "0")
+    release.set()
+    thread.join()
+    assert (code, "gallery 'gallery' is being written by process" in error_line(err)) == (1, True)
+
+
+def test_index_json_survives_a_name_that_is_not_utf8(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    shutil.copy(next((tmp_path / "db").iterdir()), os.fsencode(tmp_path / "db") + b"/odd\xff.mp4")
+    code, out, _ = run("index", "db", "--model", untrained_run.path, "--json")
+    report = json.loads(out)
+    assert (code, report["added"], report["failed"][0]["video"]) == (1, 2, f"{tmp_path}/db/odd\\xff.mp4")
+
+
 def test_codes_without_training(run, motion_dir, tmp_path):
     torch.manual_seed(0)
     backbone = build_backbone("resnet3d10", num_frames=4, size=32)
@@ -104,9 +176,10 @@ def test_codes_without_training(run, motion_dir, tmp_path):
                  "--hash-length", "8", "--precision", "fp32"]  # fmt: skip
     shutil.copytree(motion_dir / "gallery", tmp_path / "db")
     code, out, err = run("index", "db", *untrained)
-    assert (code, out) == (
-        0, "9 added, 0 updated, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n",
-    )  # fmt: skip
+    assert code == 0
+    assert out == (
+        "9 added, 0 updated, 0 moved, 0 missing, 0 removed, 0 unchanged, 0 failed; gallery 'gallery' holds 9 clips.\n"
+    )
     assert (
         "Model: gallery/model (itq, 8 bits, fitted on 9 clips). "
         "Evaluate it: c3dhash evaluate --model gallery/model --data DATA"
@@ -379,7 +452,7 @@ def commands(group, prefix: str = ""):
     "name, configs",
     [
         ("train", (TrainConfig, CacheConfig)),
-        ("index", (HashConfig, EncodeConfig)),
+        ("index", (HashConfig, EncodeConfig, IndexConfig)),
         ("query", (QueryConfig,)),
         ("classify", (RecognizeConfig, EncodeConfig)),
         ("evaluate", (EvaluateConfig, CacheConfig)),

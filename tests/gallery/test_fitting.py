@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -12,24 +13,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paths import TESTS_DIR
 import torch
+from paths import TESTS_DIR
 from safetensors.torch import save_file
 from tiny import TinyBackbone
 
-from c3dhash.gallery import fitting
-from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig
-from c3dhash.models.encode import encode_videos
 from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery import fitting
 from c3dhash.gallery.fitting import kept_features, make_run, own_run
-from c3dhash.models.hashing import fit_hash
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
+from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.hashing import fit_hash
 from c3dhash.models.hashnet import HashNet, Run, find_run, load_run
-from c3dhash.records import FeatureBatch
 from c3dhash.models.weights import weights_metadata
+from c3dhash.records import FeatureBatch
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -272,6 +273,46 @@ def test_killed_while_fitting_it_goes_on_with_what_it_had(config, videos, path, 
     ours, theirs = codes_of(path, run), codes_of(tmp_path / "whole", whole)
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+INDEX = """
+import sys
+from tiny import TinyBackbone
+from c3dhash.cli import main
+from c3dhash.models.backbones import BACKBONES
+
+BACKBONES["tiny"] = TinyBackbone
+main(sys.argv[1:])
+"""
+
+
+def test_two_that_start_together_make_one_model(videos, path, weights):
+    arguments = [
+        sys.executable, "-c", INDEX, "index", str(videos), "--gallery", str(path), "--backbone", "tiny",
+        "--weights", str(weights), "--hash-length", "8", "--precision", "fp32", "--device", "cpu", "--json",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS_DIR), *sys.path])}
+    both = [
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=100) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    reports = sorted((json.loads(out) for out, _ in outputs), key=lambda report: report["added"])
+    assert [(report["added"], report["unchanged"]) for report in reports] == [(0, 12), (12, 0)]
+    assert sum("bits fitted on 12 clips" in err for _, err in outputs) == 1
+    assert_codes_are_those_of_the_network(path, own_run(path))
+    assert {entry.name for entry in path.iterdir()} == {"catalog.sqlite", "index.faiss", "model"}
+
+
+def test_a_disk_that_fills_up_says_so(config, videos, path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fitting.np, "savez", full)
+    message = r"features '.*/features/\w+\.npz' cannot be written \(No space left on device\): make room, then type"
+    with pytest.raises(GalleryError, match=message):
+        make_run(path, [videos], config=config, encode=FP32)
 
 
 def test_killed_while_the_model_is_written_it_is_fitted_again(config, videos, path, no_network, monkeypatch):

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import shutil
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from c3dhash.config import EncodeConfig
-from c3dhash.models.encode import encode_videos
-from c3dhash.errors import ModelMismatchError, UsageError
-from c3dhash.gallery.store import Gallery
+from c3dhash.config import EncodeConfig, IndexConfig
+from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
+from c3dhash.gallery.plan import make_plan
+from c3dhash.gallery.store import CATALOG_NAME, Gallery
+from c3dhash.models.encode import encode_videos
+from c3dhash.video.transforms import center_clip
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -44,7 +54,8 @@ def test_a_gallery_follows_its_folder(untrained_run, gallery, videos):
     os.utime(files[3], (1, 1))  # touched, the same content
     shutil.copy(files[4], videos / "new.mp4")
     report = index_videos(untrained_run, gallery, [videos], config=FP32)
-    assert (report.added, report.updated, report.removed, report.unchanged, report.clips) == (1, 1, 1, 4, 2)
+    assert (report.added, report.updated, report.missing, report.removed) == (1, 1, 1, 0)
+    assert (report.unchanged, report.clips) == (4, 2)
     assert names(gallery) == {path.name for path in videos.rglob("*.mp4")}
     assert len(gallery) == 6
 
@@ -70,8 +81,8 @@ def test_a_video_that_breaks_keeps_its_earlier_codes(untrained_run, gallery, vid
 def test_a_video_that_changes_meanwhile_is_reported_and_taken_next_time(untrained_run, gallery, videos, monkeypatch):
     files = sorted(videos.glob("*/*.mp4"))
 
-    def slow(run, paths, *, config):
-        for result in encode_videos(run, paths, config=config):
+    def slow(run, paths, **options):
+        for result in encode_videos(run, paths, **options):
             if result.video == files[0]:
                 shutil.copy(files[3], files[0])
             if result.video == files[1]:
@@ -105,8 +116,8 @@ def test_videos_of_a_folder_that_cannot_be_read_stay(untrained_run, gallery, vid
 
     monkeypatch.setattr("c3dhash.video.reader.os.walk", walk)
     report = index_videos(untrained_run, gallery, [videos], config=FP32)
-    assert (report.removed, report.unchanged) == (0, 4)
-    assert report.failed == [{"video": str(hidden), "reason": "cannot be read: Permission denied."}]
+    assert (report.missing, report.unchanged) == (0, 4)
+    assert report.failed == [{"video": str(hidden), "reason": f"'{hidden}' cannot be read: Permission denied."}]
 
 
 def test_a_gallery_has_one_kind_of_windows(untrained_run, tmp_path, videos):
@@ -128,19 +139,10 @@ def test_folders_beside_are_left_alone(untrained_run, gallery, videos, motion_di
     index_videos(untrained_run, gallery, [videos], config=FP32)
     other = motion_dir / "val"
     report = index_videos(untrained_run, gallery, [other], config=FP32)
-    assert (report.added, report.removed) == (6, 0)
+    assert (report.added, report.missing) == (6, 0)
     assert len(gallery) == 12
     single = sorted((motion_dir / "train").glob("*/*.mp4"))[0]
     assert index_videos(untrained_run, gallery, [single], config=FP32).added == 1
-
-
-def test_an_emptied_folder_empties_its_part(untrained_run, gallery, videos):
-    index_videos(untrained_run, gallery, [videos], config=FP32)
-    shutil.rmtree(videos)
-    videos.mkdir()
-    assert index_videos(untrained_run, gallery, [videos], config=FP32).removed == 6
-    with pytest.raises(UsageError, match="no videos in"):
-        index_videos(untrained_run, gallery, [videos], config=FP32)
 
 
 def test_labels_are_what_the_folder_says(untrained_run, gallery, videos):
@@ -163,3 +165,91 @@ def test_the_gallery_of_another_model_is_refused(untrained_run, tmp_path, videos
 def test_a_missing_folder_is_refused(untrained_run, gallery, tmp_path):
     with pytest.raises(UsageError, match="nowhere"):
         index_videos(untrained_run, gallery, [tmp_path / "nowhere"], config=FP32)
+
+
+def rows(path: Path) -> list[tuple]:
+    """All that a catalog says about videos and clips."""
+    with closing(sqlite3.connect(path / CATALOG_NAME)) as connection:
+        return [
+            *connection.execute("SELECT root_id, path, content_hash, num_clips FROM video ORDER BY id"),
+            *connection.execute(
+                "SELECT clip.id, path, start_seconds, code FROM clip JOIN video ON video.id = video_id"
+            ),
+        ]
+
+
+def slow_center_clip(frames, *, size, pauses):
+    time.sleep(pauses.pop())
+    return center_clip(frames, size=size)
+
+
+def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, tmp_path, monkeypatch):
+    (videos / "broken.mp4").write_bytes(b"\0" * 1000)
+    config = EncodeConfig(precision="fp32", device="cpu", workers=3, batch_size=1)
+    found = []
+    for seed in range(3):
+        pauses = list(np.random.default_rng(seed).permutation(6) / 50)
+        monkeypatch.setattr("c3dhash.models.encode.center_clip", partial(slow_center_clip, pauses=pauses))
+        with open_gallery(tmp_path / str(seed), untrained_run, config=config) as gallery:
+            assert index_videos(untrained_run, gallery, [videos], config=config).added == 6
+        found.append(rows(tmp_path / str(seed)))
+    assert found[0] == found[1] == found[2]
+    assert [row[1] for row in found[0][:6]] == sorted(row[1] for row in found[0][:6]), "in the order of the names"
+
+
+def test_two_that_index_at_once_encode_everything_once(untrained_run, videos, tmp_path):
+    """Threads here; to the lock they are like processes."""
+    reports = []
+
+    def work():
+        with open_gallery(tmp_path / "gallery", untrained_run, config=FP32) as gallery:
+            reports.append(index_videos(untrained_run, gallery, [videos], config=FP32))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted((report.added, report.unchanged) for report in reports) == [(0, 6), (6, 0)]
+
+
+def test_one_that_drops_what_another_holds_waits_for_it(untrained_run, gallery, videos, monkeypatch):
+    index_videos(untrained_run, gallery, [videos], config=FP32)
+    files = sorted(videos.glob("*/*.mp4"))
+    files[0].touch()
+    files[1].unlink()
+    inside, may_go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments, **options):
+        inside.set()
+        assert may_go_on.wait(10)
+        return make_plan(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("c3dhash.gallery.indexing.make_plan", slow)
+        reports = []
+        thread = threading.Thread(
+            target=lambda: reports.append(index_videos(untrained_run, gallery, [videos], config=FP32))
+        )
+        thread.start()
+        assert inside.wait(10)
+    with Gallery.open(gallery.path, timeout_seconds=0.01) as other:
+        with pytest.raises(GalleryError, match="is being written by process"):
+            index_videos(untrained_run, other, [videos], config=FP32, index=IndexConfig(wait_seconds=0))
+        with pytest.raises(GalleryError, match="is being written by process"):
+            other.remove([str(files[0])])
+        may_go_on.set()
+        thread.join()
+        report = index_videos(untrained_run, other, [videos], config=FP32, index=IndexConfig(prune=True))
+    assert (reports[0].unchanged, reports[0].missing) == (5, 1)
+    assert (report.unchanged, report.removed) == (5, 1)
+
+
+def test_a_name_that_is_not_utf8_is_reported_in_readable_form(untrained_run, gallery, videos):
+    odd = os.fsdecode(os.fsencode(videos) + b"/odd\xff.mp4")
+    shutil.copy(sorted(videos.glob("*/*.mp4"))[0], odd)
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert report.added == 6
+    assert [failure["video"] for failure in report.failed] == [f"{videos}/odd\\xff.mp4"]
+    assert "is not valid UTF-8: rename the file" in report.failed[0]["reason"]
+    json.dumps(dataclasses.asdict(report), ensure_ascii=False).encode()

@@ -63,7 +63,7 @@ def test_missing_catalog(tmp_path: Path) -> None:
 
 def test_newer_schema_is_refused(path: Path) -> None:
     run_sql(path, f"PRAGMA user_version = {len(schema.MIGRATIONS) + 4}")
-    with pytest.raises(GalleryError, match=r"has schema 5, this c3dhash knows up to 1: update c3dhash"):
+    with pytest.raises(GalleryError, match=r"has schema 6, this c3dhash knows up to 2: update c3dhash"):
         connect(path)
 
 
@@ -73,7 +73,7 @@ def test_older_schema_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -
     for _ in range(2):  # the second time there is nothing to do
         connection, meta = schema.connect(path, timeout_seconds=0.05)
         with closing(connection):
-            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+            assert connection.execute("PRAGMA user_version").fetchone() == (3,)
             assert connection.execute("SELECT fps FROM video").fetchall() == []
             assert meta["model_fingerprint"] == "3f2a!"
 
@@ -193,3 +193,51 @@ def test_read_only_folder_is_read(open_dir: Path) -> None:
     finally:
         open_dir.chmod(0o755)
         connection.close()
+
+
+def test_a_full_disk_says_so_and_loses_nothing(path: Path) -> None:
+    with closing(connect(path)) as connection:
+        connection.execute("INSERT INTO change DEFAULT VALUES")
+        (num_pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {num_pages}")
+        with (
+            pytest.raises(GalleryError, match="cannot be written, its disk is full; nothing is lost: make room"),
+            schema.gallery_errors(path, timeout_seconds=0.05),
+            schema.writing(connection),
+        ):
+            connection.execute("INSERT INTO meta VALUES ('big', ?)", ("x" * 100_000,))
+        assert connection.execute("SELECT count(*) FROM change").fetchone() == (1,)
+
+
+def journal_mode(path: Path) -> str:
+    with closing(connect(path)) as connection:
+        connection.execute("INSERT INTO change DEFAULT VALUES")
+        return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def test_where_no_log_can_be_shared_there_is_a_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert journal_mode(path) == "wal"
+    monkeypatch.setattr(schema, "file_system", lambda _: "nfs4")
+    assert journal_mode(path) == "delete", "also where it was made elsewhere"
+    monkeypatch.setattr(schema, "file_system", lambda _: None)
+    assert journal_mode(path) == "wal"
+    with closing(connect(path)):  # another process has the log open, and it stays
+        monkeypatch.setattr(schema, "file_system", lambda _: "nfs")
+        assert journal_mode(path) == "wal"
+    assert journal_mode(path) == "delete"
+    monkeypatch.setattr(schema, "file_system", lambda _: None)
+    real = schema._connect
+    monkeypatch.setattr(  # an SQLite without shared memory
+        schema, "_connect", lambda path, *, options, **more: real(path, options=f"{options}&vfs=unix-dotfile", **more)
+    )
+    assert journal_mode(path) == "delete"
+
+
+def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    (tmp_path / "a disk" / "gallery").mkdir(parents=True)
+    disk = str(tmp_path / "a disk").replace(" ", "\\040")
+    mounts.write_text(f"/dev/a / ext4 rw 0 0\nhost:/x {disk} nfs4 rw 0 0\n/dev/b {tmp_path}/a\\040d xfs rw 0 0\n")
+    assert schema.file_system(tmp_path / "a disk" / "gallery" / "c.sqlite", mounts=mounts) == "nfs4"
+    assert schema.file_system(tmp_path, mounts=mounts) == "ext4"
+    assert schema.file_system(tmp_path, mounts=tmp_path / "none") is None

@@ -302,7 +302,7 @@ def test_newer_schema_is_refused(gallery: Gallery) -> None:
     with closing(sqlite3.connect(gallery.path / CATALOG_NAME)) as connection:
         connection.execute("PRAGMA user_version = 9")
     with pytest.raises(
-        GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 1: update"
+        GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 2: update"
     ):
         Gallery.open(gallery.path)
 

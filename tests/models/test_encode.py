@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -154,3 +155,66 @@ def test_samples_and_videos_give_the_same_codes(untrained_run, motion, no_cache)
     assert encoded.features is None
     for sample, code in zip(samples, pack_codes(encoded.embeddings), strict=True):
         assert np.array_equal(encode_video(untrained_run, sample.video, config=FP32).codes, code[None])
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Make the first videos slow and the last ones fast, so that threads overtake each other; list who is begun."""
+    begun = []
+
+    def prepare(video, check):
+        begun.append(video)
+        time.sleep(0.1 if len(begun) % 4 == 1 else 0)
+        check()
+
+    return begun, prepare
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 128])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_videos_come_in_their_order(untrained_run, motion_dir, tmp_path, monkeypatch, hurried, ahead, batch_size):
+    """Also where all threads wait for one result, and its clips for a full batch."""
+    begun, prepare = hurried
+    monkeypatch.setattr("c3dhash.models.encode.AHEAD", ahead)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    files = [*sorted(motion_dir.glob("gallery/*/*.mp4")), tmp_path / "broken.mp4"]
+    files = [files[number] for number in (9, 3, 9, 0, 1, 9, 9, 9, 2)]
+    config = replace(FP32, workers=3, batch_size=batch_size)
+    found = []
+    for result in encode_videos(untrained_run, files, config=config, prepare=prepare):
+        found.append(result.video)
+        assert len(begun) <= len(found) + ahead - 1 or len(begun) == len(files)
+        assert (result.error is None) == (result.video.name != "broken.mp4")
+    assert found == files
+
+
+def test_what_is_prepared_before_decoding_may_fail(untrained_run, motion_dir):
+    files = sorted(motion_dir.glob("query/*/*.mp4"))[:3]
+
+    def prepare(video, check):
+        if video == files[1]:
+            raise VideoError("not now.")
+
+    results = list(encode_videos(untrained_run, files, config=FP32, prepare=prepare))
+    assert [str(result.error) for result in results] == ["None", "not now.", "None"]
+
+
+def test_a_long_preparation_ends_when_nobody_waits_for_it(untrained_run, motion_dir):
+    files = sorted(motion_dir.glob("query/*/*.mp4"))
+    is_endless, stopped = threading.Event(), []
+
+    def prepare(video, check):
+        if video != files[0]:
+            is_endless.set()
+            try:
+                while True:
+                    check()
+                    time.sleep(0.001)
+            except VideoError:
+                stopped.append(video)
+
+    results = encode_videos(untrained_run, files, config=replace(FP32, batch_size=1), prepare=prepare)
+    assert next(results).video == files[0]
+    assert is_endless.wait(10)
+    results.close()
+    assert stopped

@@ -1,0 +1,44 @@
+"""A gallery -> the run that made its codes, also where that was moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from c3dhash.errors import C3DHashError, ModelMismatchError
+from c3dhash.gallery.store import MODEL_DIR, Gallery
+from c3dhash.models.hashnet import Run, is_finished, load_run
+
+
+def run_of(gallery: Gallery, *, runs_dir: Path = Path("runs")) -> Run:
+    """Load the run that made a gallery's codes.
+
+    It is looked for in the gallery itself, where it was, and among the finished runs that lie there now or under
+    `runs_dir`, the newest first: a run that was renamed or moved makes the same codes.
+
+    Raises:
+        ModelMismatchError: it is in none of these places.
+    """
+    for path in _candidates(gallery, runs_dir):
+        try:
+            run = load_run(path)
+            gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+        except C3DHashError:
+            continue
+        return run
+    name = f"the run '{gallery.model_name}'" if gallery.model_name else "a run whose place it does not know"
+    raise ModelMismatchError(
+        f"gallery '{gallery.path}' holds codes of {name} ({gallery.model_fingerprint[:8]}…), which is not there any "
+        f"more, nor under '{runs_dir}/': say where it is with --model DIR, or index into another folder "
+        "(--gallery NAME)."
+    )
+
+
+def _candidates(gallery: Gallery, runs_dir: Path) -> Iterator[Path]:
+    yield gallery.path / MODEL_DIR
+    folders = [runs_dir]
+    if gallery.model_name:
+        yield Path(gallery.model_name)
+        folders.append(Path(gallery.model_name).parent)
+    found = {path.resolve() for folder in folders for path in folder.glob("*") if is_finished(path)}
+    yield from sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)

@@ -1,0 +1,122 @@
+"""A gallery of an earlier schema opens, with all that was in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c3dhash.gallery import schema
+from c3dhash.gallery.catalog import GalleryVideo
+from c3dhash.gallery.migrations import MIGRATIONS
+from c3dhash.gallery.store import CATALOG_NAME, Gallery
+
+# What a gallery of schema 1 has: videos that were indexed, with the times of their files, and one of another program.
+VIDEOS = [
+    ("{base}/db/wave/a.mp4", "h1", 10, 100, "wave", 2),
+    ("{base}/db/b ü.mp4", "h2", 20, 200, None, 1),
+    ("clip 7", "h3", 0, 0, None, 1),
+    ("/no time.mp4", "h4", 0, 0, None, 0),
+]
+
+
+def make_schema_1(gallery: Path, *, base: Path, videos: list[tuple] = VIDEOS) -> None:
+    """Make a gallery as the first schema did; clip number n has the code n."""
+    gallery.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(gallery / CATALOG_NAME, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        meta = {"hash_length": "16", "model_fingerprint": "3f2a", "model_name": "runs/a", "run": "{}"}
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        for video_id, (path, *known, num_clips) in enumerate(videos, 1):
+            connection.execute("INSERT INTO change DEFAULT VALUES")
+            connection.execute(
+                "INSERT INTO video VALUES (?, ?, ?, ?, ?, ?, ?, '2024-05-01T00:00:00+00:00')",
+                (video_id, path.format(base=base), *known, num_clips),
+            )
+            for clip in range(num_clips):
+                connection.execute(
+                    "INSERT INTO clip (video_id, start_seconds, end_seconds, code) VALUES (?, ?, ?, ?)",
+                    (video_id, clip, clip + 1, bytes([video_id, clip])),
+                )
+
+
+def test_schema_1_is_migrated_with_all_that_is_in_it(tmp_path: Path) -> None:
+    for folder in ("project/db/wave", "project/gallery"):
+        (tmp_path / folder).mkdir(parents=True)
+    base = tmp_path / "project"
+    make_schema_1(base / "gallery", base=base)
+    root = str(base / "db")
+    for _ in range(2):  # the second time there is nothing to do
+        with Gallery.open(base / "gallery") as gallery:
+            assert gallery.videos() == [
+                GalleryVideo("/no time.mp4", "h4", 0, 0, None, 0),
+                GalleryVideo(f"{root}/b ü.mp4", "h2", 20, 200, None, 1, root),
+                GalleryVideo(f"{root}/wave/a.mp4", "h1", 10, 100, "wave", 2, root),
+                GalleryVideo("clip 7", "h3", 0, 0, None, 1),
+            ]
+            assert (len(gallery), gallery.num_videos, gallery.missing_videos()) == (4, 3, [])
+            ids, codes = gallery.codes()
+            assert (ids.tolist(), codes.tolist()) == ([1, 2, 3, 4], [[1, 0], [1, 1], [2, 0], [3, 0]])
+            assert [clip.video for clip in gallery.clips([1, 3, 4])] == [
+                f"{root}/wave/a.mp4",
+                f"{root}/b ü.mp4",
+                "clip 7",
+            ]
+    base.rename(moved := tmp_path / "moved")
+    with Gallery.open(moved / "gallery") as gallery:
+        assert gallery.videos()[1].video == f"{moved}/db/b ü.mp4", "it moves with its videos now"
+        assert gallery.search(np.array([[1, 1]], np.uint8), k=1)[1].tolist() == [[2]]
+        gallery.remove([f"{moved}/db/wave/a.mp4"])
+        assert gallery.codes()[0].tolist() == [3, 4]
+    with closing(sqlite3.connect(moved / "gallery" / CATALOG_NAME)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_migrating_an_empty_gallery(tmp_path: Path) -> None:
+    make_schema_1(tmp_path / "gallery", base=tmp_path, videos=[])
+    with Gallery.open(tmp_path / "gallery") as gallery:
+        assert gallery.videos() == []
+
+
+def test_videos_of_several_folders_get_several_roots(tmp_path: Path) -> None:
+    names = ["/data/x/1.mp4", "/home/ann/2.mp4", "/3.mp4", "/odd/../4.mp4"]
+    make_schema_1(tmp_path / "g", base=tmp_path, videos=[(name, name, 1, 1, None, 0) for name in names])
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert {video.video: video.root for video in gallery.videos()} == {
+            "/data/x/1.mp4": "/data/x", "/home/ann/2.mp4": "/home/ann", "/3.mp4": "/", "/odd/../4.mp4": None,
+        }  # fmt: skip
+
+
+READ = """
+import os, sys
+from c3dhash.gallery.store import Gallery
+os.geteuid() or os.setuid(65534)  # root can write everywhere
+with Gallery.open(sys.argv[1]) as gallery:
+    print(len(gallery), [video.video for video in gallery.videos()])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX users")
+def test_schema_1_is_read_where_it_cannot_be_migrated() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        make_schema_1(Path(folder), base=Path("/elsewhere"))
+        before = Path(folder, CATALOG_NAME).read_bytes()
+        try:
+            Path(folder).chmod(0o555)
+            done = subprocess.run([sys.executable, "-c", READ, folder], capture_output=True, text=True, check=False)
+        finally:
+            Path(folder).chmod(0o755)
+        assert "4 ['/elsewhere/db/b ü.mp4', '/elsewhere/db/wave/a.mp4', '/no time.mp4', 'clip 7']" in done.stdout, done
+        assert Path(folder, CATALOG_NAME).read_bytes() == before
