@@ -172,8 +172,8 @@ def check_dataset(directory: Path | str, *, split: int = 1, format: str | None =
     # A video may be in several samples, as segments or in several splits.
     files = list({(sample.video, sample.frames): sample for sample in dataset.samples}.values())
     with DecoderPool() as pool:
-        facts = pool.map(partial(inspect_sample, pool=pool), files, workers=workers)
-        facts = list(tqdm(facts, desc="Checking videos", total=len(files), unit="video"))
+        found = pool.map(partial(inspect_sample, pool=pool), files, workers=workers)
+        facts = list(tqdm(found, desc="Checking videos", total=len(files), unit="video"))
     return _report(dataset, {(sample.video, sample.frames): fact for sample, fact in zip(files, facts, strict=True)})
 
 
