@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -39,10 +40,22 @@ def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]
     return container, stream
 
 
+def tick_of(stream: av.VideoStream) -> Fraction:
+    """Return the unit of a stream's times, in seconds.
+
+    Raises:
+        Unsuited: it has none.
+    """
+    if not stream.time_base:
+        raise Unsuited("its times have no unit")
+    return stream.time_base
+
+
 def claims_of(container: av.container.InputContainer, stream: av.VideoStream) -> Claims:
     """Return what a file says of a stream, by the rules of OpenCV."""
-    rate = float(stream.average_rate or 1 / stream.time_base)
-    seconds = (container.duration or 0) / av.time_base or (stream.duration or 0) * float(stream.time_base)
+    tick_seconds = tick_of(stream)
+    rate = float(stream.average_rate or 1 / tick_seconds)
+    seconds = (container.duration or 0) / av.time_base or (stream.duration or 0) * float(tick_seconds)
     return Claims(
         codec=stream.codec_context.codec.canonical_name,
         width_px=stream.width,
@@ -67,7 +80,7 @@ class Converter:
             frame, width=width_px, height=height_px, format="bgr24", interpolation="BICUBIC", threads=1
         )
         plane = converted.planes[0]
-        return np.ndarray((height_px, width_px, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
+        return np.ndarray((height_px, width_px, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
 
 
 class AVCapture:
@@ -79,6 +92,7 @@ class AVCapture:
 
     def __init__(self, path: Path) -> None:
         self._container, self._stream = open_video(path)
+        self._tick_seconds = tick_of(self._stream)
         self.claims = claims_of(self._container, self._stream)
         self._frames: Iterator[av.VideoFrame] = self._container.decode(self._stream)
         self._frame: av.VideoFrame | None = None
@@ -101,7 +115,7 @@ class AVCapture:
 
     def seconds(self) -> float:
         pts = None if self._frame is None else self._frame.pts
-        return 0.0 if pts is None else float((pts - (self._stream.start_time or 0)) * self._stream.time_base)
+        return 0.0 if pts is None else float((pts - (self._stream.start_time or 0)) * self._tick_seconds)
 
     def picture(self) -> np.ndarray | None:
         if self._frame is None or self._size_px is None:
@@ -109,7 +123,7 @@ class AVCapture:
         return self._converter.to_bgr(self._frame, self._size_px)
 
     def seek(self, seconds: float) -> None:
-        ticks = int(seconds / self._stream.time_base) + (self._stream.start_time or 0)
+        ticks = int(seconds / self._tick_seconds) + (self._stream.start_time or 0)
         self._container.seek(ticks, stream=self._stream)
         self._frames = self._container.decode(self._stream)
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # A training clip is thinned from twice its frames, so that it may start at one of two phases.
 PHASES = 2
 # Raised when the same file gives other frames than before: others chosen, cut, turned, resized or coloured otherwise.
-FRAMES_VERSION = 1
+FRAMES_VERSION = 2
 
 
 @dataclass(frozen=True)

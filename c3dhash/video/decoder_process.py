@@ -32,7 +32,7 @@ def serve() -> None:
                 os.chdir(directory)
                 for result in task(path, **options, on_frame=beat):
                     send(connection, ("result", result))
-                message = ("done", None)
+                message: tuple[str, C3DHashError | None] = ("done", None)
             except ConnectionError:
                 return
             except Exception as error:

@@ -35,7 +35,7 @@ import av
 import numpy as np
 
 from c3dhash.records import Clip, Segment
-from c3dhash.video.av_capture import Converter, claims_of, open_video
+from c3dhash.video.av_capture import Converter, claims_of, open_video, tick_of
 from c3dhash.video.clip_plan import Plan, Unsuited, clips_from, final_segments
 from c3dhash.video.containers import check_container
 from c3dhash.video.decoder import (
@@ -98,7 +98,7 @@ class _Reader:
         self._open()
         if self._codec.codec.canonical_name not in CODECS:
             raise Unsuited(f"its codec is {self._codec.codec.canonical_name}")
-        self._tick_seconds = float(self._stream.time_base)
+        self._tick_seconds = float(tick_of(self._stream))
         self._header, claims = read_header(path, kind), claims_of(self._container, self._stream)
         self._display = make_display(self._header, pixel_aspect=claims.pixel_aspect)
         self.info = believe(path, claims, self._display)

@@ -258,6 +258,8 @@ def test_codes_without_training(run, motion_dir, tmp_path):
         (["models", "export", "runs/x"], 2, "--onnx"),
         (["fly"], 2, "No such command 'fly'"),
         ([], 2, "Usage"),
+        (["data", "check", "x", "--workers", "0"], 2, r"workers \(0\) must be between 1 and 256; the default is 2"),
+        (["data", "frames", "x", "y", "--workers", "300"], 2, r"workers \(300\) must be between 1 and 256"),
     ],
 )
 def test_wrong_usage_is_one_line(run, arguments, code, message):
