@@ -21,13 +21,13 @@ from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.models.hashnet import HashNet, Outputs, Run
-from c3dhash.models.precision import autocast, pick_device, pick_precision, to_device
+from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import prefetch
 from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
+from c3dhash.video.transforms import Normalizer, center_clip, decoded_short_side, for_device, to_device
 
 AHEAD = 128  # videos that may be begun before the first of them is through
 
@@ -73,14 +73,15 @@ class Encoder:
         self.precision = pick_precision(precision, self.device)
         self.model = model.to(self.device)
         self.with_features = with_features
+        self._normalize = Normalizer(model.preprocessing, self.device)
 
     @torch.inference_mode()
     def __call__(self, clips: np.ndarray) -> Encoded:
         """Encode a batch of clips, uint8 [B, T, H, W, 3]."""
         self.model.eval()
-        batch = to_device(torch.from_numpy(clips), self.device)
+        batch = to_device(for_device(clips, self.device), self.device)
         with autocast(self.device, self.precision):
-            outputs: Outputs = self.model(normalize(batch, self.model.preprocessing))
+            outputs: Outputs = self.model(self._normalize(batch))
         return _read(outputs.embedding, outputs.logits, outputs.feature if self.with_features else None)
 
 

@@ -57,13 +57,6 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
 
 
-def to_device(batch: Tensor, device: torch.device) -> Tensor:
-    """Copy a batch to the device. To CUDA from pinned memory, so that nothing waits for the copy."""
-    if device.type != "cuda":
-        return batch.to(device)
-    return batch.pin_memory().to(device, non_blocking=True)
-
-
 @lru_cache
 def _cpu_has_bf16() -> bool:
     """Tell whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX); known on Linux only."""
