@@ -30,6 +30,7 @@ from c3dhash.errors import UsageError
 @click.pass_context
 def index(
     context: click.Context,
+    /,
     places: tuple[Path, ...],
     gallery_path: Path,
     model: Path | None,

@@ -44,12 +44,10 @@ class Line:
 
 def _columns(line: str) -> tuple[str, list[str], bool]:
     """Take a line apart: its path, the numbers after it, and whether the path is a video by its suffix."""
-    is_video = True
-    match = _VIDEO_LINE.fullmatch(line)
-    if not match:
-        is_video = False
-        match = _FOLDER_LINE.fullmatch(line)
-    return _clean(match["path"]), re.findall(_NUMBER, match["columns"]), is_video
+    as_video = _VIDEO_LINE.fullmatch(line)
+    match = as_video or _FOLDER_LINE.fullmatch(line)
+    assert match is not None  # a line is not empty
+    return _clean(match["path"]), re.findall(_NUMBER, match["columns"]), as_video is not None
 
 
 def _clean(path: str) -> str:
@@ -92,8 +90,7 @@ def parse_rawframes(line: str) -> Line | None:
 def parse_lists(line: str) -> Line | None:
     path, numbers, is_video = _columns(line)
     if not is_video and len(numbers) > 1:  # all but the last belong to the path
-        path, numbers = re.fullmatch(rf"(.+?)[\s,]+({_NUMBER})", line).groups()
-        numbers = [numbers]
+        path, numbers = re.split(rf"[\s,]+(?={_NUMBER}$)", line, maxsplit=1)[0], numbers[-1:]
     if any("." in number for number in numbers):
         return None
     labels = tuple(sorted({int(number) for number in numbers} - {-1}))

@@ -44,9 +44,9 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         DatasetError: a name is there twice.
     """
     lines = read_lines(path)
-    numbered = [re.fullmatch(r"(\d+)\s+(.+)", line) for _, line in lines]
+    numbered = [match for _, line in lines if (match := re.fullmatch(r"(\d+)\s+(.+)", line))]
     names = tuple(line for _, line in lines)
-    if all(numbered):
+    if len(numbered) == len(lines):
         counted = [int(match[1]) for match in numbered]
         if counted in (list(range(len(lines))), list(range(1, len(lines) + 1))):
             names = tuple(match[2] for match in numbered)

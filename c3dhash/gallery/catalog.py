@@ -251,8 +251,11 @@ class Catalog:
         with self.snapshot():
             rows = self._connection.execute(query)
             videos = [
-                GalleryVideo(roots.join(self._root(row[0]), row[1]), *row[2:7], self._root(row[0]) or None, *row[7:])
-                for row in rows
+                GalleryVideo(
+                    roots.join(self._root(root_id), path), content_hash, size_bytes, mtime_ns, label, num_clips,
+                    self._root(root_id) or None, missing_since, added_at,
+                )
+                for root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at in rows
             ]
         return sorted(videos, key=attrgetter("video"))
 

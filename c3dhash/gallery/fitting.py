@@ -178,6 +178,7 @@ class KeptFeatures:
         if batch is None:
             return None
         layer = run.model.hash_head
+        assert layer is not None  # the model of a gallery has one
         head = HashHead(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
         codes = pack_codes(head(batch.features))
         return CodeBatch(codes, run.hash_length, batch.start_seconds, batch.end_seconds)
@@ -191,6 +192,7 @@ class KeptFeatures:
 
 def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:
     """Build a network without heads, with its weights; return it and the config with every setting filled in."""
+    assert config.backbone is not None and config.weights is not None  # HashConfig sees to it
     weights = find_weights(config.weights, backbone=config.backbone)
     has_shortcuts = bool(backbone_class(config.backbone).shortcuts)
     shortcut = config.shortcut or (identify_weights(weights)[1] if has_shortcuts else None)
@@ -210,8 +212,8 @@ def _check_same(run: Run, config: HashConfig, *, network: HashNet) -> None:
     own_network = run.config.get("backbone_fingerprint", "")
     given_network = fingerprint(network, like=own_network)
     if own_network != given_network:  # what is in the weights counts, whatever their file is called
-        own = f"'{run.config.get('weights')}' ({own_network[:8]})"
-        differing.append(("weights", own, f"'{config.weights}' ({given_network[:8]})"))
+        own_weights = f"'{run.config.get('weights')}' ({own_network[:8]})"
+        differing.append(("weights", own_weights, f"'{config.weights}' ({given_network[:8]})"))
     if differing:
         name, own, given = differing[0]
         raise ModelMismatchError(
@@ -259,7 +261,7 @@ def _compute_features(run: Run, videos: Sequence[Path], kept: KeptFeatures, conf
         for result in results:
             progress.update()
             path = files.pop(result.video)
-            if result.error is not None or path is None or path != kept.file(result.video):
+            if result.features is None or path is None or path != kept.file(result.video):
                 continue  # unreadable, or changed meanwhile: the update of the gallery sees it again and reports it
             kept.save(path, result.features)
             num_clips += len(result.features.features)

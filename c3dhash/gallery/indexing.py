@@ -75,7 +75,8 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
 
 def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
     """Return a config with the windows that a gallery was indexed with."""
-    return dataclasses.replace(config, **{name: gallery.run[name] for name in WINDOWS if name in gallery.run})
+    windows: dict[str, Any] = {name: gallery.run[name] for name in WINDOWS if name in gallery.run}
+    return dataclasses.replace(config, **windows)
 
 
 def plan_index(

@@ -204,7 +204,7 @@ def _schema(path: Path, connection: sqlite3.Connection) -> int:
         for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
     )
     if application_id == APPLICATION_ID:
-        return schema
+        return int(schema)
     if application_id or schema or num_tables:
         raise GalleryError(
             f"'{path}' belongs to another program (id {application_id}, {num_tables} tables): move it away."

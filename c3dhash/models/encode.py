@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
@@ -120,7 +120,7 @@ def encode_videos(
     config: EncodeConfig | None = None,
     with_features: bool = False,
     prepare: Callable[[Path, Callable[[], None]], object] | None = None,
-) -> Iterator[VideoResult]:
+) -> Generator[VideoResult, None, None]:
     """Encode video files, each cut into windows, and yield them in the order they came in.
 
     Processes decode several videos at once and hand over clip by clip, so that memory holds a few batches
@@ -276,11 +276,11 @@ class _ClipStream:
         try:
             while not self._closed.is_set():
                 with self._videos_lock:
-                    number, video = next(self._videos, (None, None))
-                if number is None:
+                    numbered = next(self._videos, None)
+                if numbered is None:
                     break
-                self._wait_for_turn(number)
-                self._read(number, Path(video))
+                self._wait_for_turn(numbered[0])
+                self._read(numbered[0], Path(numbered[1]))
         except BaseException as error:  # of the caller's iterator; raised again where its results are taken
             self._failure = error
         finally:

@@ -48,7 +48,7 @@ def tick_of(stream: av.VideoStream) -> Fraction:
     """
     if not stream.time_base:
         raise Unsuited("its times have no unit")
-    return stream.time_base
+    return Fraction(stream.time_base)
 
 
 def claims_of(container: av.container.InputContainer, stream: av.VideoStream) -> Claims:

@@ -48,9 +48,10 @@ class Plan:
         if self.segment:
             start = self.segment.start_seconds
             return [Segment(start, min(self.segment.end_seconds, end_seconds))] if start < end_seconds else []
-        window, stride = self.window_seconds, self.stride_seconds
+        window = self.window_seconds
         if window is None or end_seconds <= window + EPSILON_SECONDS:
             return [Segment(0.0, end_seconds)] if end_seconds > 0 else []
+        stride = window if self.stride_seconds is None else self.stride_seconds
         num_windows = 1 + int((end_seconds - window + EPSILON_SECONDS) / stride)
         starts = [i * stride for i in range(num_windows)]
         tail = end_seconds - max(num_windows * stride, starts[-1] + window)
@@ -75,7 +76,7 @@ def final_segments(plan: Plan, path: Path, end_seconds: float) -> list[Segment]:
         VideoError: the segment of the plan begins after the end.
     """
     segments = plan.segments(end_seconds)
-    if not segments:
+    if not segments and plan.segment:
         raise VideoError(
             f"video '{path}' lasts {end_seconds:.2f} s, but a segment begins at "
             f"{plan.segment.start_seconds:.2f} s; correct the segment."
@@ -99,7 +100,9 @@ def clips_from(
     for index, picture in pictures:
         kept[index] = picture
         while num_done < len(segments) and index >= needed[num_done][-1]:
-            yield make_clip(plan, segments[num_done], times, kept)
+            clip = make_clip(plan, segments[num_done], times, kept)
+            assert clip is not None  # its frames are all there
+            yield clip
             num_done += 1
             if num_done == len(segments):
                 return

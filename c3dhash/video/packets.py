@@ -214,7 +214,8 @@ class _Reader:
         """Decode a run; yield the frames that it is asked for, and check that all came that must."""
         can_skip = timeline.is_reordered and self._codec.codec.canonical_name in SKIPPABLE_CODECS
         due = iter(timeline.due(run, only_anchors=can_skip))
-        next_due, last = next(due), -1
+        last = -1
+        next_due: float = next(due)
         for frame in self._frames(timeline, run, can_skip=can_skip):
             if frame.pts is not None and frame.pts < timeline.pts[run.start]:
                 continue  # made from frames before the key frame too
