@@ -245,13 +245,13 @@ class _Encoding:
             for result in results:
                 self._take(result)
 
-    def _look(self, video: Path, check: Callable[[], None]) -> None:
+    def _look(self, video: Path) -> None:
         """Note what a file is before it is decoded, in the thread that decodes it."""
         step, facts = self._steps[str(video)], _facts(video)
         if facts is None:
             raise VideoError(f"video '{video}' cannot be read; check the path.")
         digest = step.content_hash if facts == (step.size_bytes, step.mtime_ns) else None
-        self._seen[str(video)] = _Seen(*facts, digest or content_hash(video, on_block=check))
+        self._seen[str(video)] = _Seen(*facts, digest or content_hash(video))
 
     def _take(self, result: VideoResult) -> None:
         """Write the codes of a video into the gallery, or note why there are none."""

@@ -25,7 +25,7 @@ from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
-from c3dhash.video.loader import prefetch
+from c3dhash.video.loader import Stopped, prefetch, stop_when
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import Normalizer, center_clip, decoded_short_side, for_device, to_device
 
@@ -119,7 +119,7 @@ def encode_videos(
     *,
     config: EncodeConfig | None = None,
     with_features: bool = False,
-    prepare: Callable[[Path, Callable[[], None]], object] | None = None,
+    prepare: Callable[[Path], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
     """Encode video files, each cut into windows, and yield them in the order they came in.
 
@@ -133,8 +133,7 @@ def encode_videos(
         config: windows, batch size, device; EncodeConfig() by default.
         with_features: give the backbone's features, too.
         prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
-            is that video's. Where it takes long, it calls now and then what it is given as well, which raises where
-            the result is not waited for any more.
+            is that video's. Where it takes long, it calls `loader.stop_point`.
     Yields:
         A VideoResult a video; one that cannot be decoded carries the error and no codes.
     """
@@ -216,7 +215,7 @@ class _ClipStream:
         run: Run,
         videos: Iterable[Path],
         config: EncodeConfig,
-        prepare: Callable[[Path, Callable[[], None]], object] | None,
+        prepare: Callable[[Path], object] | None,
     ) -> None:
         self.num_taken = 0  # videos whose results were taken, which happens in their order
         self._config, self._prepare = config, prepare
@@ -273,6 +272,7 @@ class _ClipStream:
                 thread.join(timeout=0.05)
 
     def _work(self) -> None:
+        stop_when(self._closed)
         try:
             while not self._closed.is_set():
                 with self._videos_lock:
@@ -295,17 +295,13 @@ class _ClipStream:
         with self._taken:
             self._taken.wait_for(lambda: number < self.num_taken + AHEAD or self._closed.is_set())
 
-    def _check(self) -> None:
-        if self._closed.is_set():
-            raise VideoError("interrupted.")
-
     def _read(self, number: int, video: Path) -> None:
         error = None
         window = self._config.window_seconds or None
         stride = self._config.stride_seconds if window else None
         try:
             if self._prepare is not None:
-                self._prepare(video, self._check)
+                self._prepare(video)
             for clip in self._pool.stream(
                 read_clips, video, num_frames=self._num_frames, short_side=decoded_short_side(self._size),
                 window_seconds=window, stride_seconds=stride,
@@ -314,6 +310,8 @@ class _ClipStream:
                     return
                 span = (clip.segment.start_seconds, clip.segment.end_seconds)
                 self._queue.put(_Message(number, video, center_clip(clip.frames, size=self._size), span, None))
+        except Stopped:
+            return
         except VideoError as caught:
             error = caught
         except Exception as caught:  # a bug in a thread must not leave the consumer waiting for ever

@@ -66,13 +66,10 @@ def _warn(error: OSError) -> None:
     logger.warning("folder '%s' is left out: %s.", error.filename, error.strerror)
 
 
-def content_hash(path: Path | str, *, on_block: Callable[[], object] | None = None) -> str:
+def content_hash(path: Path | str) -> str:
     """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits; to notice a changed video.
 
     In a thread of `loader.prefetch` it ends with the consumer (Ctrl-C), also in the middle of a large file.
-
-    Args:
-        on_block: called after each MiB; what it raises ends the reading.
     Raises:
         VideoError: missing, unreadable, or no regular file (a pipe would never end).
     """
@@ -84,8 +81,6 @@ def content_hash(path: Path | str, *, on_block: Callable[[], object] | None = No
             while block := file.read(HASHED_BYTES):
                 stop_point()
                 digest.update(block)
-                if on_block is not None:
-                    on_block()
     except OSError as error:
         raise VideoError(f"video '{path}' cannot be read ({error.strerror}); check the path.") from error
     return digest.hexdigest()

@@ -19,6 +19,7 @@ from c3dhash.models.encode import Encoder, encode_samples, encode_videos
 from c3dhash.models.hashnet import HashNet
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
+from c3dhash.video.loader import stop_point
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip, normalize
 
@@ -162,10 +163,9 @@ def hurried(monkeypatch):
     """Make the first videos slow and the last ones fast, so that threads overtake each other; list who is begun."""
     begun = []
 
-    def prepare(video, check):
+    def prepare(video):
         begun.append(video)
         time.sleep(0.1 if len(begun) % 4 == 1 else 0)
-        check()
 
     return begun, prepare
 
@@ -191,7 +191,7 @@ def test_videos_come_in_their_order(untrained_run, motion_dir, tmp_path, monkeyp
 def test_what_is_prepared_before_decoding_may_fail(untrained_run, motion_dir):
     files = sorted(motion_dir.glob("query/*/*.mp4"))[:3]
 
-    def prepare(video, check):
+    def prepare(video):
         if video == files[1]:
             raise VideoError("not now.")
 
@@ -203,14 +203,14 @@ def test_a_long_preparation_ends_when_nobody_waits_for_it(untrained_run, motion_
     files = sorted(motion_dir.glob("query/*/*.mp4"))
     is_endless, stopped = threading.Event(), []
 
-    def prepare(video, check):
+    def prepare(video):
         if video != files[0]:
             is_endless.set()
             try:
                 while True:
-                    check()
+                    stop_point()
                     time.sleep(0.001)
-            except VideoError:
+            finally:
                 stopped.append(video)
 
     results = encode_videos(untrained_run, files, config=replace(FP32, batch_size=1), prepare=prepare)
