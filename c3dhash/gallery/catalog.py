@@ -252,8 +252,15 @@ class Catalog:
             rows = self._connection.execute(query)
             videos = [
                 GalleryVideo(
-                    roots.join(self._root(root_id), path), content_hash, size_bytes, mtime_ns, label, num_clips,
-                    self._root(root_id) or None, missing_since, added_at,
+                    roots.join(self._root(root_id), path),
+                    content_hash,
+                    size_bytes,
+                    mtime_ns,
+                    label,
+                    num_clips,
+                    self._root(root_id) or None,
+                    missing_since,
+                    added_at,
                 )
                 for root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at in rows
             ]
@@ -297,7 +304,6 @@ class Catalog:
     def _one(self, query: str, *parameters: object) -> Any:
         """Return the value of a query that yields one."""
         return self._connection.execute(query, parameters).fetchone()[0]
-
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return schema.gallery_errors(self.path, timeout_seconds=self._timeout_seconds)

@@ -34,8 +34,8 @@ MIN_COMPARISONS_PER_TASK = 2_000_000
 MAX_QUERIES_PER_TASK = 16
 MAX_COUNTER_BYTES = 2**28
 COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
-# Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes and
-# one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
+# Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes
+# and one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
 MAX_DISTANCES_PER_BLOCK = 2**16
 CODES_PER_ROW = 4096
 TAKEN = np.iinfo(np.uint16).max  # above every distance

@@ -201,7 +201,8 @@ class DecoderPool:
         self, task: Callable[..., Iterator[Result]], path: Path, options: dict[str, Any]
     ) -> Iterator[Result]:
         """Yield what a task yields in this process. Note [Where there are no processes]."""
-        _warn_of_no_processes()
+        with _saying:  # threads that begin together say it once, too
+            _warn_of_no_processes()
 
         def beat() -> None:
             if self._is_closed:
@@ -229,6 +230,9 @@ def _pool_of(process_id: int) -> DecoderPool:
     pool = DecoderPool()
     atexit.register(pool.close)
     return pool
+
+
+_saying = threading.Lock()
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from c3dhash.errors import GalleryError
 from c3dhash.gallery import schema
 from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo, Revision
-from c3dhash.errors import GalleryError
 from c3dhash.records import CodeBatch
 
 NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c3dhash.gallery import index as index_module
 from c3dhash.bits import hamming_distances, num_code_bytes, pack_codes
 from c3dhash.errors import CodesError, GalleryError, UsageError
+from c3dhash.gallery import index as index_module
 from c3dhash.gallery.index import FAST_NUM_BYTES, NO_DISTANCE, NO_ID, HammingIndex, padded_num_bytes
 
 
@@ -26,9 +26,7 @@ def add(index: HammingIndex, codes: np.ndarray, ids: np.ndarray, video_ids: np.n
     index.add(codes, ids=ids, video_ids=ids if video_ids is None else video_ids)
 
 
-def brute_force(
-    query_codes: np.ndarray, codes: np.ndarray, ids: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def brute_force(query_codes: np.ndarray, codes: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Sort by (distance, id), cut at k, fill up."""
     distances = np.full((len(query_codes), k), NO_DISTANCE, np.int32)
     found_ids = np.full((len(query_codes), k), NO_ID, np.int64)
@@ -56,9 +54,7 @@ def assert_equals_brute_force(
     k=st.integers(1, 350),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_search_equals_brute_force(
-    hash_length: int, num_codes: int, num_queries: int, k: int, seed: int
-) -> None:
+def test_search_equals_brute_force(hash_length: int, num_codes: int, num_queries: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     codes = random_codes(rng, num_codes, hash_length, on=rng.choice([0.02, 0.5]))  # 0.02: nearly all tied
     ids = np.cumsum(rng.integers(1, 9, num_codes), dtype=np.int64)
@@ -221,9 +217,7 @@ def test_every_flipped_byte_and_every_cut_is_noticed(saved: tuple[HammingIndex, 
 
 def test_unusable_files_are_refused(saved: tuple[HammingIndex, Path], tmp_path: Path) -> None:
     _, path = saved
-    with pytest.raises(
-        GalleryError, match=r"index\.faiss' cannot be read: it holds 48-bit codes, not 64-bit"
-    ):
+    with pytest.raises(GalleryError, match=r"index\.faiss' cannot be read: it holds 48-bit codes, not 64-bit"):
         HammingIndex.load(path, hash_length=64)
     with pytest.raises(GalleryError, match=r"missing' cannot be read: No such file"):
         HammingIndex.load(tmp_path / "missing", hash_length=48)
@@ -259,9 +253,7 @@ def test_wrong_arguments_are_refused() -> None:
         index.search_videos(codes, top=0)
     with pytest.raises(CodesError, match=r"query codes of 48 bits must be uint8 \[N, 6\], got uint8 \[2, 8\]"):
         index.search_videos(np.zeros((2, 8), np.uint8), top=1)
-    with pytest.raises(
-        CodesError, match=r"query codes of 48 bits must be uint8 \[N, 6\], got uint8 \[2, 8\]"
-    ):
+    with pytest.raises(CodesError, match=r"query codes of 48 bits must be uint8 \[N, 6\], got uint8 \[2, 8\]"):
         index.search(np.zeros((2, 8), np.uint8), k=1)
     with pytest.raises(CodesError, match=r"must be uint8 \[N, 6\], got uint8 \[2, 8\]"):
         add(index, np.zeros((2, 8), np.uint8), np.arange(2))

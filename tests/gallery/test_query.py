@@ -8,9 +8,9 @@ import pytest
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
-from c3dhash.gallery.store import Gallery
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_codes, query_video
+from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")

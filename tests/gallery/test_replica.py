@@ -18,8 +18,8 @@ from c3dhash.files import temporary_path
 from c3dhash.gallery import schema
 from c3dhash.gallery.catalog import EMPTY, Catalog
 from c3dhash.gallery.index import HammingIndex
-from c3dhash.records import CodeBatch
 from c3dhash.gallery.replica import Replica
+from c3dhash.records import CodeBatch
 
 NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}
 
@@ -81,9 +81,7 @@ def of_the_first_format(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "directory", "another width", "first format"])
-def test_damaged_file_is_made_again(
-    damage: str, catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_file_is_made_again(damage: str, catalog: Catalog, path: Path, log: pytest.LogCaptureFixture) -> None:
     Replica(catalog, path).index()
     whole = path.read_bytes()
     if damage == "directory":
@@ -128,9 +126,7 @@ def test_older_file_is_brought_up_to_date(
     assert path.read_bytes() != old
 
 
-def test_file_of_another_history_is_made_again(
-    catalog: Catalog, path: Path, log: pytest.LogCaptureFixture
-) -> None:
+def test_file_of_another_history_is_made_again(catalog: Catalog, path: Path, log: pytest.LogCaptureFixture) -> None:
     stranger = HammingIndex(16)
     stranger.add(np.zeros((7, 2), np.uint8), ids=np.arange(200, 207), video_ids=np.arange(7))
     for number in (2, 1000):  # a token that was never there; a revision that is still to come

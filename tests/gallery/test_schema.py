@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from c3dhash.gallery import schema
 from c3dhash.errors import GalleryError
+from c3dhash.gallery import schema
 
 META = {"hash_length": "48", "model_fingerprint": "3f2a"}
 
@@ -46,18 +46,14 @@ def test_catalog_is_made_once(path: Path) -> None:
 def test_unfinished_catalog_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     path.touch()  # as a process killed before its first commit leaves it
-    with pytest.raises(
-        GalleryError, match=r"is no gallery, its catalog\.sqlite is empty: run `c3dhash index DIR`"
-    ):
+    with pytest.raises(GalleryError, match=r"is no gallery, its catalog\.sqlite is empty: run `c3dhash index DIR`"):
         connect(path)
     assert schema.create(path, meta=META, timeout_seconds=0.05)
     connect(path).close()
 
 
 def test_missing_catalog(tmp_path: Path) -> None:
-    with pytest.raises(
-        GalleryError, match=f"'{tmp_path}' is no gallery, it has no c.sqlite: run `c3dhash index"
-    ):
+    with pytest.raises(GalleryError, match=f"'{tmp_path}' is no gallery, it has no c.sqlite: run `c3dhash index"):
         connect(tmp_path / "c.sqlite")
 
 
@@ -106,9 +102,7 @@ def test_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     run_sql(path, "CREATE TABLE bookmarks (url)", "PRAGMA application_id = 77")
     for use in (connect, lambda path: schema.create(path, meta=META, timeout_seconds=0.05)):
-        with pytest.raises(
-            GalleryError, match=r"belongs to another program \(id 77, 1 tables\): move it away"
-        ):
+        with pytest.raises(GalleryError, match=r"belongs to another program \(id 77, 1 tables\): move it away"):
             use(path)
 
 
@@ -152,7 +146,8 @@ def open_dir() -> Iterator[Path]:
 
 def without_rights(code: str) -> str:
     """Run Python code as a user who, unlike root, cannot write where a mode forbids it; return its output."""
-    drop = "import os, sys, pathlib\nfrom c3dhash import errors\nfrom c3dhash.gallery import schema\nos.geteuid() or os.setuid(65534)\n"
+    imports = "import os, sys, pathlib\nfrom c3dhash import errors\nfrom c3dhash.gallery import schema\n"
+    drop = f"{imports}os.geteuid() or os.setuid(65534)\n"
     done = subprocess.run([sys.executable, "-c", drop + code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3dhash.bits import hamming_distances, pack_codes
-from c3dhash.gallery.catalog import GalleryClip, GalleryVideo
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery.catalog import GalleryClip, GalleryVideo
 from c3dhash.gallery.store import CATALOG_NAME, INDEX_NAME, Gallery
 from c3dhash.records import CodeBatch
 
@@ -30,9 +30,7 @@ FINGERPRINT = "3f2a0011223344"
 
 def make_batch(rng: np.random.Generator, num_clips: int, hash_length: int = 48) -> CodeBatch:
     starts = np.arange(num_clips, dtype=np.float64)
-    return CodeBatch(
-        pack_codes(rng.random((num_clips, hash_length)) < 0.3), hash_length, starts, starts + 1.5
-    )
+    return CodeBatch(pack_codes(rng.random((num_clips, hash_length)) < 0.3), hash_length, starts, starts + 1.5)
 
 
 def assert_search_equals_sorting(gallery: Gallery, model: dict[str, dict[int, bytes]], k: int = 9) -> None:
@@ -96,9 +94,7 @@ def test_videos_and_clips_come_back(gallery: Gallery) -> None:
 actions = st.one_of(
     st.tuples(st.just("add"), st.integers(0, 4), st.integers(0, 6)),
     st.tuples(st.just("remove"), st.sets(st.integers(0, 4)), st.none()),
-    st.tuples(
-        st.sampled_from(["search", "reopen", "lose index", "spoil index", "keep index"]), st.none(), st.none()
-    ),
+    st.tuples(st.sampled_from(["search", "reopen", "lose index", "spoil index", "keep index"]), st.none(), st.none()),
 )
 
 
@@ -217,9 +213,7 @@ def test_two_writers_take_turns_or_one_says_that_it_is_locked(gallery: Gallery) 
         other.add("b", make_batch(rng, 2), content_hash="")
         with closing(sqlite3.connect(gallery.path / CATALOG_NAME, isolation_level=None)) as writer:
             writer.execute("BEGIN IMMEDIATE")
-            with pytest.raises(
-                GalleryError, match=r"catalog\.sqlite' is locked by another process \(waited 0\.05 s\)"
-            ):
+            with pytest.raises(GalleryError, match=r"catalog\.sqlite' is locked by another process \(waited 0\.05 s\)"):
                 other.add("c", make_batch(rng, 2), content_hash="")
             assert (other.search(np.zeros((1, 6), np.uint8), k=4)[1] > 0).all()
         assert [video.video for video in other.videos()] == ["a", "b"]
@@ -283,9 +277,7 @@ def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
     missing, file, empty = tmp_path / "missing", tmp_path / "file", tmp_path / "empty"
     file.touch()
     empty.mkdir()
-    with pytest.raises(
-        GalleryError, match=f"gallery '{missing}' does not exist: run `c3dhash index DIR` first"
-    ):
+    with pytest.raises(GalleryError, match=f"gallery '{missing}' does not exist: run `c3dhash index DIR` first"):
         Gallery.open(missing)
     with pytest.raises(GalleryError, match=f"gallery '{file}' is a file; a gallery is a folder"):
         Gallery.open(file)
@@ -301,9 +293,7 @@ def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
 def test_newer_schema_is_refused(gallery: Gallery) -> None:
     with closing(sqlite3.connect(gallery.path / CATALOG_NAME)) as connection:
         connection.execute("PRAGMA user_version = 9")
-    with pytest.raises(
-        GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 2: update"
-    ):
+    with pytest.raises(GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 2: update"):
         Gallery.open(gallery.path)
 
 
@@ -359,9 +349,7 @@ def test_wrong_codes_and_names_are_refused(gallery: Gallery) -> None:
         gallery.add("a", make_batch(rng, 2, 47), content_hash="")
     with pytest.raises(GalleryError, match=r"video name 'a\\udcff\.mp4' is not valid UTF-8"):
         gallery.add("a\udcff.mp4", make_batch(rng, 2), content_hash="")
-    with pytest.raises(
-        CodesError, match=r"query codes of 48 bits must be uint8 \[N, 6\], got uint8 \[2, 8\]"
-    ):
+    with pytest.raises(CodesError, match=r"query codes of 48 bits must be uint8 \[N, 6\], got uint8 \[2, 8\]"):
         gallery.search(make_batch(rng, 2, 64).codes, k=1)
     with pytest.raises(UsageError, match=r"k \(-3\) must be 1 or more"):
         gallery.search(make_batch(rng, 2).codes, k=-3)
