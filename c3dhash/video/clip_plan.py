@@ -89,7 +89,8 @@ def final_segments(plan: Plan, path: Path, end_seconds: float) -> list[Segment]:
 def clips_from(
     pictures: Iterable[tuple[int, np.ndarray]], *, plan: Plan, segments: list[Segment], times: list[float]
 ) -> Iterator[Clip]:
-    """Yield the clips of `segments` of a video whose times are known; fewer where the pictures end before.
+    """Yield the clips of `segments` of a video whose times are known; fewer where the pictures end before,
+    or one is left out.
 
     Args:
         pictures: index in `times` and picture of every frame that the clips show, in order.
@@ -101,7 +102,8 @@ def clips_from(
         kept[index] = picture
         while num_done < len(segments) and index >= needed[num_done][-1]:
             clip = make_clip(plan, segments[num_done], times, kept)
-            assert clip is not None  # its frames are all there
+            if clip is None:
+                return
             yield clip
             num_done += 1
             if num_done == len(segments):

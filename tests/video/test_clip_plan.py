@@ -38,12 +38,19 @@ def pictures(*indices: int):
 def test_clips_come_as_soon_as_their_last_picture() -> None:
     """Windows of 1 s, two frames of each, at 2 frames a second: the centres show every frame."""
     plan, times = Plan(2, None, 1.0, 1.0), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
-    source = pictures(*range(6))
+    taken: list[int] = []
+    source = (taken.append(index) or (index, picture) for index, picture in pictures(*range(6)))
     clips = clips_from(source, plan=plan, segments=plan.segments(3.0), times=times)
     assert next(clips).frames[:, 0, 0, 0].tolist() == [0, 1]
-    assert next(source)[0] == 2  # no picture was taken ahead
-    with pytest.raises(StopIteration):
-        list(clips) and next(source)
+    assert taken == [0, 1]  # no picture was taken ahead
+    assert [clip.frames[:, 0, 0, 0].tolist() for clip in clips] == [[2, 3], [4, 5]]
+    assert taken == [0, 1, 2, 3, 4, 5]
+
+
+def test_clips_end_where_a_picture_is_left_out() -> None:
+    plan, times = Plan(2, None, 1.0, 1.0), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+    clips = clips_from(pictures(0, 1, 3, 4, 5), plan=plan, segments=plan.segments(3.0), times=times)
+    assert [clip.frames[:, 0, 0, 0].tolist() for clip in clips] == [[0, 1]]
 
 
 def test_clips_that_overlap_share_their_pictures() -> None:
