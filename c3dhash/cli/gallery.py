@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from c3dhash.cli.common import gallery_option, json_option, print_json, print_ta
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from c3dhash.gallery.indexing import IndexReport
 
 
 @click.command()
@@ -85,12 +88,16 @@ def index(
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
-        counts = ("added", "updated", "moved", "missing", "removed", "unchanged")
-        told = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
-        click.echo(f"{told}, {len(report.failed)} failed; gallery '{gallery_path}' holds {total} clips.")
-        for failure in report.failed:
-            click.echo(f"failed: {failure['reason']}")
+        _show_report(report, gallery_path, num_clips=total)
     context.exit(1 if report.failed or report.vanished else 0)
+
+
+def _show_report(report: IndexReport, gallery_path: Path, *, num_clips: int) -> None:
+    counts = ("added", "updated", "moved", "missing", "removed", "unchanged")
+    told = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
+    click.echo(f"{told}, {len(report.failed)} failed; gallery '{gallery_path}' holds {num_clips} clips.")
+    for failure in report.failed:
+        click.echo(f"failed: {failure['reason']}")
 
 
 def _find_run(gallery_path: Path, model: Path | None) -> Any:

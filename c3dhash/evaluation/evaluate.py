@@ -42,6 +42,7 @@ from c3dhash.report.pages import film_strip, picture, write_report_page
 from c3dhash.report.plots import plot_precision_recall
 
 if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score codes
+    from c3dhash.models.encode import Encoded, Encoder
     from c3dhash.models.hashnet import Run
     from c3dhash.video.clips import ClipReader
 
@@ -100,33 +101,19 @@ def evaluate_run(
     Raises:
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
-    from c3dhash.models.encode import Encoder, encode_samples
+    from c3dhash.models.encode import Encoder
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
-    has_classes = run.labels or run.model.class_head is not None  # a run from `index --backbone` knows none
-    if has_classes and run.labels != dataset.classes:
-        unknown = sorted(set(dataset.classes) - set(run.labels))
-        what = f"class {unknown[0]!r} is unknown to it" if unknown else "the order or number of classes differs"
-        raise DatasetError(
-            f"run '{run.path}' was trained on {len(run.labels)} classes, '{dataset.directory}' has "
-            f"{len(dataset.classes)}: {what}. Evaluate on the data it was trained for, or train anew."
-        )
+    _check_classes(run, dataset)
     encoder = Encoder(
         run.model, device=encode.device, precision=encode.precision,
         with_features=config.compare and run.model.hash_head is not None,
     )  # fmt: skip
-    parts: dict[str, tuple[list[Sample], Any]] = {}
-    for split in ("gallery", "query"):
-        if split == "gallery" and run.model.hash_head is None:
-            continue
-        samples = dataset.split(split)
-        if not samples:
+    splits = ("gallery", "query") if run.model.hash_head is not None else ("query",)
+    for split in splits:
+        if not dataset.split(split):
             raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")
-        samples = reader.readable(
-            samples, for_training=False, workers=encode.workers, description=f"Decoding {split} videos"
-        )
-        encoded = encode_samples(encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers)
-        parts[split] = samples, encoded
+    parts = {split: _encode(split, dataset, encoder=encoder, reader=reader, config=encode) for split in splits}
     queries, encoded_queries = parts["query"]
     warn_of_leak(run, dataset, queries)
     query_labels = dataset.labels(queries)
@@ -137,6 +124,7 @@ def evaluate_run(
     if encoded_queries.embeddings is None:
         return Report(numbers, dataset=dataset, title=f"{run.path}: recognition")
     gallery, encoded_gallery = parts["gallery"]
+    assert encoded_gallery.embeddings is not None  # one network gave both
     codes = Codes(
         pack_codes(encoded_gallery.embeddings), dataset.labels(gallery),
         pack_codes(encoded_queries.embeddings), query_labels, run.hash_length,
@@ -144,11 +132,37 @@ def evaluate_run(
     report = evaluate_codes(codes, config=config)
     numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
     if config.compare:
-        features = encoded_gallery.features, encoded_queries.features
-        assert report.counts is not None  # codes were scored
-        numbers["comparison"] = compare(codes, *features, counts=report.counts, k=config.k)
+        gallery_features, query_features = encoded_gallery.features, encoded_queries.features
+        assert not (gallery_features is None or query_features is None or report.counts is None)  # all were asked for
+        numbers["comparison"] = compare(codes, gallery_features, query_features, counts=report.counts, k=config.k)
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
     return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
+
+
+def _encode(
+    split: str, dataset: Dataset, *, encoder: Encoder, reader: ClipReader, config: EncodeConfig
+) -> tuple[list[Sample], Encoded]:
+    """Encode those videos of a split that can be read; return them with what was encoded."""
+    from c3dhash.models.encode import encode_samples
+
+    samples = reader.readable(
+        dataset.split(split), for_training=False, workers=config.workers, description=f"Decoding {split} videos"
+    )
+    return samples, encode_samples(
+        encoder, samples, reader=reader, batch_size=config.batch_size, workers=config.workers
+    )
+
+
+def _check_classes(run: Run, dataset: Dataset) -> None:
+    """Raise unless a run knows the classes of a data set, or none at all, as one from `index --backbone`."""
+    if run.labels == dataset.classes or not (run.labels or run.model.class_head is not None):
+        return
+    unknown = sorted(set(dataset.classes) - set(run.labels))
+    what = f"class {unknown[0]!r} is unknown to it" if unknown else "the order or number of classes differs"
+    raise DatasetError(
+        f"run '{run.path}' was trained on {len(run.labels)} classes, '{dataset.directory}' has "
+        f"{len(dataset.classes)}: {what}. Evaluate on the data it was trained for, or train anew."
+    )
 
 
 def warn_of_leak(run: Run, dataset: Dataset, queries: list[Sample]) -> None:

@@ -26,8 +26,7 @@ import numpy as np
 from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
 from c3dhash.gallery import roots, schema
-from c3dhash.gallery.edits import Edits, no_video
-from c3dhash.records import CodeBatch
+from c3dhash.gallery.edits import Edits
 
 ROWS_PER_FETCH = 1000  # 64,000 were 15 % slower
 
@@ -117,47 +116,6 @@ class Catalog:
 
     def close(self) -> None:
         self._connection.close()
-
-    def add_video(
-        self,
-        video: str,
-        codes: CodeBatch,
-        *,
-        content_hash: str,
-        size_bytes: int,
-        mtime_ns: int,
-        label: str | None,
-    ) -> np.ndarray:
-        """Write a video and its clips in place of what the catalog has under that path; one transaction.
-
-        Returns:
-            The ids of the clips, int64 [N], consecutive.
-        """
-        with self.editing() as edits:
-            return edits.add(
-                video, codes, content_hash=content_hash, size_bytes=size_bytes, mtime_ns=mtime_ns, label=label
-            )
-
-    def remove_videos(self, videos: Iterable[str]) -> None:
-        """Remove videos and their clips, all of them or none; one transaction.
-
-        Raises:
-            GalleryError: one of them is not in the catalog.
-        """
-        with self.editing() as edits:
-            for video in videos:
-                if not edits.remove(video):
-                    raise no_video(self.path.parent, video)
-
-    def touch_video(self, video: str, *, size_bytes: int, mtime_ns: int) -> None:
-        """Note another size and time of a file whose content, and so its codes, are what they were.
-
-        Raises:
-            GalleryError: the video is not in the catalog.
-        """
-        with self.editing() as edits:
-            if not edits.touch(video, size_bytes=size_bytes, mtime_ns=mtime_ns):
-                raise no_video(self.path.parent, video)
 
     def note_moved_roots(self) -> None:
         """Store where the roots are now, where the gallery or its videos were moved; from there they may move on."""

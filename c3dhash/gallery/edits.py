@@ -31,6 +31,8 @@ class Edits:
         revision: the number of the transaction.
         hash_length: of the codes.
         locate: gives the folder of a root's id.
+    Attributes:
+        num_added: clips that can be found by what was done so far.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Edits:
     ) -> None:
         self._connection, self._directory, self._revision = connection, directory, revision
         self._hash_length = hash_length
+        self.num_added = 0
         ids = [row[0] for row in connection.execute("SELECT id FROM root ORDER BY id")]
         self._roots = {locate(root_id): root_id for root_id in reversed(ids)}  # the first of two that became one
 
@@ -80,6 +83,7 @@ class Edits:
             f"INSERT INTO clip ({CLIP_COLUMNS}) VALUES ({video_id}, ?, ?, ?)",
             zip(codes.start_seconds.tolist(), codes.end_seconds.tolist(), blobs, strict=True),
         )
+        self.num_added += len(blobs)
         return np.arange(last_id + 1, last_id + 1 + len(blobs), dtype=np.int64)
 
     def codes(self, video: str) -> CodeBatch:
@@ -125,15 +129,17 @@ class Edits:
     def bring_back(self, video: str) -> None:
         """Take a missing video into the answers again."""
         video_id = self._find_or_raise(video)
-        self._pass_on("missing_clip", "clip", video_id)
+        self.num_added += self._pass_on("missing_clip", "clip", video_id)
         self._connection.execute("UPDATE video SET missing_since = NULL WHERE id = ?", (video_id,))
 
-    def _pass_on(self, source: str, target: str, video_id: int) -> None:
-        self._connection.execute(
+    def _pass_on(self, source: str, target: str, video_id: int) -> int:
+        """Move the clips of a video from one table into another; return how many there are."""
+        passed = self._connection.execute(
             f"INSERT INTO {target} ({CLIP_COLUMNS}) SELECT {CLIP_COLUMNS} FROM {source} WHERE video_id = ? ORDER BY id",
             (video_id,),
         )
         self._connection.execute(f"DELETE FROM {source} WHERE video_id = ?", (video_id,))
+        return passed.rowcount
 
     def _log_removal(self, video_id: int) -> None:
         self._connection.execute(

@@ -60,12 +60,13 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
     """
     config = config or EncodeConfig()
     try:
-        return Gallery.open_or_create(
+        return Gallery.create(
             path,
             hash_length=run.hash_length,
             model_fingerprint=run.fingerprint,
             model_name=str(run.path.resolve()),
             run={name: getattr(config, name) for name in WINDOWS},
+            exist_ok=True,
         )
     except ModelMismatchError as error:
         raise ModelMismatchError(

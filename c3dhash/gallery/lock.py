@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from c3dhash.errors import GalleryError
+from c3dhash.files import replacing
 
 try:
     import fcntl
@@ -163,9 +164,8 @@ class _Exclusive:
         except FileExistsError:
             if not _is_dead(path):
                 return None
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            partial.write_bytes(card)
-            partial.replace(path)
+            with replacing(path, is_durable=False) as partial:
+                partial.write_bytes(card)
             time.sleep(SETTLE_SECONDS)  # two may have seen the dead one: the last card in the file is the holder's
         else:
             os.write(descriptor, card)

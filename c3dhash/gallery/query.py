@@ -60,11 +60,13 @@ def query_codes(gallery: Gallery, codes: np.ndarray, *, top: int = 10) -> list[H
         gallery gives. The segment is that of the nearest clip.
     Raises:
         UsageError: top is below 1.
-        GalleryError: the gallery is empty.
+        GalleryError: the gallery is empty, or all of its videos are missing.
     """
     nearest = gallery.nearest_videos(codes, top=top)
     if not nearest and len(codes):
-        raise GalleryError(f"gallery '{gallery.path}' is empty: run `c3dhash index DIR` first.")
+        num_missing = len(gallery.missing_videos())
+        why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
+        raise GalleryError(f"gallery '{gallery.path}' {why}: run `c3dhash index DIR` first.")
     return [
         Hit(rank, distance, clip.video, clip.start_seconds, clip.end_seconds, clip.label)
         for rank, (distance, clip) in enumerate(nearest, 1)

@@ -22,7 +22,7 @@ from c3dhash.bits import check_codes, num_code_bytes
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import lock, schema
 from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
-from c3dhash.gallery.edits import Edits
+from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.records import CodeBatch
 
@@ -72,8 +72,9 @@ class Gallery:
         model_fingerprint: str,
         model_name: str = "",
         run: Mapping[str, object] | None = None,
+        exist_ok: bool = False,
     ) -> Gallery:
-        """Make an empty gallery and open it.
+        """Make an empty gallery for the codes of a model and open it.
 
         Args:
             path: the folder; made where it is missing.
@@ -81,13 +82,33 @@ class Gallery:
             model_fingerprint: tells the model from every other; `check_model` compares it.
             model_name: what a person would pass to --model.
             run: anything of the run that is worth keeping; JSON values.
+            exist_ok: open the gallery that is there, if it is of the same model.
         Raises:
             GalleryError: there is a gallery, or the folder cannot be written.
+            ModelMismatchError: the gallery that may be there holds the codes of another model.
             UsageError: hash_length is out of range, or the fingerprint is empty.
         """
-        if not _make(path, hash_length, model_fingerprint, model_name, run):
+        num_code_bytes(hash_length)
+        if not model_fingerprint:
+            raise UsageError(f"model_fingerprint ({model_fingerprint!r}) must not be empty; a run has one.")
+        meta = {
+            "hash_length": str(hash_length),
+            "model_fingerprint": model_fingerprint,
+            "model_name": model_name,
+            "run": json.dumps(dict(run or {})),
+        }
+        with lock.writing(Path(path), timeout_seconds=DEFAULT_TIMEOUT_SECONDS):
+            catalog_path = Path(path) / CATALOG_NAME
+            is_new = schema.create(catalog_path, meta=meta, timeout_seconds=DEFAULT_TIMEOUT_SECONDS)
+        if not (is_new or exist_ok):
             raise GalleryError(f"gallery '{path}' exists already: open it, or choose another folder.")
-        return cls.open(path)
+        gallery = cls.open(path)
+        try:
+            gallery.check_model(model_fingerprint, hash_length=hash_length)
+        except ModelMismatchError:
+            gallery.close()
+            raise
+        return gallery
 
     @classmethod
     def open(cls, path: str | Path, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Gallery:
@@ -100,31 +121,6 @@ class Gallery:
             GalleryError: there is no gallery, or it is locked, damaged or of a newer c3dhash.
         """
         return cls(path, timeout_seconds=timeout_seconds)
-
-    @classmethod
-    def open_or_create(
-        cls,
-        path: str | Path,
-        *,
-        hash_length: int,
-        model_fingerprint: str,
-        model_name: str = "",
-        run: Mapping[str, object] | None = None,
-    ) -> Gallery:
-        """Open the gallery of a model, and make it where there is none; arguments as for `create`.
-
-        Raises:
-            ModelMismatchError: the gallery that is there holds the codes of another model.
-            GalleryError, UsageError: as for `open` and `create`.
-        """
-        _make(path, hash_length, model_fingerprint, model_name, run)
-        gallery = cls.open(path)
-        try:
-            gallery.check_model(model_fingerprint, hash_length=hash_length)
-        except ModelMismatchError:
-            gallery.close()
-            raise
-        return gallery
 
     def __enter__(self) -> Gallery:
         return self
@@ -205,7 +201,7 @@ class Gallery:
         if root is not None and not (Path(root).is_absolute() and video.startswith(f"{root.rstrip(os.sep)}{os.sep}")):
             raise UsageError(f"video {video!r} must lie in its root, an absolute folder, got {root!r}.")
         with self.editing() as edits:
-            ids = edits.add(
+            return edits.add(
                 video,
                 codes,
                 content_hash=content_hash,
@@ -214,8 +210,6 @@ class Gallery:
                 label=label,
                 root=root,
             )
-            self._num_written += len(ids)
-        return ids
 
     def remove(self, videos: Iterable[str]) -> None:
         """Remove videos with their clips: all of them, or none where it fails.
@@ -223,8 +217,10 @@ class Gallery:
         Raises:
             GalleryError: one of them is not there, or the catalog cannot be written.
         """
-        with self._turn():
-            self._catalog.remove_videos(videos)
+        with self.editing() as edits:
+            for video in videos:
+                if not edits.remove(video):
+                    raise no_video(self.path, video)
 
     def touch(self, video: str, *, size_bytes: int, mtime_ns: int) -> None:
         """Note a new size and time of a video whose content did not change.
@@ -232,8 +228,9 @@ class Gallery:
         Raises:
             GalleryError: the video is not there, or the catalog cannot be written.
         """
-        with self._turn():
-            self._catalog.touch_video(video, size_bytes=size_bytes, mtime_ns=mtime_ns)
+        with self.editing() as edits:
+            if not edits.touch(video, size_bytes=size_bytes, mtime_ns=mtime_ns):
+                raise no_video(self.path, video)
 
     @contextlib.contextmanager
     def writing(self, *, timeout_seconds: float | None = None) -> Iterator[None]:
@@ -250,8 +247,10 @@ class Gallery:
     @contextlib.contextmanager
     def editing(self) -> Iterator[Edits]:
         """Make one transaction of several changes; nothing of them where one fails. See edits.py."""
-        with self._turn(), self._catalog.editing() as edits:
-            yield edits
+        with self._turn():
+            with self._catalog.editing() as edits:
+                yield edits
+            self._num_written += edits.num_added
 
     def note_moved_roots(self) -> None:
         """Store where the folders of videos are now, where the gallery was moved with or without them."""
@@ -333,24 +332,3 @@ def is_gallery(path: Path) -> bool:
     """Tell whether there is a gallery; a folder with a model or features alone is none yet."""
     catalog_path = path / CATALOG_NAME
     return catalog_path.is_file() and catalog_path.stat().st_size > 0
-
-
-def _make(
-    path: str | Path,
-    hash_length: int,
-    model_fingerprint: str,
-    model_name: str,
-    run: Mapping[str, object] | None,
-) -> bool:
-    """Make the folder and the catalog of a gallery; False where there is one."""
-    num_code_bytes(hash_length)
-    if not model_fingerprint:
-        raise UsageError(f"model_fingerprint ({model_fingerprint!r}) must not be empty; a run has one.")
-    meta = {
-        "hash_length": str(hash_length),
-        "model_fingerprint": model_fingerprint,
-        "model_name": model_name,
-        "run": json.dumps(dict(run or {})),
-    }
-    with lock.writing(Path(path), timeout_seconds=DEFAULT_TIMEOUT_SECONDS):
-        return schema.create(Path(path) / CATALOG_NAME, meta=meta, timeout_seconds=DEFAULT_TIMEOUT_SECONDS)

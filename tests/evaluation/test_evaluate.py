@@ -123,6 +123,13 @@ def test_the_training_videos_are_the_gallery_where_there_is_none(untrained_run, 
     assert report.numbers["num_gallery"] == 12
 
 
+def test_a_missing_split_is_said_before_anything_is_encoded(untrained_run, motion):
+    samples = tuple(sample for sample in motion.samples if sample.split != "query")
+    without_queries = Dataset(motion.directory, motion.format, motion.classes, samples)
+    with pytest.raises(DatasetError, match="has no query videos"):
+        evaluate_run(untrained_run, without_queries, reader=None)
+
+
 def test_another_data_set_is_refused(untrained_run, motion, no_cache):
     reader = ClipReader(4, 16, no_cache)
     other = Dataset(motion.directory, motion.format, ("move_up", "move_down", "fly"), motion.samples)

@@ -136,3 +136,7 @@ def test_bad_queries(gallery, untrained_run, motion_dir):
         query_codes(gallery, query, top=0)
     with pytest.raises(ModelMismatchError, match="aaaaaaaa"):
         query_video(untrained_run, gallery, motion_dir)
+    with gallery.editing() as edits:
+        edits.mark_missing("a")
+    with pytest.raises(GalleryError, match=r"has only videos whose files are missing \(1\)"):
+        query_codes(gallery, query)

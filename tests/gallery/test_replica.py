@@ -27,7 +27,13 @@ NO_FILE = {"content_hash": "h", "size_bytes": 1, "mtime_ns": 2, "label": None}
 def add(catalog: Catalog, video: str, num_clips: int) -> None:
     rng = np.random.default_rng(num_clips)
     codes, starts = rng.integers(0, 256, (num_clips, 2), dtype=np.uint8), np.arange(float(num_clips))
-    catalog.add_video(video, CodeBatch(codes, 16, starts, starts + 1), **NO_FILE)
+    with catalog.editing() as edits:
+        edits.add(video, CodeBatch(codes, 16, starts, starts + 1), **NO_FILE)
+
+
+def remove(catalog: Catalog, *videos: str) -> None:
+    with catalog.editing() as edits:
+        assert all(edits.remove(video) for video in videos)
 
 
 def assert_equals_catalog(index: HammingIndex, catalog: Catalog) -> None:
@@ -112,7 +118,7 @@ def test_older_file_is_brought_up_to_date(
     Replica(catalog, path).index()
     old = path.read_bytes()
     add(catalog, "a", 3)
-    catalog.remove_videos(["b"])
+    remove(catalog, "b")
     add(catalog, "c", 5)
     read = []
     monkeypatch.setattr(catalog, "changes", lambda **since: read.append(changes(**since)) or read[-1])
@@ -145,10 +151,10 @@ def test_open_index_follows_the_catalog(catalog: Catalog, path: Path) -> None:
             writer = (catalog, other)[step % 2]
             add(writer, f"video {step % 4}", step % 5)
             if step % 7 == 6:
-                writer.remove_videos([f"video {step % 4}"])
+                remove(writer, f"video {step % 4}")
             assert replica.index() is index
             assert_equals_catalog(index, catalog)
-    catalog.remove_videos([video.video for video in catalog.videos()])
+    remove(catalog, *(video.video for video in catalog.videos()))
     assert len(replica.index()) == 0
 
 

@@ -311,17 +311,17 @@ def test_create_checks_its_arguments(tmp_path: Path) -> None:
     assert not (tmp_path / "g").exists()
 
 
-def test_open_or_create(tmp_path: Path) -> None:
+def test_create_where_a_gallery_may_be(tmp_path: Path) -> None:
     model = {"hash_length": 48, "model_fingerprint": FINGERPRINT}
     path = tmp_path / "deep" / "gallery"
-    with Gallery.open_or_create(path, **model) as gallery:
+    with Gallery.create(path, **model, exist_ok=True) as gallery:
         gallery.add("a", make_batch(np.random.default_rng(0), 2), content_hash="")
-    with Gallery.open_or_create(path, **model) as gallery:
+    with Gallery.create(path, **model, exist_ok=True) as gallery:
         assert len(gallery) == 2
     with pytest.raises(ModelMismatchError, match="got a 64-bit model"):
-        Gallery.open_or_create(path, hash_length=64, model_fingerprint=FINGERPRINT)
+        Gallery.create(path, hash_length=64, model_fingerprint=FINGERPRINT, exist_ok=True)
     (path / CATALOG_NAME).write_bytes(b"")  # as a process killed while making it leaves it
-    with Gallery.open_or_create(path, **model) as gallery:
+    with Gallery.create(path, **model, exist_ok=True) as gallery:
         assert len(gallery) == 0
 
 
@@ -355,6 +355,8 @@ def test_wrong_codes_and_names_are_refused(gallery: Gallery) -> None:
         gallery.search(make_batch(rng, 2).codes, k=-3)
     with pytest.raises(GalleryError, match=f"gallery '{gallery.path}' has no video 'b'"):
         gallery.remove(["b"])
+    with pytest.raises(GalleryError, match=f"gallery '{gallery.path}' has no video 'b'"):
+        gallery.touch("b", size_bytes=5, mtime_ns=6)
     with pytest.raises(GalleryError, match="has no clip -1"):
         gallery.clips(gallery.search(make_batch(rng, 1).codes, k=1)[1][0])
     assert len(gallery) == 0
