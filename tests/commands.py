@@ -19,4 +19,6 @@ TINY_OPTIONS = [
     "fp32",
     "--device",
     "cpu",
+    "--backbone",
+    "resnet3d10",
 ]

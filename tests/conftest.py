@@ -20,6 +20,7 @@ from c3dhash.video.cache import FrameCache
 
 # The smallest clips on which everything still happens.
 TINY = TrainConfig(
+    backbone="resnet3d10",
     num_frames=4,
     size=16,
     hash_length=16,
@@ -63,11 +64,13 @@ def untrained_run(tmp_path_factory, motion) -> Run:
     """A run of TINY's network with random weights: what needs codes, not good ones."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("runs") / "untrained"
-    model = build_model(ModelConfig(num_frames=4, size=16, hash_length=16), num_classes=len(motion.classes))
+    model = build_model(
+        ModelConfig(backbone=TINY.backbone, num_frames=4, size=16, hash_length=16), num_classes=len(motion.classes)
+    )
     save_run(
         path,
         model,
-        config={"backbone": "resnet3d18", "shortcut": None, "hash_length": 16, "finished": True},
+        config={"backbone": TINY.backbone, "shortcut": None, "hash_length": 16, "finished": True},
         labels=motion.classes,
     )
     return load_run(path)

@@ -48,7 +48,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "gallery", tmp_path / "db")
     code, out, err = run("train", "--hash-length", "48", "--margin", "14", *TINY_OPTIONS[:4], *TINY_OPTIONS[6:])
     assert code == 0, err
-    assert re.search(r"Best epoch \d of 2, val mAP 0\.\d+: runs/resnet3d18-48bit-", out)
+    assert re.search(r"Best epoch \d of 2, val mAP 0\.\d+: runs/resnet3d10-48bit-", out)
     assert "3 classes, 12 train, 6 val, 9 gallery, 6 query" in err
 
     code, out, err = run("index", "db/")

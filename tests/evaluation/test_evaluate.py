@@ -104,7 +104,7 @@ def test_no_comparison_where_it_is_not_asked_for(untrained_run, motion, no_cache
 
 def test_a_run_that_knows_no_classes(untrained_run, motion, no_cache, tmp_path, caplog):
     model = HashNet(untrained_run.model.backbone, hash_length=4, num_classes=None)
-    config = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 4, "finished": True}
+    config = {"backbone": "resnet3d10", "shortcut": None, "hash_length": 4, "finished": True}
     save_run(tmp_path / "run", model, config=config, labels=())
     run = load_run(tmp_path / "run")
     assert run.labels == ()

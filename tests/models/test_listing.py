@@ -106,6 +106,8 @@ def test_a_table_of_other_files_is_not_believed(tmp_path, monkeypatch, change):
     shutil.copytree(listing.TABLE_PATH.parent, tmp_path / "backbones")
     monkeypatch.setattr(listing, "TABLE_PATH", tmp_path / "backbones" / "table.json")
     assert read_table()["c3d"] == measure("c3d")
+    for name in BACKBONES.keys() - {"c3d"}:  # to count all of them again takes seconds
+        monkeypatch.delitem(BACKBONES, name)
     if change == "an edited file":
         (tmp_path / "backbones" / "c3d.py").write_text("class C3D: ...")
     elif change == "a new file":
@@ -117,7 +119,7 @@ def test_a_table_of_other_files_is_not_believed(tmp_path, monkeypatch, change):
     assert read_table() == {}
     assert backbone_facts("c3d") == measure("c3d")
     listing.write_table()
-    assert read_table()["c3d"] == measure("c3d")
+    assert read_table() == {"c3d": measure("c3d")}
 
 
 def test_a_backbone_of_a_program_is_listed(monkeypatch):

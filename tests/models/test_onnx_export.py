@@ -31,7 +31,7 @@ def pixels(run, num_clips):
 
 
 def make_run(path, *, num_classes=2, has_hash_head=True, preprocessing=None, **settings):
-    config = ModelConfig(hash_length=8, **settings)
+    config = ModelConfig(**{"backbone": "resnet3d10", "hash_length": 8, **settings})
     model = build_model(config, num_classes=num_classes, has_hash_head=has_hash_head)
     if preprocessing:
         model.backbone.preprocessing = preprocessing
@@ -73,7 +73,7 @@ def test_the_file_describes_itself(untrained_run, exported):
     assert json.loads(facts["labels"]) == list(untrained_run.labels)
     assert json.loads(facts["clip_size"]) == [4, 16, 16]
     assert json.loads(facts["preprocessing"])["mean"] == [0.4345, 0.4051, 0.3775]
-    assert (facts["hash_length"], facts["backbone"], facts["is_multi_label"]) == ("16", "resnet3d18", "false")
+    assert (facts["hash_length"], facts["backbone"], facts["is_multi_label"]) == ("16", "resnet3d10", "false")
     assert facts["fingerprint"] == untrained_run.fingerprint
     assert "uint8 pixels 0-255 [N, 4, 16, 16, 3], RGB" in facts["input"]
     assert exported.opset == onnx.load(exported.path).opset_import[0].version

@@ -80,7 +80,7 @@ def numbers(run_dir: Path) -> list[dict[str, float]]:
         {},
         {"freeze": True, "views": 2, "init": "lsh"},
         {"optimizer": "adamw", "task": "classify"},
-        {"weights": "none", "backbone": "resnet3d18"},
+        {"weights": "none", "backbone": "resnet3d10", "epochs": 3},
     ],
     ids=["joint", "frozen", "classify", "random with batch norm"],
 )

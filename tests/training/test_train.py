@@ -171,12 +171,12 @@ def test_values_that_are_not_allowed(field, value):
 def test_weights_in_pretrain_are_used_unless_refused(motion, tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pretrain").mkdir()
-    backbone = build_backbone(TINY.backbone, num_frames=TINY.num_frames, size=TINY.size)
+    config = replace(TINY, backbone="resnet3d18", epochs=1, learning_rate=0.0)
+    backbone = build_backbone(config.backbone, num_frames=TINY.num_frames, size=TINY.size)
     with torch.no_grad():
         backbone.stem_bn.weight.fill_(3.0)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
     save_file(tensors, "pretrain/r3d18_K_200ep.pth", metadata=weights_metadata(backbone))
-    config = replace(TINY, epochs=1, learning_rate=0.0)
     run = load_run(train_run(motion, config, run_dir=tmp_path / "found", cache=cache))
     assert run.config["weights"] == "pretrain/r3d18_K_200ep.pth"
     assert torch.equal(run.model.backbone.stem_bn.weight, torch.full((64,), 3.0))
