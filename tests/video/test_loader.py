@@ -70,9 +70,16 @@ def test_long_work_ends_with_its_consumer():
 
 
 def test_what_must_be_ended_is_ended_before_threads_are_waited_for():
-    gate = threading.Event()
-    results = prefetch(lambda number: number == 0 or gate.wait(20), range(2), workers=2, on_stop=gate.set)
-    next(results)
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(number):
+        if number == 0:
+            return begun.wait(20)
+        begun.set()
+        return gate.wait(20)
+
+    results = prefetch(work, range(2), workers=2, on_stop=gate.set)
+    assert next(results)
     start = time.monotonic()
     results.close()
     assert gate.is_set() and time.monotonic() - start < 10
