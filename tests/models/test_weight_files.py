@@ -18,7 +18,7 @@ from upstream import hollow_tensors
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models import weight_files
 from c3dhash.models.known_weights import KnownWeights, torchvision_cache
-from c3dhash.models.weight_files import find_weights, weights_of
+from c3dhash.models.weight_files import fetch_weights, fetchable_weights, find_weights, weights_of
 from c3dhash.models.weights import KNOWN_WEIGHTS, load_backbone
 
 MEMBER = "R3D_18_Weights.KINETICS400_V1"
@@ -133,6 +133,22 @@ def test_torchvisions_weights_are_downloaded_once(folder, known, published, capf
     assert captured.out == "" and "100%" in captured.err
     (folder / "www" / file_name).unlink()
     assert find_weights(known.name, backbone="resnet3d18") == path
+
+
+def test_what_can_be_fetched(folder, known, monkeypatch):
+    assert fetchable_weights("resnet3d18", None) == fetchable_weights("resnet3d18", known.name) == known
+    with pytest.raises(CheckpointError, match=r"no weights 'kinetics700' of resnet3d18 can be fetched; those that can: "
+                                              r"kinetics400-tv\. `c3dhash models show"):  # fmt: skip
+        fetchable_weights("resnet3d18", "kinetics700")
+    with pytest.raises(CheckpointError, match=r"no weights of slowonly can be fetched.*can: none"):
+        fetchable_weights("slowonly", None)
+    cached = torchvision_cache() / known.file_name
+    cached.touch()
+    assert fetch_weights(known) == cached
+    cached.unlink()
+    monkeypatch.setenv("C3DHASH_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match=r"were not downloaded \(--offline or C3DHASH_OFFLINE forbids it\): get"):
+        find_weights(known.name, backbone="resnet3d18")
 
 
 def test_a_download_that_is_not_the_published_file_leaves_nothing(folder, known, published):

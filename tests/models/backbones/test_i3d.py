@@ -13,6 +13,8 @@ from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models.backbones import LAYOUTS, build_backbone
 from c3dhash.models.backbones.i3d import I3D, I3DFlow, same_padding
 from c3dhash.models.backbones.layouts import unwrap
+from c3dhash.models.known_weights import find_file
+from c3dhash.models.published import published_run
 from c3dhash.models.weight_files import find_weights
 from c3dhash.models.weights import KNOWN_WEIGHTS, identify_weights, load_backbone, load_into
 from c3dhash.records import Preprocessing
@@ -99,15 +101,70 @@ def test_rgb_and_flow_are_not_mixed_up(tmp_path, networks, golden, other):
     assert torch.equal(networks[other].conv_1a.conv.weight, before)
 
 
+FLAX_UNITS = {
+    "conv_1a": "Conv3d_1a_7x7", "conv_2b": "Conv3d_2b_1x1", "conv_2c": "Conv3d_2c_3x3", "b0": "Branch_0/Conv3d_0a_1x1",
+    "b1a": "Branch_1/Conv3d_0a_1x1", "b1b": "Branch_1/Conv3d_0b_3x3", "b2a": "Branch_2/Conv3d_0a_1x1",
+    "b2b": "Branch_2/Conv3d_0b_3x3", "b3b": "Branch_3/Conv3d_0b_1x1",
+}  # fmt: skip
+
+
+def as_flax(network):
+    """The entries of a network as the package has them: kernels [T, H, W, in, out], no scale, statistics of 5 axes."""
+    found = {}
+    for name, tensor in network.state_dict().items():
+        *block, unit, layer, entry = name.split(".")
+        place = "/".join([part.replace("mixed_", "Mixed_") for part in block] + [FLAX_UNITS[unit]])
+        if layer == "conv":
+            found[f"params/{place}/Conv_0/kernel"] = tensor.permute(2, 3, 4, 1, 0).contiguous()
+        elif entry == "bias":
+            found[f"params/{place}/BatchNorm_0/bias"] = tensor
+        elif entry.startswith("running_"):
+            found[f"batch_stats/{place}/BatchNorm_0/{entry[8:]}"] = tensor.reshape(1, 1, 1, 1, -1)
+    return found
+
+
+def test_the_checkpoint_of_the_package(tmp_path, networks):
+    network = networks["i3d"]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm3d):  # so that one taken for another is seen
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+                torch.nn.init.normal_(module.bias)
+        kernel, bias = torch.randn(1, 1, 1, 1024, 400), torch.randn(400)
+    head = "params/Logits/Conv3d_0c_1x1/Conv_0"
+    tensors = {**as_flax(network), f"{head}/kernel": kernel, f"{head}/bias": bias}
+    assert recognised(tensors) == ["i3d-flax"]
+    torch.save(tensors, tmp_path / "file.pt")
+    loaded, own = load_backbone(tmp_path / "file.pt").state_dict(), network.state_dict()
+    assert all(torch.equal(loaded[name], own[name]) for name in own if not name.endswith("num_batches_tracked"))
+    run = published_run("i3d", tmp_path / "file.pt")
+    assert torch.equal(run.model.class_head.weight, kernel[0, 0, 0].T) and torch.equal(run.model.class_head.bias, bias)
+
+
+@pytest.mark.skipif(not find_file("i3d-kinetics-400.safetensors"), reason="run `c3dhash models fetch i3d` first")
+def test_the_weights_of_the_package_give_the_golden_logits():
+    run = published_run("i3d", "kinetics400")
+    clips = np.random.RandomState(20260101).standard_normal((1, 16, 224, 224, 3)).clip(-1, 1).astype(np.float32)
+    with torch.inference_mode():
+        logits = run.model(torch.from_numpy(clips).permute(0, 4, 1, 2, 3)).logits[0].numpy()
+    golden = [1.9552258, 0.43857187, 1.6377001, -0.84964734, 2.8535616, 0.73510146, -0.3017311, -2.5875235]
+    assert np.abs(logits[::57] - golden).max() < 1e-3
+    assert (logits.argmax(), run.labels[153]) == (153, "hitting baseball")
+    assert logits.max() == pytest.approx(6.759546, abs=1e-3) and logits.std() == pytest.approx(2.3974724, abs=1e-4)
+
+
 def test_known_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "pretrain").mkdir()
     known = {(weights.backbone, weights.name): weights.file_name for weights in KNOWN_WEIGHTS}
-    for backbone, stream in (("i3d", "rgb"), ("i3d_flow", "flow")):
-        assert known[backbone, "kinetics400"] == f"{stream}_imagenet.pt"
+    for backbone, stream, name in (("i3d", "rgb", "kinetics400-port"), ("i3d_flow", "flow", "kinetics400")):
+        assert known[backbone, name] == f"{stream}_imagenet.pt"
         assert known[backbone, "charades"] == f"{stream}_charades.pt"
         (tmp_path / "pretrain" / f"{stream}_imagenet.pt").touch()
-        found = find_weights("kinetics400", backbone=backbone)
+        found = find_weights(name, backbone=backbone)
         assert found == Path("pretrain") / f"{stream}_imagenet.pt"
 
 
