@@ -202,9 +202,10 @@ class HashConfig(ModelConfig):
         None, "Weights of that backbone: a name (`c3dhash models` lists them) or a file; needed with --backbone."
     )
     hash: str = setting(
-        "itq",
-        "Bits from features: itq is fitted to those of these videos, lsh is drawn at random around their mean.",
-        choices=HASHES,
+        "auto",
+        "Bits from features: itq is fitted to those of these videos, lsh is drawn at random around their mean; auto "
+        "takes itq where there are more clips than bits.",
+        choices=("auto", *HASHES),
     )
 
     def __post_init__(self) -> None:

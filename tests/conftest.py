@@ -95,6 +95,8 @@ def run(tmp_path, monkeypatch, capsys):
     """Run the command line in an empty folder: run("index", "db") -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("C3DHASH_OFFLINE", "1")  # nothing is fetched by accident
 
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:

@@ -12,7 +12,7 @@ import click
 from c3dhash.cli.common import gallery_option, json_option, offline_option, print_json, print_table, shown_path
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
-from c3dhash.errors import UsageError
+from c3dhash.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from c3dhash.gallery.indexing import IndexReport
@@ -48,20 +48,20 @@ def index(
     until it is back or --prune drops it. It can be stopped at any time. The exit code is 1 where a video could not be
     read, or a whole place is gone.
 
-    With --backbone and --weights no trained run is needed: the codes are made from the features of these videos, and
-    the gallery gets a model of its own.
+    No trained run is needed: with --backbone and --weights, and by default where there is no run, the codes are made
+    from the features of these videos, and the gallery gets a model of its own.
     """
     given = {
         name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
-    _check_untrained(given)
-    config, hash_config, index_config = (
-        take(EncodeConfig, options),
-        take(HashConfig, options),
-        take(IndexConfig, options),
-    )
+    config, index_config = take(EncodeConfig, options), take(IndexConfig, options)
     if dry_run:
         context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))
+    if not {"backbone", "weights", "model"} & given and not _has_run(gallery_path):
+        options.update(_published_network())
+    else:
+        _check_untrained(given)
+    hash_config = take(HashConfig, options)
 
     from c3dhash.gallery import lock
     from c3dhash.gallery.fitting import kept_features, make_run
@@ -99,6 +99,36 @@ def _show_report(report: IndexReport, gallery_path: Path, *, num_clips: int) -> 
     click.echo(f"{told}, {len(report.failed)} failed; gallery '{gallery_path}' holds {num_clips} clips.")
     for failure in report.failed:
         click.echo(f"failed: {failure['reason']}")
+
+
+def _has_run(gallery_path: Path) -> bool:
+    """Tell whether there is a model to index with: that of the gallery, or one that was trained here."""
+    from c3dhash.gallery.store import MODEL_DIR, is_gallery
+    from c3dhash.models.hashnet import find_run, is_finished
+
+    if is_gallery(gallery_path) or is_finished(gallery_path / MODEL_DIR):
+        return True
+    try:
+        find_run()
+    except CheckpointError:
+        return False
+    return True
+
+
+def _published_network() -> dict[str, str]:
+    """Return the options that make codes without a run, with a network that sees; it is fetched where need be."""
+    from c3dhash.models.known_weights import DEFAULT_BACKBONE, DEFAULT_WEIGHTS
+    from c3dhash.models.weights import find_weights
+
+    try:
+        find_weights(DEFAULT_WEIGHTS, backbone=DEFAULT_BACKBONE)
+    except CheckpointError as error:
+        raise CheckpointError(f"no finished run under 'runs/' (c3dhash train makes one), and {error}") from error
+    click.echo(
+        f"No trained run under 'runs/': codes without labels, by {DEFAULT_BACKBONE} with weights {DEFAULT_WEIGHTS}; "
+        "--backbone and --weights take another network, `c3dhash train` learns codes from labels.", err=True,
+    )  # fmt: skip
+    return {"backbone": DEFAULT_BACKBONE, "weights": DEFAULT_WEIGHTS}
 
 
 def _find_run(gallery_path: Path, model: Path | None) -> Any:

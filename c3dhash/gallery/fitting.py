@@ -109,13 +109,16 @@ def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, en
     if run is not None:
         _check_same(run, config, network=network)
         return run
-    check_hash(config.hash, hash_length=config.hash_length, feature_dim=network.backbone.feature_dim)
+    if config.hash != "auto":
+        check_hash(config.hash, hash_length=config.hash_length, feature_dim=network.backbone.feature_dim)
     key = fingerprint(network)
     kept = KeptFeatures(gallery_path, network=key, config=encode)
     videos = _in_random_order(places)
     headless = Run(gallery_path / MODEL_DIR, {}, (), network.eval(), key)
     _compute_features(headless, videos, kept, encode)
     features = _sample(videos, kept, feature_dim=network.backbone.feature_dim)
+    if config.hash == "auto":
+        config = dataclasses.replace(config, hash=_choose_hash(config.hash_length, features))
     model = HashNet(network.backbone, hash_length=config.hash_length, num_classes=None)
     initialize_hash_head(model, features, method=config.hash, seed=SEED)
     logger.info("%s: %d bits fitted on %d clips.", config.hash, config.hash_length, len(features))
@@ -208,7 +211,9 @@ def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:
 def _check_same(run: Run, config: HashConfig, *, network: HashNet) -> None:
     """Raise unless a gallery's own run is what a config asks for."""
     options = [(name, run.config.get(name), getattr(config, name)) for name in OPTIONS]
-    differing = [(name, own, given) for name, own, given in options if own != given]
+    differing = [
+        (name, own, given) for name, own, given in options if own != given and (name, given) != ("hash", "auto")
+    ]
     own_network = run.config.get("backbone_fingerprint", "")
     given_network = fingerprint(network, like=own_network)
     if own_network != given_network:  # what is in the weights counts, whatever their file is called
@@ -220,6 +225,11 @@ def _check_same(run: Run, config: HashConfig, *, network: HashNet) -> None:
             f"gallery '{run.path.parent}' has a model of its own with {name} {own}, got {given}: leave --backbone out "
             "to use it, or index into another folder (--gallery NAME)."
         )
+
+
+def _choose_hash(hash_length: int, features: np.ndarray) -> str:
+    """Take ITQ where it can be fitted: it needs more clips than bits, and as many numbers in a feature."""
+    return "itq" if len(features) > hash_length <= features.shape[1] else "lsh"
 
 
 def _in_random_order(places: Sequence[Path]) -> list[Path]:

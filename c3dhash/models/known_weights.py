@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 PRETRAIN_DIR = Path("pretrain")
+# What sees without training and without a choice: see "Codes without training" in docs/guide.md for the figures.
+DEFAULT_BACKBONE, DEFAULT_WEIGHTS = "i3d", "kinetics400"
 OFFLINE_VARIABLE = "C3DHASH_OFFLINE"
 
 

@@ -31,6 +31,7 @@ from c3dhash.config import (
 )
 from c3dhash.evaluation.codes import Codes, save_codes
 from c3dhash.gallery.lock import writing
+from c3dhash.models import known_weights
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.weights import weights_metadata
 from c3dhash.video.cache import FrameCache
@@ -166,7 +167,7 @@ def test_index_json_survives_a_name_that_is_not_utf8(run, untrained_run, motion_
     assert (code, report["added"], report["failed"][0]["video"]) == (1, 2, f"{tmp_path}/db/odd\\xff.mp4")
 
 
-def test_codes_without_training(run, motion_dir, tmp_path):
+def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
     torch.manual_seed(0)
     backbone = build_backbone("resnet3d10", num_frames=4, size=32)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
@@ -175,6 +176,15 @@ def test_codes_without_training(run, motion_dir, tmp_path):
     untrained = ["--backbone", "resnet3d10", "--weights", "own.safetensors", "--num-frames", "4", "--size", "32",
                  "--hash-length", "8", "--precision", "fp32"]  # fmt: skip
     shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    monkeypatch.setattr(known_weights, "DEFAULT_BACKBONE", "resnet3d10")
+    monkeypatch.setattr(known_weights, "DEFAULT_WEIGHTS", "own.safetensors")
+    code, out, err = run("index", "db", "--gallery", "default", "--num-frames", "4", "--size", "32")
+    assert code == 0, err
+    assert "codes without labels, by resnet3d10 with weights own.safetensors; --backbone and --weights take" in err
+    assert "Model: default/model (lsh, 48 bits, fitted on 9 clips)" in err, "too few for 48 bits of ITQ"
+    code, out, err = run("index", "db", "--gallery", "default", "--json")
+    assert (code, json.loads(out)["unchanged"], "without labels" in err) == (0, 9, False)
+
     code, out, err = run("index", "db", *untrained)
     assert code == 0
     assert out == (
@@ -223,10 +233,10 @@ def test_codes_without_training(run, motion_dir, tmp_path):
         (["train", "--bits", "48"], 2, "--bits"),
         (["train", "--resume", "runs/none"], 1, "runs/none"),
         (["train", "--resume", "x", "--margin", "3"], 2, "leave out --margin"),
-        (["index", "db"], 1, "no finished run under 'runs/'. Train one: c3dhash train"),
+        (["index", "db", "--offline"], 1, r"no finished run .*\(c3dhash train makes one\), and .*models fetch i3d`"),
         (["index"], 2, "DIR"),
-        (["index", "db", "--hash-length", "8"], 2, "--hash-length goes with --backbone NAME --weights FILE"),
-        (["index", "db", "--size", "32", "--hash", "lsh"], 2, "--size, --hash goes with --backbone"),
+        (["index", "db", "--model", "x", "--hash-length", "8"], 2, "--hash-length goes with --backbone NAME --weights"),
+        (["index", "db", "--model", "x", "--size", "32", "--hash", "lsh"], 2, "--size, --hash goes with --backbone"),
         (["index", "db", "--backbone", "c3d"], 2, r"weights \(None\) of --backbone c3d would be random"),
         (["index", "db", "--backbone", "c3d", "--weights", "none"], 2, r"weights \(none\) of --backbone c3d would be"),
         (["index", "db", "--backbone", "c3d", "--model", "m"], 2, "--model .* --backbone .*: leave out one of them"),

@@ -51,7 +51,7 @@ def write_weights(path: Path, *, seed: int, name: str = "tiny") -> Path:
 
 @pytest.fixture
 def config(weights) -> HashConfig:
-    return HashConfig(backbone="tiny", weights=str(weights), hash_length=8)
+    return HashConfig(backbone="tiny", weights=str(weights), hash_length=8, hash="itq")
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ def test_what_cannot_be_made_is_refused(config, videos, path, tmp_path):
         make_run(path, [videos], config=dataclasses.replace(config, backbone="vgg"))
     with pytest.raises(UsageError, match=r"weights \(None\) of --backbone c3d would be random.*--weights NAME or FILE"):
         HashConfig(backbone="c3d")
-    with pytest.raises(UsageError, match=r"hash \('pca'\) must be one of itq, lsh"):
+    with pytest.raises(UsageError, match=r"hash \('pca'\) must be one of auto, itq, lsh"):
         dataclasses.replace(config, hash="pca")
     path.write_text("a file")
     with pytest.raises(GalleryError, match=rf"gallery '{path}' cannot be made: .*; choose another folder"):
