@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from safetensors.torch import save_file
 
 import c3dhash.demo
 from c3dhash.bits import pack_codes
 from c3dhash.datasets.find import find_dataset
-from c3dhash.demo import SETTINGS, run_demo
+from c3dhash.demo import SETTINGS, run_demo, run_real_demo
 from c3dhash.errors import UsageError
 from c3dhash.evaluation.metrics import average_precision, mean_defined, rank_counts
+from c3dhash.models.backbones import build_backbone
 from c3dhash.models.encode import Encoder
-from c3dhash.models.hashnet import load_run
+from c3dhash.models.fingerprints import fingerprint
+from c3dhash.models.hashnet import HashNet, Run, load_run
+from c3dhash.models.weights import weights_metadata
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 
@@ -85,3 +89,32 @@ def test_motion_is_learned_and_only_motion(tmp_path):
     one_frame = [held_out(tmp_path, np.full(frames, place)) for place in range(frames)]
     print("one frame", one_frame)
     assert np.mean([accuracy for _, accuracy in one_frame]) < 0.30, "chance is 1/6"
+
+
+class TestRealVideos:
+    @pytest.fixture
+    def weights(self, tmp_path, monkeypatch):
+        """A tiny network with a class head in the place of I3D's weights."""
+        monkeypatch.setattr(c3dhash.demo, "DEFAULT_BACKBONE", "resnet3d10")
+        monkeypatch.setattr(c3dhash.demo, "DEFAULT_WEIGHTS", str(tmp_path / "weights.safetensors"))
+        backbone = build_backbone("resnet3d10", num_frames=4, size=16)
+        tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+        save_file(tensors, tmp_path / "weights.safetensors", metadata=weights_metadata(backbone))
+        model = HashNet(backbone, hash_length=None, num_classes=2).eval()
+        run = Run(tmp_path, {"backbone": "resnet3d10"}, ("a", "b"), model, fingerprint(model))
+        monkeypatch.setattr(c3dhash.demo, "published_run", lambda *_: run)
+
+    def test_what_they_look_like(self, weights, motion_dir, tmp_path, monkeypatch):
+        monkeypatch.setattr(c3dhash.demo, "MAX_REAL_VIDEOS", 6)
+        result = run_real_demo(tmp_path / "demo", motion_dir / "gallery")
+        assert (result.num_found, result.indexed.added, len(result.hits)) == (9, 5, 5)
+        assert str(result.query.video) not in {hit.video for hit, _ in result.hits}
+        assert [str(seen.video) for _, seen in result.hits] == [hit.video for hit, _ in result.hits]
+        assert result.query.top[0].label in "ab" and result.query_page.read_text().count("data:image/jpeg") >= 6
+        again = run_real_demo(tmp_path / "demo", motion_dir / "gallery")
+        assert (again.indexed.added, again.indexed.unchanged) == (0, 5)
+
+    def test_too_few(self, weights, tmp_path):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(UsageError, match="holds 0 videos, and a demo needs two at least"):
+            run_real_demo(tmp_path / "demo", tmp_path / "empty")
