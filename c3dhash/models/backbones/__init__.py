@@ -20,6 +20,7 @@ from __future__ import annotations
 from c3dhash.errors import UsageError
 from c3dhash.models.backbones import (
     c3d,
+    efficientnet_lite,
     i3d,
     i3d_r50,
     resnet3d_weights,
@@ -31,6 +32,11 @@ from c3dhash.models.backbones import (
 )
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.c3d import C3D
+from c3dhash.models.backbones.efficientnet_lite import (
+    TSNEfficientNetLite0,
+    TSNEfficientNetLite1,
+    TSNEfficientNetLite2,
+)
 from c3dhash.models.backbones.i3d import I3D, I3DFlow
 from c3dhash.models.backbones.i3d_r50 import I3DR50
 from c3dhash.models.backbones.layouts import Layout
@@ -47,7 +53,16 @@ from c3dhash.models.backbones.torchvision_video import (
     Swin3DS,
     Swin3DT,
 )
-from c3dhash.models.backbones.tsm import TSMConvNeXtTiny, TSMEfficientNetB0, TSMMobileNetV2, TSMResNet18, TSMResNet50
+from c3dhash.models.backbones.tsm import (
+    TSMConvNeXtTiny,
+    TSMEfficientNetB0,
+    TSMEfficientNetLite0,
+    TSMEfficientNetLite1,
+    TSMEfficientNetLite2,
+    TSMMobileNetV2,
+    TSMResNet18,
+    TSMResNet50,
+)
 from c3dhash.models.backbones.tsn import TSNConvNeXtTiny, TSNEfficientNetB0, TSNMobileNetV2, TSNResNet18, TSNResNet50
 from c3dhash.models.known_weights import KnownWeights
 
@@ -75,15 +90,32 @@ BACKBONES: dict[str, type[Backbone]] = {
     "tsn_resnet50": TSNResNet50,
     "tsn_mobilenet_v2": TSNMobileNetV2,
     "tsn_efficientnet_b0": TSNEfficientNetB0,
+    "tsn_efficientnet_lite0": TSNEfficientNetLite0,
+    "tsn_efficientnet_lite1": TSNEfficientNetLite1,
+    "tsn_efficientnet_lite2": TSNEfficientNetLite2,
     "tsn_convnext_tiny": TSNConvNeXtTiny,
     "tsm_resnet18": TSMResNet18,
     "tsm_resnet50": TSMResNet50,
     "tsm_mobilenet_v2": TSMMobileNetV2,
     "tsm_efficientnet_b0": TSMEfficientNetB0,
+    "tsm_efficientnet_lite0": TSMEfficientNetLite0,
+    "tsm_efficientnet_lite1": TSMEfficientNetLite1,
+    "tsm_efficientnet_lite2": TSMEfficientNetLite2,
     "tsm_convnext_tiny": TSMConvNeXtTiny,
 }
 
-_FILES = (c3d, i3d, resnet3d_weights, i3d_r50, slowfast, torchvision_image, torchvision_video_weights, tsn, tsm)
+_FILES = (
+    c3d,
+    i3d,
+    resnet3d_weights,
+    i3d_r50,
+    slowfast,
+    torchvision_image,
+    torchvision_video_weights,
+    tsn,
+    efficientnet_lite,
+    tsm,
+)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)
 

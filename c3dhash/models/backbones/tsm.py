@@ -9,6 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from c3dhash.models.backbones.efficientnet_lite import (
+    LiteBlock,
+    TSNEfficientNetLite0,
+    TSNEfficientNetLite1,
+    TSNEfficientNetLite2,
+)
 from c3dhash.models.backbones.tsn import (
     MMACTION2_SOURCE,
     TSN,
@@ -54,11 +60,11 @@ class TSM(TSN):
     The shift is a hook in front of the first layer of a branch, so that names and weights stay those of the 2D network.
 
     Source: Lin et al., ICCV 2019, section 3.3 (residual shift). In ResNets in front of every block's first convolution;
-        in MobileNetV2 and EfficientNet of every inverted residual that has a skip, as in the authors' code for the
+        in MobileNetV2 and the EfficientNets of every inverted residual that has a skip, as in the authors' code for the
         former; in ConvNeXt, which the paper does not have, of every block's depthwise convolution.
     """
 
-    def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
+    def __init__(self, *, num_frames: int, size: int) -> None:
         super().__init__(num_frames=num_frames, size=size)
         for branch in _residual_branches(self.network):
             branch.register_forward_pre_hook(_shift_input)
@@ -77,7 +83,7 @@ def _shift_input(branch: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor
 
 
 def _residual_branches(network: nn.Module) -> Iterator[nn.Module]:
-    """Yield what a 2D network of torchvision computes beside each of its skips."""
+    """Yield what a 2D network computes beside each of its skips."""
     from torchvision.models.convnext import CNBlock
     from torchvision.models.efficientnet import MBConv
     from torchvision.models.mobilenetv2 import InvertedResidual
@@ -90,6 +96,8 @@ def _residual_branches(network: nn.Module) -> Iterator[nn.Module]:
             yield block.conv
         elif isinstance(block, CNBlock) or (isinstance(block, MBConv) and block.use_res_connect):
             yield block.block
+        elif isinstance(block, LiteBlock) and block.has_skip:
+            yield block.branch
 
 
 class TSMResNet18(TSM):
@@ -116,13 +124,28 @@ class TSMEfficientNetB0(TSM):
     )
 
 
+class TSMEfficientNetLite0(TSM, TSNEfficientNetLite0):
+    __doc__ = TSNEfficientNetLite0.__doc__
+    name = "tsm_efficientnet_lite0"
+
+
+class TSMEfficientNetLite1(TSM, TSNEfficientNetLite1):
+    __doc__ = TSNEfficientNetLite1.__doc__
+    name = "tsm_efficientnet_lite1"
+
+
+class TSMEfficientNetLite2(TSM, TSNEfficientNetLite2):
+    __doc__ = TSNEfficientNetLite2.__doc__
+    name = "tsm_efficientnet_lite2"
+
+
 class TSMConvNeXtTiny(TSM):
     __doc__ = TSNConvNeXtTiny.__doc__
     name, architecture, feature_dim = "tsm_convnext_tiny", TSNConvNeXtTiny.architecture, TSNConvNeXtTiny.feature_dim
     min_clip_size = TSNConvNeXtTiny.min_clip_size
 
 
-LAYOUTS = ()  # those in tsn.py: the names are the same
+LAYOUTS = ()  # those in tsn.py and efficientnet_lite.py: the names are the same
 KNOWN_WEIGHTS = (
     *image_weights("tsm"),
     KnownWeights(

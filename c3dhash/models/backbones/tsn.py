@@ -47,18 +47,23 @@ class TSN(Backbone):
     clip_size = (8, 224, 224)
     preprocessing = IMAGENET
 
-    def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
-        from torchvision.models import get_model
-
+    def __init__(self, *, num_frames: int, size: int) -> None:
         super().__init__()
         self.clip_size = (num_frames, size, size)
+        self.network = self.build_network()
+        self.to(memory_format=torch.channels_last)  # Note [Channels last in 2D]
+
+    def build_network(self) -> nn.Module:
+        """Build the 2D network of `architecture`, which maps frames [N, 3, H, W] to features [N, feature_dim]."""
+        from torchvision.models import get_model
+
         network = get_model(self.architecture, weights=None)
         if hasattr(network, "fc"):
             network.fc = nn.Identity()
         else:
             network.classifier = network.classifier[:-1]
-        self.network = network
-        self.to(memory_format=torch.channels_last)  # Note [Channels last in 2D]
+        without_head: nn.Module = network
+        return without_head
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Compute features.
@@ -92,7 +97,7 @@ class TSNMobileNetV2(TSN):
     name, architecture, feature_dim = "tsn_mobilenet_v2", "mobilenet_v2", 1280
     turned: torch.Tensor
 
-    def __init__(self, *, num_frames: int = 8, size: int = 224) -> None:
+    def __init__(self, *, num_frames: int, size: int) -> None:
         super().__init__(num_frames=num_frames, size=size)
         self.register_buffer("turned", torch.zeros(()))  # 1 for weights of TF-slim: Note [Padding of TF-slim]
 
@@ -138,7 +143,7 @@ def _is_mobilenet_of_slim(entries: Entries) -> bool:
     return _architecture(entries) == "mobilenet_v2" and entries.shape("classifier.1.weight")[:1] == (1001,)
 
 
-def _turn(tensor: torch.Tensor, _shape: torch.Size) -> torch.Tensor:
+def turn(tensor: torch.Tensor, _shape: torch.Size) -> torch.Tensor:
     """Turn a kernel by 180 degrees: Note [Padding of TF-slim]."""
     return tensor.flip(2, 3) if tensor.ndim == 4 else tensor
 
@@ -177,7 +182,7 @@ LAYOUTS = (
         rename=_TORCHVISION_RENAME,
         heads=("classifier.",),
         preprocessing=TF_SLIM,
-        adapt=_turn,
+        adapt=turn,
         implied=(("turned", 1.0),),
     ),
     Layout(  # efficientnet_b0_rwightman-*.pth
