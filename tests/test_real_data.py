@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -15,7 +14,8 @@ from c3dhash.cli import main
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.batch_norm import is_folded
 from c3dhash.models.hashnet import load_run
-from c3dhash.models.weights import load_backbone, load_into
+from c3dhash.models.known_weights import find_file
+from c3dhash.models.weights import load_backbone, load_checkpoint, load_into
 from c3dhash.records import Preprocessing
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip, normalize
@@ -99,21 +99,40 @@ def test_fine_tuning_improves_on_heads_alone(real_data, tmp_path, run):
     assert not torch.equal(backbone.get_submodule(norms[0]).bias, start.get_submodule(norms[0]).bias)
 
 
-def test_image_weights_name_what_is_in_a_clip(real_data):
+@pytest.mark.parametrize(
+    ("file_name", "head", "backbone", "preprocessing"),
+    [
+        (
+            "mobilenet_v2_imagenet1001.safetensors",
+            "classifier.1",
+            "tsn_mobilenet_v2",
+            Preprocessing("RGB", 1 / 127.5, (1, 1, 1), (1, 1, 1)),
+        ),
+        (
+            "efficientnet-lite0-57934424.pth",
+            "_fc",
+            "tsn_efficientnet_lite0",
+            Preprocessing("RGB", 1.0, (127, 127, 127), (128, 128, 128)),
+        ),
+    ],
+)
+def test_image_weights_name_what_is_in_a_clip(real_data, file_name, head, backbone, preprocessing):
     """ImageNet's classifier, put by hand on the feature of one frame, sees bows and baseball players."""
     folder = real_data.parent / "pretrained"
-    path, labels = folder / "mobilenet_v2_imagenet1001.safetensors", folder / "imagenet1001_labels.txt"
-    network, weights = load_backbone(path), safetensors.torch.load_file(path)
-    names = [line.split(",")[0] for line in labels.read_text().splitlines()]
-    assert network.name == "tsn_mobilenet_v2"
-    assert network.preprocessing == Preprocessing("RGB", 1 / 127.5, (1, 1, 1), (1, 1, 1))
+    path = folder / file_name if (folder / file_name).is_file() else find_file(file_name)
+    if path is None:
+        pytest.skip(f"{file_name} is not on this machine")
+    network, weights = load_backbone(path), load_checkpoint(path)
+    lines = (folder / "imagenet1001_labels.txt").read_text().splitlines()
+    names = [line.split(",")[0] for line in lines][-len(weights[f"{head}.bias"]) :]  # with or without "background"
+    assert (network.name, network.preprocessing) == (backbone, preprocessing)
 
     def seen(video) -> set[str]:
         clip = next(iter(read_clips(video, num_frames=8, short_side=256)))
         frame = torch.from_numpy(center_clip(clip.frames, size=224))[None, 3:4]
         with torch.inference_mode():
             feature = network(normalize(frame, network.preprocessing))
-        logits = feature @ weights["classifier.1.weight"].T + weights["classifier.1.bias"]
+        logits = feature @ weights[f"{head}.weight"].T + weights[f"{head}.bias"]
         return {names[place] for place in logits[0].topk(5).indices}
 
     for action, expected, least in (
@@ -124,5 +143,5 @@ def test_image_weights_name_what_is_in_a_clip(real_data):
         videos = sorted((real_data / "jhmdb" / action).iterdir())[:10]
         assert sum(bool(seen(video) & expected) for video in videos) >= least, action
 
-    report = load_into(build_backbone("tsm_mobilenet_v2"), path)
-    assert report.is_complete and set(report.not_used) == {"classifier.1.weight", "classifier.1.bias"}
+    report = load_into(build_backbone(backbone.replace("tsn", "tsm")), path)
+    assert report.is_complete and set(report.not_used) == {f"{head}.weight", f"{head}.bias"}
