@@ -11,6 +11,7 @@ import click
 
 from c3dhash.cli.common import json_option, offline_option, print_json, print_table
 from c3dhash.errors import UsageError
+from c3dhash.models.known_weights import RECOMMENDED
 
 MAX_WIDTH = 110
 UNIT = "GFLOPs: 10^9 multiply-adds of one clip, each counted once as in papers (r3d_18 at 16x112x112 is about 40)."
@@ -41,6 +42,9 @@ def models(context: click.Context, as_json: bool) -> None:
         return
     _print_backbones(backbones)
     _print_weights(backbones)
+    click.echo("\nStart with (docs/backbones.md has the figures):\n")
+    for purpose, name, weights in RECOMMENDED:
+        click.echo(f"{purpose + ':':32}--backbone {name} --weights {weights}")
 
 
 @models.command()

@@ -15,6 +15,11 @@ from typing import Any
 PRETRAIN_DIR = Path("pretrain")
 # What sees without training and without a choice: see "Codes without training" in docs/guide.md for the figures.
 DEFAULT_BACKBONE, DEFAULT_WEIGHTS = "i3d", "kinetics400"
+# What `c3dhash models` recommends, (for what, backbone, weights); each is fetched. Figures: docs/backbones.md.
+RECOMMENDED = (
+    ("best codes", "i3d", "kinetics400"),
+    ("most clips a second, smallest", "tsn_efficientnet_lite0", "imagenet"),
+)
 OFFLINE_VARIABLE = "C3DHASH_OFFLINE"
 
 

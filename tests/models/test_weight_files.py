@@ -17,7 +17,13 @@ from upstream import hollow_tensors
 
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models import weight_files
-from c3dhash.models.known_weights import KnownWeights, torchvision_cache
+from c3dhash.models.known_weights import (
+    DEFAULT_BACKBONE,
+    DEFAULT_WEIGHTS,
+    RECOMMENDED,
+    KnownWeights,
+    torchvision_cache,
+)
 from c3dhash.models.weight_files import fetch_weights, fetchable_weights, find_weights, weights_of
 from c3dhash.models.weights import KNOWN_WEIGHTS, load_backbone
 
@@ -133,6 +139,11 @@ def test_torchvisions_weights_are_downloaded_once(folder, known, published, capf
     assert captured.out == "" and "100%" in captured.err
     (folder / "www" / file_name).unlink()
     assert find_weights(known.name, backbone="resnet3d18") == path
+
+
+def test_what_is_recommended_can_be_fetched():
+    for _, backbone, name in (*RECOMMENDED, ("default", DEFAULT_BACKBONE, DEFAULT_WEIGHTS)):
+        assert fetchable_weights(backbone, name).package is not None, "without a server of one company"
 
 
 def test_what_can_be_fetched(folder, known, monkeypatch):
