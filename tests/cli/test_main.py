@@ -412,6 +412,14 @@ def test_classify(run, untrained_run, motion_dir, tmp_path):
     assert (code, video["top3"], "broken.mp4" in video["reason"]) == (1, [], True)
 
 
+def test_json_of_a_name_that_is_not_utf8(run, untrained_run, tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff.mp4")
+    shutil.copy(__file__, odd)
+    code, out, _ = run("classify", odd, "--model", untrained_run.path, "--json")
+    (video,) = json.loads(out)
+    assert (code, video["video"], video["top5"]) == (1, odd, [])
+
+
 def test_published_weights_recognise(run, motion_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("C3DHASH_OFFLINE", "0")  # so that what --offline sets is undone
