@@ -76,7 +76,10 @@ def resample_positions(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return resampled[0].T.to(tensor.dtype)
 
 
-_RENAME = ((r"^(?!network\.)", "network."),)
+_RENAME = (
+    (r"^(fc|head|head\.1|classifier\.1)\.(?=(weight|bias)$)", "class_head."),
+    (r"^(?!network\.|class_head\.)", "network."),
+)
 LAYOUTS = (
     Layout(  # r3d_18-b3b3357e.pth, mc3_18-a90a0ba3.pth, r2plus1d_18-91a641e6.pth; a state dict of ours, too
         name="torchvision-video-resnet",

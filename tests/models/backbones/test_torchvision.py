@@ -9,6 +9,7 @@ from upstream import hollow, recognised
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models.backbones import BACKBONES, KNOWN_WEIGHTS, build_backbone
 from c3dhash.models.backbones.torchvision_video_weights import resample_positions
+from c3dhash.models.published import published_run
 from c3dhash.models.weights import identify_weights, load_backbone, load_into
 
 ENUMS = {
@@ -80,6 +81,17 @@ def test_feature_is_torchvisions(save, name):
         expected, features = upstream_feature(model, clips), network(clips)
     assert features.shape == expected.shape == (1, network.feature_dim)
     assert (features - expected).abs().max() < 1e-5 * expected.std()
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "s3d", "mvit_v1_b", "swin3d_t"])
+def test_class_head_is_torchvisions(save, name):
+    model = upstream_model(name)
+    run = published_run(name, save(model.state_dict()))
+    assert (len(run.labels), run.labels[2]) == (400, "answering questions")
+    clips = torch.randn(1, 3, *CLIP_SIZES.get(name, (5, 40, 40)))
+    with torch.inference_mode():
+        expected, logits = model(clips), run.model(clips).logits
+    assert (logits - expected).abs().max() < 1e-5 * expected.std()
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
