@@ -30,7 +30,7 @@ from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 # One of each kind goes the road by default; the others are 5 to 90 seconds each on one thread.
-QUICK = ("c3d", "resnet3d10", "i3d", "mc3_18", "slowonly", "tsn_mobilenet_v2", "tsm_resnet18")
+QUICK = ("c3d", "resnet3d10", "i3d", "mc3_18", "tsn_mobilenet_v2", "tsm_resnet18")
 
 
 @pytest.fixture(scope="module")
