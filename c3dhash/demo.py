@@ -7,7 +7,6 @@ Each step is skipped where its result lies in the folder already, so that an int
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from c3dhash.datasets.synth import make_motion_set
 from c3dhash.errors import UsageError
 from c3dhash.evaluation.evaluate import Report, evaluate_run, write_report
 from c3dhash.files import claim_folder
-from c3dhash.gallery.fitting import kept_features, make_run
+from c3dhash.gallery.fitting import index_with_features, make_run
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
 from c3dhash.gallery.query import query_video
 from c3dhash.models.hashnet import Run, build_model, is_finished, load_run, save_run
@@ -93,11 +92,7 @@ def run_real_demo(directory: Path, videos: Path) -> RealDemoResult:
     published = published_run(DEFAULT_BACKBONE, DEFAULT_WEIGHTS)
     run = make_run(path, places, config=config, encode=ONE_CLIP)
     with open_gallery(path, run, config=ONE_CLIP) as gallery:
-        kept = kept_features(run, path, config=ONE_CLIP)
-        known_codes = partial(kept.codes, run) if kept else None
-        indexed = index_videos(run, gallery, places, config=ONE_CLIP, known_codes=known_codes)
-        if kept:
-            kept.clear()
+        indexed = index_with_features(run, gallery, places, config=ONE_CLIP)
         hits = query_video(run, gallery, query)
     page = directory / "real" / "query.html"
     write_query_page(page, query=query, hits=hits, gallery_name=str(videos))

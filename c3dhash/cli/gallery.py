@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +63,8 @@ def index(
     hash_config = take(HashConfig, options)
 
     from c3dhash.gallery import lock
-    from c3dhash.gallery.fitting import kept_features, make_run
-    from c3dhash.gallery.indexing import WINDOWS, index_videos, open_gallery, with_windows
+    from c3dhash.gallery.fitting import index_with_features, make_run
+    from c3dhash.gallery.indexing import WINDOWS, open_gallery, with_windows
 
     with lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
         if hash_config.backbone is not None:
@@ -75,11 +74,7 @@ def index(
         with open_gallery(gallery_path, run, config=config) as gallery:
             if not given & set(WINDOWS):
                 config = with_windows(config, gallery)
-            kept = kept_features(run, gallery_path, config=config)
-            known_codes = partial(kept.codes, run) if kept else None
-            report = index_videos(run, gallery, places, config=config, index=index_config, known_codes=known_codes)
-            if kept:
-                kept.clear()
+            report = index_with_features(run, gallery, places, config=config, index=index_config)
             total = len(gallery)
     if hash_config.backbone is not None:
         path = shown_path(run.path)

@@ -6,7 +6,7 @@ gallery/
   features/   what is through the network already, until the gallery holds the codes of it; it may be deleted
 
     videos ──> backbone ──> features/ ──> fit_hash ──> model/         (make_run)
-                                └────────────────────────> codes      (KeptFeatures.codes, for index_videos)
+                                └────────────────────────> codes      (index_with_features)
 
 So each clip goes through the network once, also where this is stopped and started again.
 """
@@ -21,18 +21,20 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from c3dhash.bits import pack_codes
-from c3dhash.config import EncodeConfig, HashConfig, ModelConfig
+from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, ModelConfig
 from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
 from c3dhash.gallery import lock
+from c3dhash.gallery.indexing import IndexReport, index_videos
 from c3dhash.gallery.scan import scan_places
-from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR
+from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR, Gallery
 from c3dhash.models.backbones import backbone_class, build_backbone
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
@@ -65,6 +67,22 @@ def kept_features(run: Run, gallery_path: Path, *, config: EncodeConfig) -> Kept
     if network and is_of_first_rule(network):  # it names the features of networks that differ; none are taken by it
         network = fingerprint(HashNet(run.model.backbone, hash_length=None, num_classes=None))
     return KeptFeatures(gallery_path, network=network, config=config) if network else None
+
+
+def index_with_features(
+    run: Run, gallery: Gallery, places: Sequence[Path], *, config: EncodeConfig, index: IndexConfig | None = None
+) -> IndexReport:
+    """Do what `index_videos` does, with the features that `make_run` has kept for a run; they are deleted in the end.
+
+    Args:
+        config: with the windows that the gallery has; the others of the arguments are as for `index_videos`.
+    """
+    kept = kept_features(run, gallery.path, config=config)
+    known_codes = partial(kept.codes, run) if kept else None
+    report = index_videos(run, gallery, places, config=config, index=index, known_codes=known_codes)
+    if kept:
+        kept.clear()
+    return report
 
 
 def make_run(

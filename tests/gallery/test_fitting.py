@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig
 from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import fitting
-from c3dhash.gallery.fitting import kept_features, make_run, own_run
-from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
+from c3dhash.gallery.fitting import index_with_features, kept_features, make_run, own_run
+from c3dhash.gallery.indexing import IndexReport, open_gallery
 from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint
@@ -68,11 +67,8 @@ def path(tmp_path) -> Path:
 
 def update(path: Path, run: Run, places: list[Path], encode: EncodeConfig = FP32) -> IndexReport:
     """Index as the command does."""
-    kept = kept_features(run, path, config=encode)
     with open_gallery(path, run, config=encode) as gallery:
-        report = index_videos(run, gallery, places, config=encode, known_codes=partial(kept.codes, run))
-    kept.clear()
-    return report
+        return index_with_features(run, gallery, places, config=encode)
 
 
 def codes_of(path: Path, run: Run) -> dict[str, np.ndarray]:
