@@ -64,17 +64,6 @@ def c3d(files):
     return load_backbone(files[C3D])
 
 
-@pytest.fixture
-def save(tmp_path):
-    """Save anything with torch.save and return the path."""
-
-    def save_as(content, name="file.pth", **options) -> Path:
-        torch.save(content, tmp_path / name, **options)
-        return tmp_path / name
-
-    return save_as
-
-
 @pytest.fixture(scope="module")
 def resnet():
     """A resnet3d18 with shortcut B that tests load into and never look at before."""

@@ -20,15 +20,6 @@ DEPTHS = {
 }
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save_as(content):
-        torch.save(content, tmp_path / "file.pth")
-        return tmp_path / "file.pth"
-
-    return save_as
-
-
 def conv_bn(state, x, conv, norm, *, stride=1):
     """Convolve without a change of size but the stride's, and normalise: upstream's entries, by their keys."""
     weight = state[f"{conv}.weight"]

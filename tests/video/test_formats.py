@@ -34,16 +34,6 @@ OTHERS = {
 }
 
 
-@pytest.fixture(params=["OpenCV", "PyAV"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Read with each."""
-    if request.param == "OpenCV":
-        monkeypatch.setattr(reader, "_packets", lambda: None)
-    else:
-        pytest.importorskip("av")
-    return request.param
-
-
 def test_every_suffix_is_tried_here() -> None:
     assert OPTIONS.keys() | OTHERS.keys() == VIDEO_SUFFIXES
 

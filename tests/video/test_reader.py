@@ -35,15 +35,7 @@ from c3dhash.records import Segment
 from c3dhash.video import reader as reader
 from c3dhash.video.reader import choose_frames, content_hash, find_videos, probe, read_clip, read_clips
 
-
-@pytest.fixture(autouse=True, params=["OpenCV", "PyAV"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Read with each."""
-    if request.param == "OpenCV":
-        monkeypatch.setattr(reader, "_packets", lambda: None)
-    else:
-        pytest.importorskip("av")
-    return request.param
+pytestmark = pytest.mark.usefixtures("library")
 
 
 # Chosen frames

@@ -65,15 +65,6 @@ def upstream_shapes(variant: str, *, num_classes: int = 1000) -> dict[str, tuple
     return shapes | {"_fc.weight": (num_classes, 1280), "_fc.bias": (num_classes,)}
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save_as(tensors):
-        torch.save(tensors, tmp_path / "file.pth")
-        return tmp_path / "file.pth"
-
-    return save_as
-
-
 def logits(backbone, tensors, *, size):
     """The first three logits of the golden frames: the reference's own linear layer on our features."""
     frames = golden_clips(16)[:, :, :1, :size, :size]

@@ -22,15 +22,6 @@ SLOW = [[1] * 3, [1] * 4, [3] * 6, [3] * 3]
 FAST = [[3] * 3, [3] * 4, [3] * 6, [3] * 3]
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save_as(content):
-        torch.save(content, tmp_path / "file.pth")
-        return tmp_path / "file.pth"
-
-    return save_as
-
-
 def checkpoint_shapes(name: str, *, lateral_frames: int = 7) -> dict[str, tuple[int, ...]]:
     """List the entries of mmaction2's checkpoint of a recogniser, with its head."""
     if name == "slowfast":

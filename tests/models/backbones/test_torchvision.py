@@ -33,15 +33,6 @@ LAYOUTS_OF = {
 CLIP_SIZES = {"s3d": (16, 224, 224), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save_as(content):
-        torch.save(content, tmp_path / "file.pth")
-        return tmp_path / "file.pth"
-
-    return save_as
-
-
 def upstream_model(name: str, **options) -> nn.Module:
     """Build torchvision's model with random weights, and statistics and tables that are not at their start either."""
     model = getattr(torchvision.models.video, name)(weights=None, **options).eval()
