@@ -281,7 +281,7 @@ def clear_leftovers(folder: Path) -> None:
 
 def _is_leftover(path: Path, *, place: str, process_id: int) -> bool:
     """Tell whether nobody writes to a temporary file: its process is gone, or it was not touched for a day."""
-    if place == _place() and not _is_running(process_id):
+    if place == _place() and not is_running(process_id):
         return True
     try:
         return time.time() - path.lstat().st_mtime > LEFTOVER_SECONDS
@@ -289,7 +289,7 @@ def _is_leftover(path: Path, *, place: str, process_id: int) -> bool:
         return False
 
 
-def _is_running(process_id: int) -> bool:
+def is_running(process_id: int) -> bool:
     """Tell whether there is a process of a number, as far as can be told."""
     if os.name != "posix":  # where signal 0 ends the process
         return True

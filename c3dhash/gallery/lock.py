@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from c3dhash.errors import GalleryError
-from c3dhash.files import replacing
+from c3dhash.files import is_running, replacing
 
 try:
     import fcntl
@@ -211,15 +211,7 @@ def _is_dead(path: Path) -> bool:
     """Tell whether the process whose card is in a file ran on this machine and is gone."""
     card = _read_card(path)
     pid = card.get("pid")
-    if os.name != "posix" or card.get("host") != socket.gethostname() or not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return card.get("host") == socket.gethostname() and isinstance(pid, int) and not is_running(pid)
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
