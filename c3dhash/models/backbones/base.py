@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
 from torch import nn
 
 from c3dhash.records import Preprocessing
 
 
+class Stage(NamedTuple):
+    """A part of a backbone: what it computes, and the modules whose weights it reads.
+
+    run: batch -> batch. The first stage reads clips, the last gives features, and what is between them is
+        float [B, ...], a row a clip, so that it can be kept and the rest be run later.
+    """
+
+    run: Callable[[torch.Tensor], torch.Tensor]
+    modules: tuple[nn.Module, ...]
+
+
 class Backbone(nn.Module):
-    """Map clips [B, C, T, H, W] to features [B, feature_dim]."""
+    """Map clips [B, C, T, H, W] to features [B, feature_dim], stage by stage."""
 
     name: str
     feature_dim: int
@@ -18,3 +33,26 @@ class Backbone(nn.Module):
     preprocessing: Preprocessing
     shortcuts: tuple[str, ...] = ()
     shortcut: str | None = None
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Divide the network where its pictures become smaller; one stage where it is not divided."""
+        raise NotImplementedError
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            clips: float [B, C, T, H, W], preprocessed as `preprocessing` says; C is 3, or 2 for flow.
+        Returns:
+            [B, feature_dim], in the dtype of the weights (under autocast, too).
+        """
+        return self.run_stages(clips)
+
+    def run_stages(self, batch: torch.Tensor, *, first: int = 0, last: int | None = None) -> torch.Tensor:
+        """Run the stages from `first` up to `last`, without it: clips, or what the stage before gave -> what is next.
+
+        Both count as in a slice: run_stages(run_stages(clips, last=n), first=n) are the features.
+        """
+        for stage in self.stages()[first:last]:
+            batch = stage.run(batch)
+        return batch

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.models.backbones.layouts import Layout
 from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
@@ -52,29 +52,39 @@ class C3D(Backbone):
                     nn.init.zeros_(layer.bias)
         self.to(memory_format=torch.channels_last_3d)  # Note [Channels last] in resnet3d.py
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            Stage(self._stages_1_2, (self.conv1a, self.conv2a)),
+            Stage(self._stage_3, (self.conv3a, self.conv3b)),
+            Stage(self._stage_4, (self.conv4a, self.conv4b)),
+            Stage(self._stage_5, (self.conv5a, self.conv5b)),
+            Stage(self._linear, (self.fc6, self.fc7)),
+        )
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
-        Returns:
-            [B, 4096], at least 0, in the dtype of the weights (under autocast, too).
-        """
+    def _stages_1_2(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = F.relu(self.conv1a(x), inplace=True)
         x = _max_pool(x, (1, 2, 2))  # [B, 64, T, H/2, W/2]
         x = F.relu(self.conv2a(x), inplace=True)
-        x = _max_pool(x, (2, 2, 2))  # [B, 128, T/2, H/4, W/4]
+        return _max_pool(x, (2, 2, 2))  # [B, 128, T/2, H/4, W/4]
+
+    def _stage_3(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv3a(x), inplace=True)
         x = F.relu(self.conv3b(x), inplace=True)
-        x = _max_pool(x, (2, 2, 2))  # [B, 256, T/4, H/8, W/8]
+        return _max_pool(x, (2, 2, 2))  # [B, 256, T/4, H/8, W/8]
+
+    def _stage_4(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv4a(x), inplace=True)
         x = F.relu(self.conv4b(x), inplace=True)
-        x = _max_pool(x, (2, 2, 2))  # [B, 512, T/8, H/16, W/16]
+        return _max_pool(x, (2, 2, 2))  # [B, 512, T/8, H/16, W/16]
+
+    def _stage_5(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv5a(x), inplace=True)
         x = F.relu(self.conv5b(x), inplace=True)
         x = _max_pool(x, (2, 2, 2), padding=(0, 1, 1))  # [B, 512, T/16, H/32 + 1/2, W/32 + 1/2]
-        x = F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)  # [B, 512, 1, 4, 4] -> [B, 8192]
+        return F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)  # [B, 512, 1, 4, 4] -> [B, 8192]
+
+    def _linear(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout(F.relu(self.fc6(x), inplace=True))
         feature: torch.Tensor = self.dropout(F.relu(self.fc7(x), inplace=True))
         return feature.to(self.fc7.weight.dtype)

@@ -15,11 +15,13 @@ minus infinity, as PyTorch does, give the same maximum.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.models.backbones.layouts import Entries, Layout
 from c3dhash.models.known_weights import KnownWeights, Package
 from c3dhash.records import Preprocessing
@@ -37,8 +39,8 @@ _BLOCKS = {
     "mixed_5b": (256, 160, 320, 32, 128, 128),
     "mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-# Poolings in front of a block: kernel and stride over T, H, W.
-_POOLS = {"mixed_3b": ((1, 3, 3), (1, 2, 2)), "mixed_4b": ((3, 3, 3), (2, 2, 2)), "mixed_5b": ((2, 2, 2), (2, 2, 2))}
+# Poolings behind the stages 2, 3 and 4: kernel and stride over T, H, W.
+_POOLS = {"2": ((1, 3, 3), (1, 2, 2)), "3": ((3, 3, 3), (2, 2, 2)), "4": ((2, 2, 2), (2, 2, 2))}
 
 
 class Unit(nn.Module):
@@ -115,22 +117,25 @@ class I3D(Backbone):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         self.to(memory_format=torch.channels_last_3d)  # Note [Channels last] in resnet3d.py
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        stages = [Stage(self._stem, (self.conv_1a, self.conv_2b, self.conv_2c))]
+        for number in ("3", "4", "5"):
+            blocks = tuple(self.get_submodule(name) for name in _BLOCKS if name.startswith(f"mixed_{number}"))
+            stages.append(Stage(partial(self._mixed, number, blocks), blocks))
+        return tuple(stages)
 
-        Args:
-            clips: float [B, 3, T, H, W] (`i3d_flow`: [B, 2, T, H, W]), preprocessed as `preprocessing` says.
-        Returns:
-            [B, 1024], at least 0, in the dtype of the weights (under autocast, too).
-        """
+    def _stem(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = self.conv_1a(x)  # [B, 64, T/2, H/2, W/2]
         x = _max_pool(x, (1, 3, 3), (1, 2, 2))  # [B, 64, T/2, H/4, W/4]
-        x = self.conv_2c(self.conv_2b(x))
-        for name in _BLOCKS:  # in the end [B, 1024, T/8, H/32, W/32]
-            if name in _POOLS:
-                x = _max_pool(x, *_POOLS[name])
-            x = self.get_submodule(name)(x)
+        return _max_pool(self.conv_2c(self.conv_2b(x)), *_POOLS["2"])
+
+    def _mixed(self, number: str, blocks: tuple[nn.Module, ...], x: torch.Tensor) -> torch.Tensor:
+        for block in blocks:
+            x = block(x)
+        if number in _POOLS:
+            return _max_pool(x, *_POOLS[number])
+        # [B, 1024, T/8, H/32, W/32]
         x = x.mean(dim=(3, 4), dtype=self.conv_1a.conv.weight.dtype)  # [B, 1024, T/8]
         return F.avg_pool1d(x, min(2, x.shape[2]), stride=1).mean(dim=2)
 

@@ -11,10 +11,12 @@ an entry of the state dict, is 1 or 0, the factor with which the outermost frame
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.models.backbones.inflated import (
     MMACTION2,
     MMACTION2_PIXELS,
@@ -62,22 +64,28 @@ class I3DR50(Backbone):
         self.register_buffer("edge", torch.ones(()))
         start_weights(self)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        network = self.network
+        return (
+            Stage(self._stages_0_1, (network.conv1, network.bn1, network.get_submodule("layer1"))),
+            *(
+                Stage(partial(self._stage, number), (network.get_submodule(f"layer{number}"),))
+                for number in (2, 3, 4)
+            ),
+        )  # fmt: skip
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
-        Returns:
-            [B, 2048], at least 0, in the dtype of the weights (under autocast, too).
-        """
+    def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = self.network.stem(x, self.edge)  # [B, 64, T/2, H/2, W/2]
         x = pool_space(x, stride=2)  # [B, 64, T/4, H/4, W/4]
         x = self.network.stage(1, x, self.edge)  # [B, 256, T/4, H/4, W/4]
-        x = F.max_pool3d_with_indices(x, (2, 1, 1), ceil_mode=True)[0]  # [B, 256, T/8, H/4, W/4]
-        for stage in (2, 3, 4):
-            x = self.network.stage(stage, x, self.edge)  # [B, 2048, T/8, H/32, W/32] at last
-        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)
+        return F.max_pool3d_with_indices(x, (2, 1, 1), ceil_mode=True)[0]  # [B, 256, T/8, H/4, W/4]
+
+    def _stage(self, number: int, x: torch.Tensor) -> torch.Tensor:
+        x = self.network.stage(number, x, self.edge)
+        if number < 4:
+            return x
+        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)  # [B, 2048, T/8, H/32, W/32] -> [B, 2048]
 
 
 def _identify_mmaction2(entries: Entries) -> tuple[tuple[str, ...], None]:

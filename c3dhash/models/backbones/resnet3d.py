@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.records import Preprocessing
 
 
@@ -160,23 +160,24 @@ class ResNet3D(Backbone):
             blocks.append(self.block(widths[number], widths[number], stride=1, shortcut=self.shortcut))
         return nn.Sequential(*blocks)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            Stage(self._stages_0_1, (self.stem_conv, self.stem_bn, self.stage1)),
+            Stage(self.stage2, (self.stage2,)),  # [B, 128 or 512, T/4, H/8, W/8]
+            Stage(self.stage3, (self.stage3,)),  # [B, 256 or 1024, T/8, H/16, W/16]
+            Stage(self._stage_4, (self.stage4,)),
+        )
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
-        Returns:
-            [B, feature_dim], at least 0, in the dtype of the weights (under autocast, too).
-        """
+    def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = F.relu(self.stem_bn(self.stem_conv(x)), inplace=True)  # [B, 64, T, H/2, W/2]
         x = F.max_pool3d_with_indices(x, (3, 3, 3), (2, 2, 2), (1, 1, 1))[0]  # Note [Pooling under autocast]
-        x = self.stage1(x)  # [B, 64 or 256, T/2, H/4, W/4]
-        x = self.stage2(x)  # [B, 128 or 512, T/4, H/8, W/8]
-        x = self.stage3(x)  # [B, 256 or 1024, T/8, H/16, W/16]
+        out: torch.Tensor = self.stage1(x)  # [B, 64 or 256, T/2, H/4, W/4]
+        return out
+
+    def _stage_4(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stage4(x)  # [B, 512 or 2048, T/16, H/32, W/32]
-        feature: torch.Tensor = x.mean(dim=(2, 3, 4), dtype=self.stem_conv.weight.dtype)
-        return feature
+        return x.mean(dim=(2, 3, 4), dtype=self.stem_conv.weight.dtype)
 
 
 class ResNet3D10(ResNet3D):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.models.backbones.inflated import (
     MMACTION2,
     MMACTION2_PIXELS,
@@ -45,19 +47,26 @@ class SlowOnly(Backbone):
         self.network = InflatedResNet50(kernel_frames=SLOW_KERNEL_FRAMES, stem_frames=1)
         start_weights(self)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        network = self.network
+        return (
+            Stage(self._stages_0_1, (network.conv1, network.bn1, network.get_submodule("layer1"))),
+            *(
+                Stage(partial(self._stage, number), (network.get_submodule(f"layer{number}"),))
+                for number in (2, 3, 4)
+            ),
+        )  # fmt: skip
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
-        Returns:
-            [B, 2048], at least 0, in the dtype of the weights (under autocast, too).
-        """
+    def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = pool_space(self.network.stem(x))  # [B, 64, T, H/4, W/4]
-        for stage in (1, 2, 3, 4):
-            x = self.network.stage(stage, x)  # [B, 2048, T, H/32, W/32] at last
-        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)
+        return self.network.stage(1, x)
+
+    def _stage(self, number: int, x: torch.Tensor) -> torch.Tensor:
+        x = self.network.stage(number, x)
+        if number < 4:
+            return x
+        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)  # [B, 2048, T, H/32, W/32] -> [B, 2048]
 
 
 class SlowFast(Backbone):
@@ -104,14 +113,10 @@ class SlowFast(Backbone):
             self.slow_path.add_module(f"{place}_lateral", lateral)
         start_weights(self)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(self._both_paths, (self,)),)  # not divided: between its stages there are two paths
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says; T a multiple of 4.
-        Returns:
-            [B, 2304], at least 0, in the dtype of the weights (under autocast, too).
-        """
+    def _both_paths(self, clips: torch.Tensor) -> torch.Tensor:
         fast = clips.contiguous(memory_format=torch.channels_last_3d)
         slow = clips[:, :, ::ALPHA].contiguous(memory_format=torch.channels_last_3d)
         slow = pool_space(self.slow_path.stem(slow))  # [B, 64, T/4, H/4, W/4]

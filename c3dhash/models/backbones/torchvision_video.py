@@ -12,11 +12,13 @@ does not fit its tables.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from c3dhash.errors import UsageError
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.records import Preprocessing
 
 KINETICS = Preprocessing(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
@@ -50,14 +52,10 @@ class TorchvisionVideo(Backbone):
                 layer.__class__ = nn.Conv3d  # but c3dhash.models.precision guards this very class
         self.to(memory_format=self.memory_format)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(self._whole, (self,)),)
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
-        Returns:
-            [B, feature_dim], in the dtype of the weights (under autocast, too).
-        """
+    def _whole(self, clips: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.network(clips.contiguous(memory_format=self.memory_format))
         return features.to(next(self.parameters()).dtype)
 
@@ -69,6 +67,24 @@ class _VideoResNet(TorchvisionVideo):
     clip_size = (16, 112, 112)
     preprocessing = KINETICS
     heads = ("fc",)
+
+    def stages(self) -> tuple[Stage, ...]:
+        layers = [self.network.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
+        return (
+            Stage(self._stages_0_1, (self.network.get_submodule("stem"), layers[0])),
+            Stage(layers[1], (layers[1],)),
+            Stage(layers[2], (layers[2],)),
+            Stage(self._stage_4, (layers[3],)),
+        )
+
+    def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
+        x = self.network.get_submodule("stem")(clips.contiguous(memory_format=self.memory_format))
+        out: torch.Tensor = self.network.get_submodule("layer1")(x)
+        return out
+
+    def _stage_4(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.network.get_submodule("avgpool")(self.network.get_submodule("layer4")(x))
+        return x.flatten(1).to(next(self.parameters()).dtype)
 
 
 class R3D18(_VideoResNet):
@@ -105,10 +121,15 @@ class S3D(TorchvisionVideo):
     preprocessing = KINETICS
     heads = ("avgpool", "classifier")
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features: see TorchvisionVideo.forward."""
-        cells: torch.Tensor = self.network.features(clips.contiguous(memory_format=self.memory_format))
-        return cells.mean(dim=(2, 3, 4), dtype=next(self.parameters()).dtype)
+    def stages(self) -> tuple[Stage, ...]:
+        features = self.network.get_submodule("features")
+        assert isinstance(features, nn.Sequential)
+        parts = (features[:5], features[5:8], features[8:14], features[14:])  # behind each pooling
+        return tuple(Stage(partial(self._part, number, part), (part,)) for number, part in enumerate(parts))
+
+    def _part(self, number: int, part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = part(x.contiguous(memory_format=self.memory_format))
+        return out if number < 3 else out.mean(dim=(2, 3, 4), dtype=next(self.parameters()).dtype)
 
 
 class _MViT(TorchvisionVideo):
@@ -148,7 +169,7 @@ class _MViT(TorchvisionVideo):
         positions.spatial_size = (self.clip_size[1] // 4, self.clip_size[2] // 4)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features: see TorchvisionVideo.forward.
+        """Compute features, as every Backbone does.
 
         Raises:
             UsageError: a clip of another size.

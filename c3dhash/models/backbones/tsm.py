@@ -69,11 +69,10 @@ class TSM(TSN):
         for branch in _residual_branches(self.network):
             branch.register_forward_pre_hook(_shift_input)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features, as TSN does."""
-        token = _num_frames.set(clips.shape[2])
+    def run_layers(self, layers: tuple[nn.Module, ...], frames: torch.Tensor, *, num_frames: int) -> torch.Tensor:
+        token = _num_frames.set(num_frames)
         try:
-            return super().forward(clips)
+            return super().run_layers(layers, frames, num_frames=num_frames)
         finally:
             _num_frames.reset(token)
 

@@ -18,11 +18,14 @@ kernels are turned when they are loaded, and `turned` says that frames must be, 
 from __future__ import annotations
 
 import re
+from functools import partial
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.base import Backbone, Stage
 from c3dhash.models.backbones.layouts import Entries, Layout
 from c3dhash.models.known_weights import KnownWeights
 from c3dhash.records import Preprocessing
@@ -33,6 +36,9 @@ IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 MMACTION2 = Preprocessing(scale=1.0, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 # Source: TF-slim, research/slim/preprocessing/inception_preprocessing.py: [-1, 1].
 TF_SLIM = Preprocessing(scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
+
+# The first layers of each part of torchvision's 2D networks, and of the whole.
+_EDGES = {"mobilenet_v2": (0, 4, 7, 14), "efficientnet_b0": (0, 3, 4, 6), "convnext_tiny": (0, 2, 4, 6)}
 
 
 class TSN(Backbone):
@@ -65,18 +71,47 @@ class TSN(Backbone):
         without_head: nn.Module = network
         return without_head
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features.
+    def parts(self) -> tuple[tuple[nn.Module, ...], ...]:
+        """Divide the layers of the 2D network in front of its global pooling, where its pictures become smaller."""
+        network = self.network
+        if isinstance(getattr(network, "features", None), nn.Sequential):
+            layers = tuple(network.get_submodule("features").children())
+            edges = (*_EDGES[self.architecture], len(layers))
+            return tuple(layers[first:last] for first, last in pairwise(edges))
+        stem = (network.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1"))
+        return tuple(stem), *((network.get_submodule(f"layer{number}"),) for number in (2, 3, 4))
 
-        Args:
-            clips: float [B, 3, T, H, W], preprocessed as `preprocessing` says.
-        Returns:
-            [B, feature_dim], in the dtype of the weights (under autocast, too).
-        """
-        num_frames, dtype = clips.shape[2], next(self.network.parameters()).dtype
-        frames = clips.transpose(1, 2).flatten(0, 1)  # [B, 3, T, H, W] -> [B * T, 3, H, W]
-        features: torch.Tensor = self.network(frames.contiguous(memory_format=torch.channels_last))
-        return features.reshape(-1, num_frames, self.feature_dim).mean(dim=1, dtype=dtype)
+    def stages(self) -> tuple[Stage, ...]:
+        parts = self.parts()
+        last = len(parts) - 1
+        return tuple(
+            Stage(partial(self._run, part, is_first=number == 0, is_last=number == last), part)
+            for number, part in enumerate(parts)
+        )
+
+    def _run(self, part: tuple[nn.Module, ...], x: torch.Tensor, *, is_first: bool, is_last: bool) -> torch.Tensor:
+        """Run some layers on every frame: clips, or [B, T, C, h, w] -> [B, T, C, h, w], or features."""
+        if is_first:
+            x = self.turn_frames(x).transpose(1, 2)  # [B, 3, T, H, W] -> [B, T, 3, H, W]
+        num_frames = x.shape[1]
+        x = self.run_layers(part, x.flatten(0, 1).contiguous(memory_format=torch.channels_last), num_frames=num_frames)
+        if is_last:
+            x = F.adaptive_avg_pool2d(x, 1)
+            if isinstance(classifier := getattr(self.network, "classifier", None), nn.Module):
+                x = classifier(x)  # what is left of it: its last linear layer is not
+            dtype = next(self.network.parameters()).dtype
+            return x.reshape(-1, num_frames, self.feature_dim).mean(dim=1, dtype=dtype)
+        return x.reshape(-1, num_frames, *x.shape[1:])
+
+    def run_layers(self, layers: tuple[nn.Module, ...], frames: torch.Tensor, *, num_frames: int) -> torch.Tensor:
+        """Run layers one after the other on frames, [B * num_frames, C, h, w]."""
+        for layer in layers:
+            frames = layer(frames)
+        return frames
+
+    def turn_frames(self, clips: torch.Tensor) -> torch.Tensor:
+        """Turn frames in their plane, where the weights need it."""
+        return clips
 
 
 class TSNResNet18(TSN):
@@ -101,9 +136,8 @@ class TSNMobileNetV2(TSN):
         super().__init__(num_frames=num_frames, size=size)
         self.register_buffer("turned", torch.zeros(()))  # 1 for weights of TF-slim: Note [Padding of TF-slim]
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Compute features; see `TSN.forward`."""
-        return super().forward(torch.where(self.turned > 0, clips.flip(3, 4), clips))
+    def turn_frames(self, clips: torch.Tensor) -> torch.Tensor:
+        return torch.where(self.turned > 0, clips.flip(3, 4), clips)
 
 
 class TSNEfficientNetB0(TSN):
