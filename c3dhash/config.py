@@ -38,6 +38,11 @@ def default_workers() -> int:
     return min(max(num_cores or 1, 2), 16)
 
 
+def cache_home() -> Path:
+    """Return the folder for what can be made or fetched again (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
 WORKERS = default_workers()
 
 
@@ -262,10 +267,21 @@ class IndexConfig:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """Where decoded frames are kept between epochs, and how many."""
+    """Where the frames of a data set are kept, and how many."""
 
-    cache: Path = setting(Path("~/.cache/c3dhash/frames"), "Folder for decoded frames.")
+    cache: Path | None = setting(
+        None, "Folder for decoded frames; c3dhash/frames in $XDG_CACHE_HOME, or in ~/.cache, where it is not given."
+    )
     cache_gib: float = setting(20.0, "Largest size of that folder in GiB; 0 keeps nothing.", low=0)
+    cache_quality: int = setting(90, "JPEG quality of the frames in it; 100 loses nothing (PNG).", low=1, high=100)
+
+    @property
+    def directory(self) -> Path:
+        return self.cache or cache_home() / "c3dhash" / "frames"
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self.cache_gib * 2**30)
 
     def __post_init__(self) -> None:
         check_settings(self)

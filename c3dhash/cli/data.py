@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from c3dhash.cli.common import allow_missing_option, format_option, json_option, print_json, workers_option
+from c3dhash.cli.options import config_options
 from c3dhash.config import CacheConfig
 from c3dhash.errors import UsageError
 
@@ -166,16 +167,11 @@ def list_known(as_json: bool) -> None:
 
 @data.command()
 @click.option("--clear", is_flag=True, help="Delete all of it.")
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    default=CacheConfig().cache,
-    show_default=True,
-    help="Folder for decoded frames.",
-)
-def cache(clear: bool, cache: Path) -> None:
+@config_options(CacheConfig, only=("cache",))
+def cache(clear: bool, cache: Path | None) -> None:
     """Show, or clear, the cache of decoded frames."""
     from c3dhash.video.cache import cache_usage, clear_cache
 
-    num_clips, num_bytes = clear_cache(cache) if clear else cache_usage(cache)
-    click.echo(f"{cache}: {num_clips} clips, {num_bytes / 2**30:.2f} GiB{' deleted' if clear else ''}")
+    folder = CacheConfig(cache=cache).directory
+    num_files, num_bytes = clear_cache(folder) if clear else cache_usage(folder)
+    click.echo(f"{folder}: {num_files} videos, {num_bytes / 2**30:.2f} GiB{' deleted' if clear else ''}")

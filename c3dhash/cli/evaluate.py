@@ -96,7 +96,7 @@ def _evaluate_run(
 ) -> Any:
     from c3dhash.evaluation.evaluate import evaluate_run
     from c3dhash.models.hashnet import find_run, load_run
-    from c3dhash.video.cache import FrameCache
+    from c3dhash.video.cache import open_cache
     from c3dhash.video.clips import ClipReader
 
     encode_config, cache_config = take(EncodeConfig, options), take(CacheConfig, options)
@@ -107,6 +107,6 @@ def _evaluate_run(
         format=options["format"],
         allow_missing=options["allow_missing"],
     )
-    cache = FrameCache(cache_config.cache, max_bytes=int(cache_config.cache_gib * 2**30))
+    cache = open_cache(cache_config)
     reader = ClipReader(*run.model.clip_size[:2], cache, run.model.preprocessing.channels)
     return evaluate_run(run, dataset, reader=reader, config=config, encode=encode_config)

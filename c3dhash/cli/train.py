@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -52,13 +53,13 @@ def train(context: click.Context, /, data: Path, out: Path | None, resume: Path 
 
     from c3dhash.training.start import can_resume
     from c3dhash.training.train import train_run
-    from c3dhash.video.cache import FrameCache
+    from c3dhash.video.cache import open_cache
 
     dataset = open_dataset(data, split=config.split, format=options["format"], allow_missing=options["allow_missing"])
     run_dir = resume or out or _new_run_dir(config)
     if resume is None and (run_dir / "config.json").exists():
         raise UsageError(f"'{run_dir}' holds a run already: go on with --resume {run_dir}, or choose another --out.")
-    cache = FrameCache(cache_config.cache, max_bytes=int(cache_config.cache_gib * 2**30))
+    cache = open_cache(cache_config)
     try:
         train_run(dataset, config, run_dir=run_dir, cache=cache, resume=resume is not None)
     except KeyboardInterrupt:
@@ -74,7 +75,7 @@ def _content_of(run_dir: Path, context: click.Context) -> dict[str, Any]:
     """Read the config.json of a run to resume, after seeing that no other settings were given."""
     given = [
         name for name in context.params
-        if name not in ("resume", "cache", "cache_gib")
+        if name not in {"resume", *(item.name for item in dataclasses.fields(CacheConfig))}
         and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]  # fmt: skip
     if given:

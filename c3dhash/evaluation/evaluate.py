@@ -145,9 +145,7 @@ def _encode(
     """Encode those videos of a split that can be read; return them with what was encoded."""
     from c3dhash.models.encode import encode_samples
 
-    samples = reader.readable(
-        dataset.split(split), for_training=False, workers=config.workers, description=f"Decoding {split} videos"
-    )
+    samples = reader.readable(dataset.split(split), workers=config.workers, description=f"Decoding {split} videos")
     return samples, encode_samples(
         encoder, samples, reader=reader, batch_size=config.batch_size, workers=config.workers
     )

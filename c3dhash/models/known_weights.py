@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from c3dhash.config import cache_home
+
 PRETRAIN_DIR = Path("pretrain")
 # What sees without training and without a choice: see "Codes without training" in docs/guide.md for the figures.
 DEFAULT_BACKBONE, DEFAULT_WEIGHTS = "i3d", "kinetics400"
@@ -73,15 +75,14 @@ def is_offline() -> bool:
 
 def weights_cache() -> Path:
     """Return the folder of the weights that were fetched from packages."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "c3dhash" / "weights"
+    return cache_home() / "c3dhash" / "weights"
 
 
 def torchvision_cache() -> Path:
     """Return the folder in which torchvision keeps downloaded weights (TORCH_HOME moves it)."""
     if hub := sys.modules.get("torch.hub"):  # a program may have moved it
         return Path(hub.get_dir()) / "checkpoints"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub" / "checkpoints"
+    return Path(os.environ.get("TORCH_HOME") or cache_home() / "torch").expanduser() / "hub" / "checkpoints"
 
 
 def find_file(file_name: Path | str) -> Path | None:

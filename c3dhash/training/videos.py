@@ -49,6 +49,4 @@ def _readable(dataset: Dataset, split: str, reader: ClipReader, config: TrainCon
         )
     if not dataset.is_multi_label and any(not sample.labels for sample in samples):
         raise TrainingError(f"'{dataset.directory}' has {split} videos without a label.")
-    return reader.readable(
-        samples, for_training=split == "train", workers=config.workers, description=f"Decoding {split} videos"
-    )
+    return reader.readable(samples, workers=config.workers, description=f"Decoding {split} videos")

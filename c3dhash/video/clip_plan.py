@@ -25,13 +25,17 @@ class Unsuited(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """Which segments of a video become clips, and at which times a clip looks."""
+    """Which segments of a video become clips, and at which times a clip looks.
+
+    phase: where in its T-th of the segment each frame is looked for, from 0 (the start) to 1; training draws it.
+    """
 
     num_frames: int
     short_side: int | None = None
     window_seconds: float | None = None
     stride_seconds: float | None = None
     segment: Segment | None = None
+    phase: float = 0.5
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
@@ -42,6 +46,8 @@ class Plan:
             raise UsageError(f"stride_seconds ({self.stride_seconds}) must be above 0; None is the window.")
         if self.short_side is not None and self.short_side < 1:
             raise UsageError(f"short_side ({self.short_side}) must be at least 1 px; None keeps the size.")
+        if not 0 <= self.phase < 1:
+            raise UsageError(f"phase ({self.phase}) must be at least 0 and below 1; 0.5 is the middle.")
 
     def segments(self, end_seconds: float) -> list[Segment]:
         """Return the segments of a video that ends at `end_seconds`, in the order of their starts."""
@@ -62,7 +68,7 @@ class Plan:
     def targets(self, segment: Segment) -> np.ndarray:
         """Return the times that a clip of `segment` shows: float64 [num_frames], seconds."""
         start, end = segment.start_seconds, segment.end_seconds
-        return start + (np.arange(self.num_frames) + 0.5) * (end - start) / self.num_frames
+        return start + (np.arange(self.num_frames) + self.phase) * (end - start) / self.num_frames
 
     def shown(self, segment: Segment, times: list[float]) -> list[int]:
         """Return the index of the frame on display at each target, the last with time <= target."""

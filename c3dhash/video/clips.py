@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,22 +15,25 @@ from tqdm import tqdm
 from c3dhash.errors import DatasetError, VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.cache import FrameCache
+from c3dhash.video.clip_plan import Plan
 from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
-from c3dhash.video.samples import read_sample, sample_files, sample_hash
+from c3dhash.video.samples import compress_sample, read_sample, sample_files, sample_hash
+from c3dhash.video.stored import StoredFrames
 from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side
 
 logger = logging.getLogger(__name__)
 
-# A training clip is thinned from twice its frames, so that it may start at one of two phases.
-PHASES = 2
 # Raised when the same file gives other frames than before: others chosen, cut, turned, resized or coloured otherwise.
-FRAMES_VERSION = 2
+FRAMES_VERSION = 3
 
 
 @dataclass(frozen=True)
 class ClipReader:
     """Reads the clips of a data set's samples, one a sample: the whole video or its segment, evenly spread.
+
+    All frames of a sample are in the cache, as JPEG pictures, and clips are made of these; where the cache does not
+    keep them, of what the decoder gives.
 
     num_frames, size: of the clips, px.
     channels: as in Preprocessing; clips of "flow" have two, all others three in the order RGB.
@@ -43,30 +47,27 @@ class ClipReader:
 
     def evaluation_clip(self, sample: Sample) -> np.ndarray:
         """Return the middle of a sample's frames: uint8 [num_frames, size, size, C]."""
-        return center_clip(self._frames(sample, self.num_frames), size=self.size)
+        return center_clip(self._frames(sample), size=self.size)
 
     def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
-        """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip."""
-        return augment_clip(
-            self._frames(sample, PHASES * self.num_frames),
-            num_frames=self.num_frames,
-            size=self.size,
-            min_crop_scale=min_crop_scale,
-            flip=flip,
-            rng=np.random.default_rng(seed),
-        )
+        """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip.
 
-    def readable(self, samples: list[Sample], *, for_training: bool, workers: int, description: str) -> list[Sample]:
+        Its frames stay evenly spread, so that motion stays even; all of them are shifted by one draw.
+        """
+        rng = np.random.default_rng(seed)
+        frames = self._frames(sample, phase=rng.uniform())
+        return augment_clip(frames, size=self.size, min_crop_scale=min_crop_scale, flip=flip, rng=rng)
+
+    def readable(self, samples: list[Sample], *, workers: int, description: str) -> list[Sample]:
         """Decode every sample into the cache; return those that decode, and log the others with their reasons.
 
         Raises:
             DatasetError: none decodes.
         """
-        num_frames = self.num_frames * (PHASES if for_training else 1)
 
         def try_one(sample: Sample) -> VideoError | None:
             try:
-                self._frames(sample, num_frames)
+                self._frames(sample)
             except VideoError as error:
                 return error
             return None
@@ -83,15 +84,27 @@ class ClipReader:
             raise DatasetError(f"none of {len(samples)} videos can be decoded; the first: {errors[0]}")
         return kept
 
-    def _frames(self, sample: Sample, num_frames: int) -> np.ndarray:
-        short_side, is_flow = decoded_short_side(self.size), self.channels == "flow"
-        key = f"{self._hash(sample)} {num_frames} frames {short_side} px {sample.segment} {sample.frames} {decoders()}"
+    def _frames(self, sample: Sample, *, phase: float = 0.5) -> np.ndarray:
+        """Return the frames of a clip, uint8 [T, H, W, C], from the cache or from the video.
 
-        def decode() -> np.ndarray:
-            clip = read_sample(sample, num_frames=num_frames, short_side=short_side, channels=self.channels)
-            return clip.flow if isinstance(clip, FlowClip) else clip.frames
-
-        return self.cache.frames(f"{key} flow" if is_flow else key, decode)
+        Args:
+            phase: as in `Plan`.
+        """
+        short_side = decoded_short_side(self.size)
+        plan = Plan(self.num_frames, short_side, segment=sample.segment, phase=phase)
+        if self.cache.is_on:
+            kept = self.cache.frames(
+                f"{self._hash(sample)} {short_side} px {sample.segment} {sample.frames} {self.channels == 'flow'} "
+                f"{decoders()}",
+                choose=partial(shown_frames, plan),
+                compress=partial(compress_sample, sample, short_side=short_side, channels=self.channels),
+            )
+            if kept is not None:
+                return kept
+        clip = read_sample(
+            sample, num_frames=self.num_frames, short_side=short_side, phase=phase, channels=self.channels
+        )
+        return clip.flow if isinstance(clip, FlowClip) else clip.frames
 
     def _hash(self, sample: Sample) -> str:
         """Return the hash of a sample's content, as of the first time that it is asked for."""
@@ -103,6 +116,12 @@ class ClipReader:
                 about=f"{sample.frames} {self.channels}",
             )
         return self._hashes[source]
+
+
+def shown_frames(plan: Plan, stored: StoredFrames) -> list[int]:
+    """Return which frames of a sample the clip of a plan shows: those that are on display at its times."""
+    (segment,) = plan.segments(stored.end_seconds)
+    return plan.shown(segment, stored.times)
 
 
 @functools.cache

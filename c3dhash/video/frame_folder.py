@@ -22,14 +22,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from c3dhash.errors import UsageError, VideoError
+from c3dhash.errors import VideoError
 from c3dhash.records import Clip, FrameFolder, Segment
+from c3dhash.video.clip_plan import Plan
 from c3dhash.video.pictures import read_picture
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 ASSUMED_FPS = 25.0  # of UCF101, and of JHMDB's frames
 TIMES_FILE = "times.txt"
-EPSILON_SECONDS = 1e-6
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)(?P<suffix>\.[A-Za-z]+)")
 _FLOW_PREFIX = re.compile(r"(?:flow_)?(?P<axis>[xy])_")
@@ -64,6 +64,7 @@ def read_frame_folder(
     num_frames: int,
     short_side: int | None = None,
     segment: Segment | None = None,
+    phase: float = 0.5,
     frames: FrameFolder | None = None,
 ) -> Clip:
     """Read a folder of pictures, or a part of it, as one clip of evenly spread frames.
@@ -73,16 +74,17 @@ def read_frame_folder(
         num_frames: T; the same frames as of the video that the pictures are of: `video.choose_frames`.
         short_side: px, the short side after resizing; as it is where None.
         segment: seconds; one that reaches past the end is cut there.
+        phase: as in `Plan`.
         frames: which of the pictures; None for all.
     Returns:
         frames uint8 [T, H, W, 3], RGB.
     Raises:
-        UsageError: num_frames or short_side is below 1.
+        UsageError: num_frames, short_side or phase is out of range.
         VideoError: no pictures, a gap, two kinds of them, one that does not decode or of another size.
     """
-    folder, part = Path(folder), frames or FrameFolder()
-    paths = list_frames(folder, part)
-    chosen, times, shown = _choose(folder, frame_times(folder, part, len(paths)), num_frames, segment)
+    folder, plan = Path(folder), Plan(num_frames, short_side, segment=segment, phase=phase)
+    (paths,), times = pictures_of(folder, frames)
+    chosen, times, shown = _choose(folder, times, plan)
     pictures = _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_COLOR)
     return Clip(np.ascontiguousarray(pictures[..., ::-1]), times, shown)
 
@@ -93,6 +95,7 @@ def read_flow_folder(
     num_frames: int,
     short_side: int | None = None,
     segment: Segment | None = None,
+    phase: float = 0.5,
     frames: FrameFolder | None = None,
 ) -> FlowClip:
     """Read the optical flow in a folder, chosen as in `read_frame_folder`.
@@ -100,19 +103,35 @@ def read_flow_folder(
     Raises:
         VideoError: no flow, or one of its two parts is missing or damaged.
     """
-    folder = Path(folder)
+    folder, plan = Path(folder), Plan(num_frames, short_side, segment=segment, phase=phase)
+    axes, times = pictures_of(folder, frames, is_flow=True)
+    chosen, times, shown = _choose(folder, times, plan)
+    planes = [
+        _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_GRAYSCALE)
+        for paths in axes
+    ]
+    return FlowClip(np.stack(planes, axis=-1), times, shown)
+
+
+def pictures_of(
+    folder: Path, frames: FrameFolder | None, *, is_flow: bool = False
+) -> tuple[list[list[Path]], np.ndarray]:
+    """Return the pictures of a part of a folder, and their times in seconds with the end of the last, float64 [N + 1].
+
+    Returns:
+        One list of pictures, or those of horizontal and of vertical flow; the times.
+    Raises:
+        VideoError: they cannot be listed, or their times are wrong.
+    """
+    if not is_flow:
+        paths = list_frames(folder, frames)
+        return [paths], frame_times(folder, frames or FrameFolder(), len(paths))
     part = flow_part(folder, frames or FrameFolder())
     in_x, in_y = (list_frames(folder, part, axis=axis) for axis in ("x", "y"))
     if len(in_x) != len(in_y):
         raise VideoError(f"frame folder '{folder}' has {len(in_x)} pictures of flow in x and {len(in_y)} in y.")
     # There is one flow less than there are frames: the times of the last frame are not asked for.
-    times = frame_times(folder, FrameFolder(part.offset, len(in_x)), len(in_x))
-    chosen, times, shown = _choose(folder, times, num_frames, segment)
-    planes = [
-        _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_GRAYSCALE)
-        for paths in (in_x, in_y)
-    ]
-    return FlowClip(np.stack(planes, axis=-1), times, shown)
+    return [in_x, in_y], frame_times(folder, FrameFolder(part.offset, len(in_x)), len(in_x))
 
 
 def flow_part(folder: Path, frames: FrameFolder) -> FrameFolder:
@@ -175,25 +194,29 @@ def frame_times(folder: Path, frames: FrameFolder, num_frames: int) -> np.ndarra
     return np.asarray(times - times[0])
 
 
-def _choose(
-    folder: Path, times: np.ndarray, num_frames: int, segment: Segment | None
-) -> tuple[np.ndarray, np.ndarray, Segment]:
-    """Return the places of the chosen frames, their times, and the segment they stand for.
-
-    Frame i is the one on display at start + (i + 0.5) * duration / num_frames, as in c3dhash.video.reader.
+def _choose(folder: Path, times: np.ndarray, plan: Plan) -> tuple[list[int], np.ndarray, Segment]:
+    """Return the places of the frames that a plan shows, their times, and the segment they stand for.
 
     Args:
         times: of every frame, and the end of the last.
     """
-    if num_frames < 1:
-        raise UsageError(f"num_frames ({num_frames}) must be at least 1; 16 is a good start.")
-    start, end = (segment.start_seconds, segment.end_seconds) if segment else (0.0, times[-1])
-    if start >= times[-1]:
+    segment = shown_segment(folder, times, plan)
+    chosen = plan.shown(segment, times[:-1].tolist())
+    return chosen, times[chosen], segment
+
+
+def shown_segment(folder: Path, times: np.ndarray, plan: Plan) -> Segment:
+    """Return the segment that a plan shows of a folder, cut at the end.
+
+    Raises:
+        VideoError: it begins after the end.
+    """
+    segments = plan.segments(float(times[-1]))
+    if not segments:
+        assert plan.segment  # there are frames
+        start = plan.segment.start_seconds
         raise VideoError(f"frame folder '{folder}' lasts {times[-1]:.2f} s, but a segment begins at {start:.2f} s.")
-    end = min(end, float(times[-1]))
-    targets = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
-    chosen = np.searchsorted(times[:-1], targets + EPSILON_SECONDS, side="right") - 1
-    return chosen, times[chosen], Segment(start, end)
+    return segments[0]
 
 
 def _numbers(folder: Path, axis: str | None) -> dict[int, str]:

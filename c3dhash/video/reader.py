@@ -122,6 +122,7 @@ def read_clip(
     num_frames: int,
     short_side: int | None = None,
     segment: Segment | None = None,
+    phase: float = 0.5,
     on_frame: Callable[[], object] | None = None,
 ) -> Clip:
     """Read a whole video, or a segment of it, as one clip of evenly spread frames.
@@ -131,6 +132,7 @@ def read_clip(
             rate these are `choose_frames`. A video of fewer frames repeats some.
         short_side: px, the short side of the frames after resizing; the video's own where None.
         segment: seconds; one that reaches past the end of the video is cut there, see `Clip.segment`.
+        phase: in place of 0.5 above, from 0 to 1.
         on_frame: as in `read_clips`.
     Returns:
         frames uint8 [T, H, W, 3] RGB, upright, of the first frame's size where that changes; `segment` is
@@ -138,7 +140,7 @@ def read_clip(
     Raises:
         VideoError: see `read_clips`; or the segment begins after the end.
     """
-    plan = Plan(num_frames, short_side, segment=segment)
+    plan = Plan(num_frames, short_side, segment=segment, phase=phase)
     with closing(_read(Path(path), plan, on_frame)) as clips:
         return next(clips)
 

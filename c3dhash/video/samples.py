@@ -1,46 +1,70 @@
-"""A sample of a data set, be it a video or a frame folder -> one clip, and the hash of its bytes."""
+"""A sample of a data set, be it a video or a frame folder -> one clip, or all of its frames; the hash of its bytes."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from c3dhash.errors import UsageError
 from c3dhash.records import Clip, FrameFolder, Sample
+from c3dhash.video.every_frame import folder_frames, video_frames
 from c3dhash.video.frame_folder import (
     TIMES_FILE,
     FlowClip,
-    flow_part,
-    frame_times,
-    list_frames,
+    pictures_of,
     read_flow_folder,
     read_frame_folder,
 )
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.reader import content_hash, read_clip
+from c3dhash.video.stored import Chunk, Unkept, compress
+
+logger = logging.getLogger(__name__)
 
 
 def read_sample(
-    sample: Sample, *, num_frames: int, short_side: int | None = None, channels: str = "RGB"
+    sample: Sample, *, num_frames: int, short_side: int | None = None, phase: float = 0.5, channels: str = "RGB"
 ) -> Clip | FlowClip:
     """Read a sample of a data set as one clip, be it a video or a frame folder, in a process of its own.
 
     Args:
-        num_frames, short_side: as in `video.read_clip`.
+        num_frames, short_side, phase: as in `video.read_clip`.
         channels: "flow" for the optical flow of a frame folder, anything else for its pictures.
     Raises:
         UsageError: optical flow is asked of a video.
         VideoError: it cannot be read, or breaks the process that reads it.
     """
+    _check_flow(sample, channels)
+    options = {"num_frames": num_frames, "short_side": short_side, "segment": sample.segment, "phase": phase}
+    return shared_pool().call(_one_clip, sample.video, **options, frames=sample.frames, channels=channels)
+
+
+def compress_sample(sample: Sample, *, short_side: int, quality: int, channels: str = "RGB") -> Iterator[Chunk]:
+    """Read all frames of a sample, in a process of its own, which compresses them while it decodes.
+
+    Args:
+        short_side, channels: as of `read_sample`.
+        quality: as of `stored.compress`.
+    Yields:
+        What `stored.write_frames` takes; it has no end where the frames are better read each time.
+    Raises:
+        UsageError, VideoError: as `read_sample`, and where any frame does not decode.
+    """
+    _check_flow(sample, channels)
+    options = {"short_side": short_side, "segment": sample.segment, "quality": quality}
+    return shared_pool().stream(_every_frame, sample.video, **options, frames=sample.frames, channels=channels)
+
+
+def _check_flow(sample: Sample, channels: str) -> None:
     if channels == "flow" and sample.frames is None:
         raise UsageError(
             f"'{sample.video}' is a video, and optical flow is read from frame folders with flow_x_ and flow_y_ "
             "pictures: make these first, or take a backbone that reads RGB."
         )
-    options = {"num_frames": num_frames, "short_side": short_side, "segment": sample.segment}
-    return shared_pool().call(_one_clip, sample.video, **options, frames=sample.frames, channels=channels)
 
 
 def _one_clip(
@@ -55,6 +79,20 @@ def _one_clip(
         yield read_frame_folder(path, **options, frames=frames)
 
 
+def _every_frame(
+    path: Path, *, frames: FrameFolder | None, channels: str, quality: int, **options: Any
+) -> Iterator[Chunk]:
+    """Read and compress all frames of a sample: the task of a decoder process."""
+    if frames is None:
+        pictures = video_frames(path, **options)
+    else:
+        pictures = folder_frames(path, **options, frames=frames, is_flow=channels == "flow")
+    try:
+        yield from compress(pictures, quality=quality)
+    except Unkept as reason:
+        logger.debug("the frames of '%s' are not kept: %s.", path, reason)
+
+
 def sample_hash(sample: Sample, *, channels: str = "RGB") -> str:
     """Return the hash of a sample's bytes, 32 hexadecimal digits: of the video, or of its pictures and their times.
 
@@ -66,11 +104,10 @@ def sample_hash(sample: Sample, *, channels: str = "RGB") -> str:
     if sample.frames is None:
         return content_hash(sample.video)
     digest = hashlib.blake2b(digest_size=16)
-    part, pictures = _pictures(sample.video, sample.frames, channels)
-    for paths in pictures:
-        digest.update(frame_times(sample.video, part, len(paths)).tobytes())
-        for path in paths:
-            digest.update(content_hash(path).encode())
+    planes, times = pictures_of(sample.video, sample.frames, is_flow=channels == "flow")
+    digest.update(times.tobytes())
+    for path in chain(*planes):
+        digest.update(content_hash(path).encode())
     return digest.hexdigest()
 
 
@@ -82,12 +119,5 @@ def sample_files(sample: Sample, *, channels: str = "RGB") -> list[Path]:
     """
     if sample.frames is None:
         return [sample.video]
-    _, pictures = _pictures(sample.video, sample.frames, channels)
-    return [sample.video / TIMES_FILE, *(path for paths in pictures for path in paths)]
-
-
-def _pictures(folder: Path, frames: FrameFolder, channels: str) -> tuple[FrameFolder, list[list[Path]]]:
-    """Return which part of a folder a sample is, and its pictures: of the frames, or of the two axes of its flow."""
-    is_flow = channels == "flow"
-    part = flow_part(folder, frames) if is_flow else frames
-    return part, [list_frames(folder, part, axis=axis) for axis in (("x", "y") if is_flow else (None,))]
+    planes, _ = pictures_of(sample.video, sample.frames, is_flow=channels == "flow")
+    return [sample.video / TIMES_FILE, *chain(*planes)]

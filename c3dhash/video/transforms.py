@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from c3dhash.errors import UsageError
 from c3dhash.records import Preprocessing
 
 # Frames are decoded, and cached, with a short side of 8/7 of the crop: 128 for 112, as C3D and the
@@ -61,33 +60,24 @@ def center_clip(frames: np.ndarray, *, size: int) -> np.ndarray:
 
 
 def augment_clip(
-    frames: np.ndarray, *, num_frames: int, size: int, min_crop_scale: float, flip: bool, rng: np.random.Generator
+    frames: np.ndarray, *, size: int, min_crop_scale: float, flip: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw a training clip: a phase in time, a square of random scale and place, and a mirror image or not.
+    """Draw a training clip: a square of random scale and place, and a mirror image or not.
 
     Args:
-        frames: uint8 [M, H, W, C], M a multiple of num_frames, C = 3 (RGB) or 2 (flow: Note [Flow clips]).
-        num_frames: frames of the result; with M = 2 * num_frames the phase is one of two:
-
-            phase 0   x.x.x.x.
-            phase 1   .x.x.x.x
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow: Note [Flow clips]).
         size: px of the result.
         min_crop_scale: smallest side of the square, as a share of the short side.
         flip: whether half of the clips are mirrored.
-        rng: where the draws come from; four draws a clip whatever the arguments.
+        rng: where the draws come from; three draws a clip whatever the arguments.
     Returns:
-        uint8 [num_frames, size, size, C].
-    Raises:
-        UsageError: M is no multiple of num_frames.
+        uint8 [T, size, size, C].
     """
-    step, rest = divmod(len(frames), num_frames)
-    if rest:
-        raise UsageError(f"a clip of {len(frames)} frames cannot be thinned to {num_frames} evenly.")
-    phase, scale, place, mirror = rng.integers(step), rng.uniform(min_crop_scale, 1), rng.uniform(size=2), rng.uniform()
+    scale, place, mirror = rng.uniform(min_crop_scale, 1), rng.uniform(size=2), rng.uniform()
     height_px, width_px = frames.shape[1:3]
     side = max(1, round(scale * min(height_px, width_px)))
     top, left = (place * (height_px - side + 1, width_px - side + 1)).astype(int)
-    clip = resize_crop(frames[phase::step], top=int(top), left=int(left), side=side, size=size)
+    clip = resize_crop(frames, top=int(top), left=int(left), side=side, size=size)
     return _mirror(clip) if flip and mirror < 0.5 else clip
 
 

@@ -102,12 +102,12 @@ def test_unreadable_training_videos_are_left_out(motion, tmp_path, cache, caplog
     broken.write_bytes(b"nothing")
     samples = [*motion.split("train"), replace(motion.split("train")[0], video=broken)]
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        kept = ClipReader(4, 16, cache).readable(samples, for_training=True, workers=2, description="test")
+        kept = ClipReader(4, 16, cache).readable(samples, workers=2, description="test")
     assert kept == samples[:-1]
     assert "1 of 13 videos" in caplog.text
     assert str(broken) in caplog.text
     with pytest.raises(DatasetError, match="none of 1 videos"):
-        ClipReader(4, 16, cache).readable(samples[-1:], for_training=True, workers=1, description="test")
+        ClipReader(4, 16, cache).readable(samples[-1:], workers=1, description="test")
 
 
 def test_nothing_to_train_or_to_validate_on(motion, tmp_path, cache):

@@ -1,0 +1,149 @@
+"""All frames of a sample in one file, each compressed on its own, so that any clip of it is a few small pictures.
+
+    mark | picture | picture | ... | times float64 [N + 1] | offsets int64 [N + 1] | N int64, mark
+
+The table stands behind the pictures, since a file is written while its video is decoded. `times` are those of the
+frames, in seconds from the first of the video, and the end of the last. Pictures are JPEG, or PNG where nothing may be
+lost; optical flow is a grey picture, horizontal and vertical flow beside each other. Numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+MARK = b"c3dhash frames 1"
+LOSSLESS = 100  # the quality at which pictures are PNG
+# A sample of more frames is read from its video each time: decoding all of them takes longer than looking for those of
+# many clips, and their file takes the room of a hundred short ones. 10,000 are 6 min 40 s at 25 frames a second.
+MAX_FRAMES = 10_000
+CHUNK_BYTES = 1 << 20
+
+_FOOTER = struct.Struct(f"<q{len(MARK)}s")
+
+
+class Unkept(Exception):
+    """The frames of a sample are not kept, and read from its video each time; never seen by a user."""
+
+
+class TooLarge(Unkept):
+    """Its file would be larger than all files may be."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some frames of a sample, compressed, in order.
+
+    times: seconds. pictures: a file each. end_seconds: of the sample, in the last chunk.
+    """
+
+    times: list[float]
+    pictures: list[bytes]
+    end_seconds: float | None = None
+
+
+def compress(frames: Iterable[tuple[float, np.ndarray | None]], *, quality: int) -> Iterator[Chunk]:
+    """Compress frames as they come, and hand them on in chunks.
+
+    Args:
+        frames: time and picture of each, uint8 [H, W, 3] (RGB) or [H, W, 2] (flow); at last the end, without a picture.
+        quality: of JPEG, or LOSSLESS.
+    Raises:
+        Unkept: there are more than MAX_FRAMES, or they change their size.
+    """
+    times: list[float] = []
+    pictures: list[bytes] = []
+    num_frames, num_bytes, shape = 0, 0, None
+    for time, frame in frames:
+        if frame is None:
+            yield Chunk(times, pictures, end_seconds=time)
+            return
+        num_frames, shape = num_frames + 1, shape or frame.shape
+        if num_frames > MAX_FRAMES or frame.shape != shape:
+            raise Unkept(f"frame {num_frames} is {frame.shape}, the first {shape}")
+        times.append(time)
+        pictures.append(_to_picture(frame, quality))
+        num_bytes += len(pictures[-1])
+        if num_bytes > CHUNK_BYTES:
+            yield Chunk(times, pictures)
+            times, pictures, num_bytes = [], [], 0
+
+
+def write_frames(path: Path, chunks: Iterable[Chunk], *, max_bytes: int) -> int:
+    """Write the frames of a sample to a file; return its size in bytes.
+
+    Raises:
+        TooLarge: the file would be larger than `max_bytes`.
+        Unkept: the chunks stop before the end.
+    """
+    times: list[float] = []
+    offsets = [len(MARK)]
+    with path.open("wb") as file:
+        file.write(MARK)
+        for chunk in chunks:
+            times += chunk.times
+            for picture in chunk.pictures:
+                file.write(picture)
+                offsets.append(offsets[-1] + len(picture))
+            if chunk.end_seconds is not None:
+                file.write(np.array([*times, chunk.end_seconds], "<f8").tobytes())
+                file.write(np.array(offsets, "<i8").tobytes())
+                file.write(_FOOTER.pack(len(times), MARK))
+            if file.tell() > max_bytes:
+                raise TooLarge(f"it takes more than {max_bytes} bytes")
+            if chunk.end_seconds is not None:
+                return file.tell()
+    raise Unkept("it has no end")
+
+
+class StoredFrames:
+    """The frames of a sample in a file of `write_frames`, which stays readable where it is deleted.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._content = np.memmap(path, np.uint8, mode="r")
+        num_frames, mark = _FOOTER.unpack(self._content[-_FOOTER.size :].tobytes().rjust(_FOOTER.size))
+        table = len(self._content) - _FOOTER.size - 16 * (num_frames + 1)
+        if mark != MARK or num_frames < 1 or table < len(MARK):
+            raise ValueError(f"'{path}' ends with {num_frames} frames, {mark!r}")
+        columns = self._content[table : -_FOOTER.size].tobytes()
+        *self.times, self.end_seconds = np.frombuffer(columns, "<f8", num_frames + 1).tolist()
+        self._offsets = np.frombuffer(columns, "<i8", offset=8 * (num_frames + 1)).tolist()
+        if self._offsets[0] != len(MARK) or self._offsets[-1] != table:
+            raise ValueError(f"'{path}' has pictures from {self._offsets[0]} to {self._offsets[-1]}, not {table}")
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """Decode frames, each once: uint8 [T, H, W, 3], RGB, or [T, H, W, 2], flow.
+
+        Raises:
+            ValueError: a picture is damaged.
+        """
+        decoded = {index: self._frame(index) for index in dict.fromkeys(indices)}
+        return np.stack([decoded[index] for index in indices])
+
+    def _frame(self, index: int) -> np.ndarray:
+        content = self._content[self._offsets[index] : self._offsets[index + 1]]
+        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
+        if picture is None:
+            raise ValueError(f"the picture of frame {index} is damaged")
+        if picture.ndim == 2:
+            return np.stack(np.split(picture, 2, axis=1), axis=-1)  # [H, 2 W] -> [H, W, 2]
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _to_picture(frame: np.ndarray, quality: int) -> bytes:
+    if frame.shape[2] == 2:
+        picture = np.concatenate([frame[..., 0], frame[..., 1]], axis=1)
+    else:
+        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    if quality == LOSSLESS:
+        return cv2.imencode(".png", picture)[1].tobytes()
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
