@@ -1,15 +1,17 @@
 """All frames of a sample in one file, each compressed on its own, so that any clip of it is a few small pictures.
 
-    mark | picture | picture | ... | times float64 [N + 1] | offsets int64 [N + 1] | N int64, mark
+    mark | picture | picture | ... | times float64 [N + 1] | offsets int64 [N + 1] | sums int64 [N + 1] | N int64, mark
 
 The table stands behind the pictures, since a file is written while its video is decoded. `times` are those of the
-frames, in seconds from the first of the video, and the end of the last. Pictures are JPEG, or PNG where nothing may be
+frames, in seconds from the first of the video, and the end of the last; `sums` are the CRC-32 of each picture, and that
+of times and offsets. Pictures are JPEG, or PNG where nothing may be
 lost; optical flow is a grey picture, horizontal and vertical flow beside each other. Numbers are little-endian.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,7 @@ def write_frames(path: Path, chunks: Iterable[Chunk], *, max_bytes: int) -> int:
     """
     times: list[float] = []
     offsets = [len(MARK)]
+    sums: list[int] = []
     with path.open("wb") as file:
         file.write(MARK)
         for chunk in chunks:
@@ -90,9 +93,10 @@ def write_frames(path: Path, chunks: Iterable[Chunk], *, max_bytes: int) -> int:
             for picture in chunk.pictures:
                 file.write(picture)
                 offsets.append(offsets[-1] + len(picture))
+                sums.append(zlib.crc32(picture))
             if chunk.end_seconds is not None:
-                file.write(np.array([*times, chunk.end_seconds], "<f8").tobytes())
-                file.write(np.array(offsets, "<i8").tobytes())
+                table = np.array([*times, chunk.end_seconds], "<f8").tobytes() + np.array(offsets, "<i8").tobytes()
+                file.write(table + np.array([*sums, zlib.crc32(table)], "<i8").tobytes())
                 file.write(_FOOTER.pack(len(times), MARK))
             if file.tell() > max_bytes:
                 raise TooLarge(f"it takes more than {max_bytes} bytes")
@@ -111,14 +115,15 @@ class StoredFrames:
     def __init__(self, path: Path) -> None:
         self._content = np.memmap(path, np.uint8, mode="r")
         num_frames, mark = _FOOTER.unpack(self._content[-_FOOTER.size :].tobytes().rjust(_FOOTER.size))
-        table = len(self._content) - _FOOTER.size - 16 * (num_frames + 1)
-        if mark != MARK or num_frames < 1 or table < len(MARK):
-            raise ValueError(f"'{path}' ends with {num_frames} frames, {mark!r}")
-        columns = self._content[table : -_FOOTER.size].tobytes()
-        *self.times, self.end_seconds = np.frombuffer(columns, "<f8", num_frames + 1).tolist()
-        self._offsets = np.frombuffer(columns, "<i8", offset=8 * (num_frames + 1)).tolist()
-        if self._offsets[0] != len(MARK) or self._offsets[-1] != table:
-            raise ValueError(f"'{path}' has pictures from {self._offsets[0]} to {self._offsets[-1]}, not {table}")
+        column_bytes = 8 * (num_frames + 1)
+        table = self._content[-3 * column_bytes - _FOOTER.size : -_FOOTER.size].tobytes()
+        if mark != MARK or num_frames < 1 or len(table) != 3 * column_bytes:
+            raise ValueError(f"it ends with {num_frames} frames and {mark!r}")
+        *self._sums, table_sum = np.frombuffer(table, "<i8", offset=2 * column_bytes).tolist()
+        if zlib.crc32(table[: 2 * column_bytes]) != table_sum:
+            raise ValueError("its table is damaged")
+        *self.times, self.end_seconds = np.frombuffer(table, "<f8", num_frames + 1).tolist()
+        self._offsets = np.frombuffer(table, "<i8", num_frames + 1, offset=column_bytes).tolist()
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
         """Decode frames, each once: uint8 [T, H, W, 3], RGB, or [T, H, W, 2], flow.
@@ -131,9 +136,9 @@ class StoredFrames:
 
     def _frame(self, index: int) -> np.ndarray:
         content = self._content[self._offsets[index] : self._offsets[index + 1]]
-        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
-        if picture is None:
+        if zlib.crc32(content) != self._sums[index]:
             raise ValueError(f"the picture of frame {index} is damaged")
+        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
         if picture.ndim == 2:
             return np.stack(np.split(picture, 2, axis=1), axis=-1)  # [H, 2 W] -> [H, W, 2]
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c3dhash.errors import VideoError
+from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Segment
 from c3dhash.video.clip_plan import Plan, clips_from, final_segments
 
@@ -29,6 +29,19 @@ def test_windows_cover_the_video(end: float, window: float, stride: float, num_f
 def test_shown_is_the_last_frame_that_has_begun() -> None:
     """Four centres of 1 s: 0.125, 0.375, 0.625, 0.875."""
     assert Plan(4).shown(Segment(0, 1), [0, 0.1, 0.375, 0.6, 0.63, 0.9]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("phase", "expected"), [(0.0, [0, 1, 3, 4]), (0.5, [1, 2, 4, 5]), (0.99, [1, 3, 4, 5])])
+def test_a_phase_moves_all_frames_together(phase: float, expected: list[int]) -> None:
+    """Frames begin at 0, 0.1, 0.3, 0.5, 0.625, 0.8; a phase of 0.5 looks at 0.125, 0.375, 0.625, 0.875."""
+    times = [0, 0.1, 0.25, 0.5, 0.625, 0.8]
+    assert Plan(4, phase=phase).shown(Segment(0, 1), times) == expected
+
+
+@pytest.mark.parametrize("phase", [-0.1, 1.0, float("nan")])
+def test_a_phase_out_of_range(phase: float) -> None:
+    with pytest.raises(UsageError, match=rf"phase \({phase}\) must be at least 0 and below 1"):
+        Plan(4, phase=phase)
 
 
 def pictures(*indices: int):
