@@ -35,6 +35,7 @@ from c3dhash.models import known_weights
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.weights import weights_metadata
 from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 
 def error_line(stderr: str) -> str:
@@ -343,11 +344,12 @@ def test_data_commands(run, motion_dir, tmp_path):
     code, out, _ = run("data", "list", "--json")
     assert {"UCF101", "HMDB51", "JHMDB"} <= {known["name"] for known in json.loads(out)}
     code, out, _ = run("data", "cache")
-    assert (code, "0 clips" in out) == (0, True)
-    FrameCache(tmp_path / "cache", max_bytes=1 << 20).frames("a", lambda: np.zeros((1, 2, 2, 3), np.uint8))
-    (tmp_path / "cache" / "mine.npy").touch()
-    assert run("data", "cache", "--cache", "cache", "--clear")[1] == "cache: 1 clips, 0.00 GiB deleted\n"
-    assert list((tmp_path / "cache").glob("*.npy")) == [tmp_path / "cache" / "mine.npy"]
+    assert (code, "c3dhash/frames: 0 videos" in out) == (0, True)
+    cache = FrameCache(tmp_path / "cache", max_bytes=1 << 20)
+    ClipReader(4, 16, cache).evaluation_clip(Sample(next((tmp_path / "set").rglob("*.mp4")), (0,), "train"))
+    (tmp_path / "cache" / "mine.frames").touch()
+    assert run("data", "cache", "--cache", "cache", "--clear")[1] == "cache: 1 videos, 0.00 GiB deleted\n"
+    assert list((tmp_path / "cache").glob("*.frames")) == [tmp_path / "cache" / "mine.frames"]
 
 
 def test_models(run, tmp_path, monkeypatch):

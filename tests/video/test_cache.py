@@ -359,19 +359,21 @@ class TestTrouble:
 
 HAMMER = """
 import os, sys, threading
-from functools import partial
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, sys.argv[4])
-from test_cache import ask, lossless
+from c3dhash.video.cache import FrameCache
+from c3dhash.video.stored import compress
 
-cache = lossless(Path(sys.argv[1]), max_bytes=int(sys.argv[2]))
+cache = FrameCache(Path(sys.argv[1]), max_bytes=int(sys.argv[2]), quality=100)
 found = []
 
 def work(seed):
     for number in np.random.default_rng([int(sys.argv[3]), seed]).integers(0, 40, 100):
         expected = np.full((2, 3, 4, 3), number, np.uint8)
-        frames = ask(cache, str(number), expected)
+        timed = [(0.0, expected[0]), (0.04, expected[1]), (0.08, None)]
+        frames = cache.frames(
+            str(number), choose=lambda _: [0, 1], compress=lambda quality: compress(timed, quality=quality)
+        )
         found.append(frames is not None)
         assert frames is None or np.array_equal(frames, expected)
 
@@ -388,10 +390,7 @@ def test_processes_and_threads_share_a_folder(directory: Path, tmp_path: Path) -
         tmp_path / "one", made_of(np.full((2, 3, 4, 3), 39, np.uint8), quality=LOSSLESS), max_bytes=10_000
     )
     command = [sys.executable, "-W", "error", "-c", HAMMER, str(directory), str(20 * file_bytes)]
-    processes = [
-        subprocess.Popen([*command, str(seed), str(Path(__file__).parent)], stderr=subprocess.PIPE, text=True)
-        for seed in range(2)
-    ]
+    processes = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True) for seed in range(2)]
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors

@@ -31,10 +31,10 @@ def test_shown_is_the_last_frame_that_has_begun() -> None:
     assert Plan(4).shown(Segment(0, 1), [0, 0.1, 0.375, 0.6, 0.63, 0.9]) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("phase", "expected"), [(0.0, [0, 1, 3, 4]), (0.5, [1, 2, 4, 5]), (0.99, [1, 3, 4, 5])])
+@pytest.mark.parametrize(("phase", "expected"), [(0.0, [0, 1, 3, 4]), (0.5, [1, 2, 4, 5]), (0.3, [0, 2, 3, 5])])
 def test_a_phase_moves_all_frames_together(phase: float, expected: list[int]) -> None:
     """Frames begin at 0, 0.1, 0.3, 0.5, 0.625, 0.8; a phase of 0.5 looks at 0.125, 0.375, 0.625, 0.875."""
-    times = [0, 0.1, 0.25, 0.5, 0.625, 0.8]
+    times = [0, 0.1, 0.3, 0.5, 0.625, 0.8]
     assert Plan(4, phase=phase).shown(Segment(0, 1), times) == expected
 
 

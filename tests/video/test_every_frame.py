@@ -1,0 +1,150 @@
+"""All frames of a sample: a clip made of them is the clip that is read directly, frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import breakers
+import cv2
+import numpy as np
+import pytest
+from trees import write_flow, write_pictures
+from videos import FAR, H264, VARIABLE, frame_numbers, needs_ffmpeg, run_ffmpeg, write_ffmpeg, write_video
+
+from c3dhash.errors import UsageError, VideoError
+from c3dhash.records import FrameFolder, Sample, Segment
+from c3dhash.video import every_frame
+from c3dhash.video.cache import FrameCache, cache_usage
+from c3dhash.video.clips import ClipReader
+from c3dhash.video.every_frame import video_frames
+from c3dhash.video.stored import LOSSLESS, Unkept
+
+SEGMENTS = [None, Segment(0.3, 0.92), Segment(0.5, 50)]
+PHASES = (0.0, 0.5, 0.97)
+
+
+def check_same(tmp_path: Path, sample: Sample, *, channels: str = "RGB", quality: int = LOSSLESS) -> None:
+    """Compare clips from the cache with those read directly: each pixel, or the frame numbers and nearly each pixel."""
+    cache = FrameCache(tmp_path / "cache", max_bytes=1 << 24, quality=quality)
+    before = cache_usage(cache.directory)[0]
+    reader = ClipReader(9, 84, cache, channels)
+    direct = ClipReader(9, 84, FrameCache(tmp_path / "none", max_bytes=0), channels)
+    for phase in PHASES:
+        kept, read = reader._frames(sample, phase=phase), direct._frames(sample, phase=phase)
+        if quality == LOSSLESS:
+            assert np.array_equal(kept, read)
+        else:
+            assert frame_numbers(kept) == frame_numbers(read)
+            assert 0 < np.abs(kept.astype(int) - read).mean() < 4
+    assert cache_usage(cache.directory)[0] == before + 1
+
+
+@pytest.mark.parametrize("segment", SEGMENTS)
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4"])
+def test_clips_of_a_video(tmp_path: Path, name: str, segment: Segment | None) -> None:
+    sample = Sample(write_video(tmp_path / name, 40), (0,), "train", segment=segment)
+    check_same(tmp_path, sample)
+    check_same(tmp_path, sample, quality=90)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("segment", [*SEGMENTS, Segment(1.21, 2.5)])
+def test_clips_of_a_variable_rate(tmp_path: Path, segment: Segment | None) -> None:
+    check_same(tmp_path, Sample(write_ffmpeg(tmp_path / "a.mp4", 50, *VARIABLE), (0,), "train", segment=segment))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("name", "options"), FAR[:4])
+def test_a_segment_that_is_sought(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
+    path = write_ffmpeg(tmp_path / name, 350, *options)
+    grabbed: list[int] = []
+    segment = Segment(11.03, 12.2)
+    for _ in video_frames(path, segment=segment, short_side=96, on_frame=lambda: grabbed.append(1)):
+        pass
+    assert len(grabbed) < 150
+    check_same(tmp_path, Sample(path, (0,), "train", segment=segment))
+    check_same(tmp_path, Sample(path, (0,), "train", segment=Segment(11.03, 99)))
+
+
+@pytest.mark.parametrize("segment", SEGMENTS)
+def test_clips_of_a_frame_folder(tmp_path: Path, segment: Segment | None) -> None:
+    folder = write_pictures(tmp_path / "v", range(40))
+    (folder / "times.txt").write_text(" ".join(str(0.03 * place + 0.02 * (place > 20)) for place in range(41)))
+    check_same(tmp_path, Sample(folder, (0,), "train", segment=segment, frames=FrameFolder(3, 32)))
+
+
+def test_clips_of_flow(tmp_path: Path) -> None:
+    folder = write_flow(tmp_path / "v", 20)
+    check_same(tmp_path, Sample(folder, (0,), "train", frames=FrameFolder(1, 12)), channels="flow")
+
+
+def test_the_same_seed_gives_the_same_clip(tmp_path: Path) -> None:
+    sample = Sample(write_video(tmp_path / "a.avi", 40), (0,), "train")
+    on, off = FrameCache(tmp_path / "c", max_bytes=1 << 24, quality=LOSSLESS), FrameCache(tmp_path, max_bytes=0)
+    clips = [
+        [
+            ClipReader(4, 84, cache).training_clip(sample, seed=(seed,), min_crop_scale=1.0, flip=False)
+            for seed in range(12)
+        ]
+        for cache in (on, on, off)
+    ]
+    assert np.array_equal(clips[0], clips[1])
+    assert np.array_equal(clips[0], clips[2])
+    assert len({clip.tobytes() for clip in clips[0]}) > 6  # of ten places in a fourth of the video
+
+
+class TestNotKept:
+    """What is better read from the video each time."""
+
+    def test_many_frames(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = write_video(tmp_path / "a.avi", 40)
+        monkeypatch.setattr(every_frame, "MAX_FRAMES", 39)
+        with pytest.raises(Unkept, match="it has 40 frames"):
+            next(video_frames(path, segment=None, short_side=96, on_frame=lambda: None))
+        next(video_frames(path, segment=Segment(0, 1), short_side=96, on_frame=lambda: None))
+
+    @needs_ffmpeg
+    def test_no_frame_at_the_start_of_a_segment(self, tmp_path: Path) -> None:
+        gap = ("-vf", "setpts='if(lt(N,20),N,N+100)'", "-vsync", "vfr", *H264)
+        path = write_ffmpeg(tmp_path / "a.mp4", 40, *gap)
+        with pytest.raises(Unkept, match=r"no frame in the 2\.0 s before"):
+            next(video_frames(path, segment=Segment(4.0, 5.2), short_side=96, on_frame=lambda: None))
+
+    @needs_ffmpeg
+    def test_a_video_that_ends_early(self, tmp_path: Path) -> None:
+        source = write_ffmpeg(tmp_path / "source.mp4", 300, *H264)
+        path = tmp_path / "a.mkv"  # says how long its longest stream is
+        run_ffmpeg(
+            "-f", "lavfi", "-i", "sine=d=30", "-i", str(source), "-map", "0", "-map", "1", "-c:v", "copy", str(path)
+        )
+        with pytest.raises(Unkept, match="the video ends before its header says"):
+            list(video_frames(path, segment=Segment(11, 20), short_side=96, on_frame=lambda: None))
+
+    def test_what_breaks_there_is_read_directly(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sample = Sample(write_video(tmp_path / "a.avi", 20), (0,), "train")
+        monkeypatch.setattr("c3dhash.video.samples._every_frame", breakers.crash)
+        cache = FrameCache(tmp_path / "cache", max_bytes=1 << 24)
+        assert frame_numbers(ClipReader(20, 84, cache)._frames(sample)) == list(range(20))
+        assert cache_usage(cache.directory) == (0, 0)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_segment_after_the_end(tmp_path: Path, is_folder: bool) -> None:
+    path = write_pictures(tmp_path / "a", range(9)) if is_folder else write_video(tmp_path / "a.avi", 9)
+    frames = FrameFolder() if is_folder else None
+    reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24))
+    with pytest.raises(VideoError, match=r"lasts 0\.36 s, but a segment begins at 5\.00 s"):
+        reader.evaluation_clip(Sample(path, (0,), "train", segment=Segment(5, 6), frames=frames))
+
+
+def test_flow_of_a_video(tmp_path: Path) -> None:
+    reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24), "flow")
+    with pytest.raises(UsageError, match=r"a\.avi' is a video, and optical flow is read from frame folders"):
+        reader.evaluation_clip(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))
+
+
+def test_a_folder_whose_pictures_change_their_size(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "a", range(9))
+    cv2.imwrite(str(folder / "img_00009.jpg"), np.zeros((50, 50, 3), np.uint8))
+    reader = ClipReader(2, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24))
+    assert frame_numbers(reader._frames(Sample(folder, (0,), "train", frames=FrameFolder()))) == [2, 6]
