@@ -34,6 +34,7 @@ from c3dhash.gallery.lock import writing
 from c3dhash.models import known_weights
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.weights import weights_metadata
+from c3dhash.records import Sample
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 
