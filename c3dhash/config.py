@@ -20,6 +20,7 @@ from c3dhash.errors import UsageError
 TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
+ENGINES = ("auto", "torch", "openvino", "onnx")
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
 
 
@@ -237,6 +238,12 @@ class EncodeConfig:
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
     )
     device: str = setting("auto", "cpu, cuda, cuda:N, mps; auto takes CUDA where it is there.")
+    engine: str = setting(
+        "auto",
+        "What computes the network: PyTorch, or on a CPU OpenVINO or onnxruntime; auto takes OpenVINO where it is "
+        "installed, faster, and there is enough to do.",
+        choices=ENGINES,
+    )
     workers: int = setting(WORKERS, "Threads that decode videos; by default one a core, 2 to 16.", low=1, high=256)
 
     def __post_init__(self) -> None:

@@ -49,6 +49,10 @@ class ExportError(C3DHashError):
     """A run cannot be written in another format."""
 
 
+class EngineError(C3DHashError):
+    """A library other than PyTorch cannot compute a network, or computes something else."""
+
+
 class CodesError(C3DHashError):
     """Codes, labels or a codes file are malformed."""
 

@@ -25,5 +25,8 @@ class TinyBackbone(nn.Module):
         self.clip_size = (num_frames, size, size)
         self.conv = nn.Conv3d(3, 24, 5, stride=2, padding=2)
 
+    def settle(self) -> None:
+        """Nothing depends on the weights."""
+
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.conv(clips)).mean(dim=(2, 3, 4)).to(self.conv.weight.dtype)

@@ -185,7 +185,7 @@ def _check_untrained(given: set[str]) -> None:
     help="Run directory; by default the one the gallery was indexed with, else the newest finished one under runs/.",
 )  # fmt: skip
 @config_options(QueryConfig)
-@config_options(EncodeConfig, only=("precision", "device"))
+@config_options(EncodeConfig, only=("precision", "device", "engine"))
 @json_option
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), default=None, help="Also write a page with pictures."

@@ -102,11 +102,14 @@ def evaluate_run(
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
     from c3dhash.models.encode import Encoder
+    from c3dhash.models.engines import settle_engine
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     _check_classes(run, dataset)
+    num_clips = sum(len(dataset.split(split)) for split in ("gallery", "query"))
     encoder = Encoder(
         run.model, device=encode.device, precision=encode.precision,
+        engine=settle_engine(encode, backbone=run.model.backbone.name, num_clips=num_clips),
         with_features=config.compare and run.model.hash_head is not None,
     )  # fmt: skip
     splits = ("gallery", "query") if run.model.hash_head is not None else ("query",)

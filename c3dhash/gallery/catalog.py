@@ -15,6 +15,8 @@ process writes at a time; readers go on meanwhile and see the last finished tran
 from __future__ import annotations
 
 import contextlib
+import datetime
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
@@ -128,6 +130,19 @@ class Catalog:
             with self.editing() as edits:
                 for folder in moved:
                     edits.note_root(folder)
+
+    def engines(self) -> dict[str, str]:
+        """Return what computed the codes -> the day it last did, as in 2026-11-24 (UTC)."""
+        with self._errors():
+            row = self._connection.execute("SELECT value FROM meta WHERE key = 'engines'").fetchone()
+        return dict(json.loads(row[0])) if row else {}
+
+    def note_engine(self, name: str) -> None:
+        """Note that it computed codes today. No code changes: copies of the catalog stay what they are."""
+        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        with self._errors(), schema.writing(self._connection):
+            engines = json.dumps({**self.engines(), name: today})
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('engines', ?)", (engines,))
 
     @contextlib.contextmanager
     def editing(self) -> Iterator[Edits]:

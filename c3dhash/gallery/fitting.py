@@ -37,6 +37,7 @@ from c3dhash.gallery.scan import scan_places
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR, Gallery
 from c3dhash.models.backbones import backbone_class, build_backbone
 from c3dhash.models.encode import encode_videos
+from c3dhash.models.engines import settle_engine
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
 from c3dhash.models.hashing import HashHead, check_hash, initialize_hash_head
 from c3dhash.models.hashnet import HashNet, Run, is_finished, load_run, save_run
@@ -280,11 +281,18 @@ def _compute_features(run: Run, videos: Sequence[Path], kept: KeptFeatures, conf
             files[video] = kept.file(video)
             yield video
 
+    def note_engine(name: str) -> None:
+        run.config["engine"] = name
+
     if num_clips >= MAX_FITTED_CLIPS or not missing:
         return
+    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=len(missing))
+    config = dataclasses.replace(config, engine=engine)
     with (
         tqdm(total=len(missing), desc="Features", unit="video") as progress,
-        closing(encode_videos(run, before_decoding(), config=config, with_features=True)) as results,
+        closing(
+            encode_videos(run, before_decoding(), config=config, with_features=True, on_engine=note_engine)
+        ) as results,
     ):
         for result in results:
             progress.update()
@@ -319,6 +327,7 @@ def _save(headless: Run, model: HashNet, *, config: HashConfig, encode: EncodeCo
         "window_seconds": encode.window_seconds,
         "stride_seconds": encode.stride_seconds,
         "backbone_fingerprint": headless.fingerprint,
+        **headless.config,
         "finished": True,
         "versions": versions(),
     }

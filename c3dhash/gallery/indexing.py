@@ -23,6 +23,7 @@ from c3dhash.gallery.plan import Plan, Step, make_plan
 from c3dhash.gallery.scan import readable, scan_places
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.encode import VideoResult, encode_videos
+from c3dhash.models.engines import settle_engine
 from c3dhash.models.hashnet import Run
 from c3dhash.records import CodeBatch
 from c3dhash.video.reader import content_hash
@@ -236,13 +237,20 @@ class _Encoding:
             if isinstance(digest, str) and _facts(step.video) == (step.size_bytes, step.mtime_ns):
                 self._add(step, codes, _Seen(step.size_bytes, step.mtime_ns, digest))
                 taken.add(step.video)
+        if taken and "engine" in self._run.config:
+            self._gallery.note_engine(str(self._run.config["engine"]))
         return [step for step in steps if step.video not in taken]
 
     def encode(self, steps: Sequence[Step], config: EncodeConfig) -> None:
         """Encode videos and write them, in their order."""
         self._steps = {step.video: step for step in steps}
-        videos = (Path(step.video) for step in steps)
-        with closing(encode_videos(self._run, videos, config=config, prepare=self._look)) as results:
+        if not steps:
+            return
+        engine = settle_engine(config, backbone=self._run.model.backbone.name, num_clips=len(steps))
+        config = dataclasses.replace(config, engine=engine)
+        videos, note = (Path(step.video) for step in steps), self._gallery.note_engine
+        results = encode_videos(self._run, videos, config=config, prepare=self._look, on_engine=note)
+        with closing(results):
             for result in results:
                 self._take(result)
 

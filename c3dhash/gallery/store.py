@@ -252,6 +252,16 @@ class Gallery:
                 yield edits
             self._num_written += edits.num_added
 
+    def engines(self) -> dict[str, str]:
+        """Return what computed the codes, each with its version and precision, and the day it last did."""
+        with self._lock:
+            return self._catalog.engines()
+
+    def note_engine(self, name: str) -> None:
+        """Note what computes the codes that come now."""
+        with self._turn():
+            self._catalog.note_engine(name)
+
     def note_moved_roots(self) -> None:
         """Store where the folders of videos are now, where the gallery was moved with or without them."""
         with self._turn():

@@ -18,6 +18,10 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     hashing       hash heads without labels: ITQ and LSH
     batch_norm    which batch norms keep their statistics in training
     precision     bf16 where it pays, and around what is wrong with it
+    freezing      a backbone -> a copy for inference, its batch norms folded into its convolutions
+    engines       who computes that copy: PyTorch, OpenVINO, onnxruntime
+    openvino_engine   OpenVINO
+    onnx_engine   onnxruntime
     encode        clips and videos -> features, embeddings, codes
     onnx_export   a run -> ONNX, checked
 """
@@ -26,6 +30,7 @@ __all__ = [
     "backbones",
     "batch_norm",
     "encode",
+    "engines",
     "fingerprints",
     "hashing",
     "hashnet",

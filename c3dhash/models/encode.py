@@ -20,14 +20,15 @@ import torch
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
-from c3dhash.models.hashnet import HashNet, Outputs, Run
-from c3dhash.models.precision import autocast, pick_device, pick_precision
+from c3dhash.models.engines import CPU, TorchBackbone, make_engine
+from c3dhash.models.hashnet import HashNet, Run
+from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import Stopped, prefetch, stop_when
 from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import Normalizer, center_clip, decoded_short_side, for_device, to_device
+from c3dhash.video.transforms import center_clip, decoded_short_side
 
 AHEAD = 128  # videos that may be begun before the first of them is through
 
@@ -63,25 +64,40 @@ class Encoder:
     Args:
         model: put on the device, in evaluation mode while encoding.
         device, precision: as in EncodeConfig.
+        engine: torch, openvino or onnx, for a network that stays as it is; None computes with the network itself, as
+            it is at each call, which may be in training.
         with_features: give the backbone's features, too.
     """
 
     def __init__(
-        self, model: HashNet, *, device: str = "auto", precision: str = "auto", with_features: bool = False
+        self,
+        model: HashNet,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        engine: str | None = None,
+        with_features: bool = False,
     ) -> None:
-        self.device = pick_device(device)
+        self.device = CPU if engine in ("openvino", "onnx") and device == "auto" else pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = model.to(self.device)
         self.with_features = with_features
-        self._normalize = Normalizer(model.preprocessing, self.device)
+        self._engine = (
+            TorchBackbone(model.backbone, device=self.device, precision=self.precision)
+            if engine is None
+            else make_engine(engine, model.backbone, device=device, precision=precision)
+        )
+
+    @property
+    def engine_name(self) -> str:
+        """What computes the backbone, its version and its precision."""
+        return self._engine.name
 
     @torch.inference_mode()
     def __call__(self, clips: np.ndarray) -> Encoded:
         """Encode a batch of clips, uint8 [B, T, H, W, 3]."""
         self.model.eval()
-        batch = to_device(for_device(clips, self.device), self.device)
-        with autocast(self.device, self.precision):
-            outputs: Outputs = self.model(self._normalize(batch))
+        outputs = self.model.heads(self._engine(clips))
         return _read(outputs.embedding, outputs.logits, outputs.feature if self.with_features else None)
 
 
@@ -120,6 +136,7 @@ def encode_videos(
     config: EncodeConfig | None = None,
     with_features: bool = False,
     prepare: Callable[[Path], object] | None = None,
+    on_engine: Callable[[str], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
     """Encode video files, each cut into windows, and yield them in the order they came in.
 
@@ -130,15 +147,22 @@ def encode_videos(
     Args:
         run: with a hash head or a class head, or both; or with none, for features.
         videos: paths.
-        config: windows, batch size, device; EncodeConfig() by default.
+        config: windows, batch size, device, engine; EncodeConfig() by default. Its engine `auto` is torch here, where
+            it is not known how much there is to do: see `engines.settle_engine`.
         with_features: give the backbone's features, too.
         prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
             is that video's. Where it takes long, it calls `loader.stop_point`.
+        on_engine: called once, before the first video, with what computes the network, its version and precision.
     Yields:
         A VideoResult a video; one that cannot be decoded carries the error and no codes.
     """
     config = config or EncodeConfig()
-    encoder = Encoder(run.model, device=config.device, precision=config.precision, with_features=with_features)
+    engine = "torch" if config.engine == "auto" else config.engine
+    encoder = Encoder(
+        run.model, device=config.device, precision=config.precision, engine=engine, with_features=with_features
+    )
+    if on_engine is not None:
+        on_engine(encoder.engine_name)
     stream = _ClipStream(run, videos, config, prepare)
     collected: dict[int, _Collected] = {}
     done: dict[int, VideoResult] = {}

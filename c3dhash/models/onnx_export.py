@@ -86,7 +86,7 @@ def export_onnx(run: Run, path: Path | str, *, batch_size: int | None = None) ->
     """
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size ({batch_size}) must be 1 or more; leave it out to take any.")
-    _require_onnx()
+    require_onnx()
     path = Path(path)
     network = _FromPixels(copy.deepcopy(run.model).cpu()).eval()  # the run's own may be in use, on any device
     if not network.output_names:
@@ -94,7 +94,7 @@ def export_onnx(run: Run, path: Path | str, *, batch_size: int | None = None) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         with torch.no_grad():
-            program = _translate(network, run, batch_size)
+            program = _translate_run(network, run, batch_size)
         program.model.metadata_props.update(_metadata(run))
         program.save(str(partial), external_data=False)
         differences = _compare(network, run, partial, batch_sizes=(batch_size,) if batch_size else (1, 3))
@@ -102,7 +102,7 @@ def export_onnx(run: Run, path: Path | str, *, batch_size: int | None = None) ->
     return ExportReport(path, program.model.opset_imports[""], path.stat().st_size, shape, differences)
 
 
-def _require_onnx() -> None:
+def require_onnx() -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -117,9 +117,19 @@ def _clip_shape(model: HashNet) -> tuple[int, ...]:
     return (*model.clip_size, model.preprocessing.num_channels)
 
 
-def _translate(network: _FromPixels, run: Run, batch_size: int | None) -> torch.onnx.ONNXProgram:
-    """Trace the network and translate it."""
-    clips = torch.zeros((batch_size or TRACED_BATCH, *_clip_shape(run.model)), dtype=torch.uint8)
+def translate(
+    network: nn.Module, *, clip_shape: tuple[int, ...], output_names: Sequence[str], batch_size: int | None = None
+) -> torch.onnx.ONNXProgram:
+    """Trace a network that reads pixels, and translate it.
+
+    Args:
+        network: uint8 [N, T, H, W, C] -> as many tensors as there are names; in evaluation mode.
+        clip_shape: (T, H, W, C).
+        batch_size: N, or None to take any.
+    Raises:
+        ExportError: it cannot be expressed in ONNX.
+    """
+    clips = torch.zeros((batch_size or TRACED_BATCH, *clip_shape), dtype=torch.uint8)
     try:
         traced = torch.export.export(network, (clips,), dynamic_shapes=_dynamic(batch_size, torch.export.Dim("N")))
         if any("pool3d" in str(node.target) for node in traced.graph.nodes):
@@ -129,17 +139,25 @@ def _translate(network: _FromPixels, run: Run, batch_size: int | None) -> torch.
             traced = traced.run_decompositions(table)
         program = torch.onnx.export(
             traced, (clips,), dynamo=True, verbose=False, optimize=False,
-            dynamic_shapes=_dynamic(batch_size, "N"), input_names=[INPUT], output_names=network.output_names,
+            dynamic_shapes=_dynamic(batch_size, "N"), input_names=[INPUT], output_names=output_names,
         )  # fmt: skip
         assert program is not None
         _tidy(program.model)
         return program
     except Exception as error:  # the tracer and the translator share no error class
         reason = next(iter(str(error).splitlines()), "")[:200]
+        raise ExportError(f"{type(error).__name__}: {reason}") from error
+
+
+def _translate_run(network: _FromPixels, run: Run, batch_size: int | None) -> torch.onnx.ONNXProgram:
+    try:
+        return translate(
+            network, clip_shape=_clip_shape(run.model), output_names=network.output_names, batch_size=batch_size
+        )
+    except ExportError as error:
         advice = "try a fixed --batch-size, and " if batch_size is None else ""
         raise ExportError(
-            f"run '{run.path}' ({run.model.backbone.name}) cannot be translated to ONNX, {type(error).__name__}: "
-            f"{reason}; {advice}report it."
+            f"run '{run.path}' ({run.model.backbone.name}) cannot be translated to ONNX, {error}; {advice}report it."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from contextlib import closing
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.models.encode import encode_videos
+from c3dhash.models.engines import settle_engine
 from c3dhash.models.hashnet import Run
 from c3dhash.video.reader import find_videos
 
@@ -60,6 +62,9 @@ def recognize_videos(
     videos = _find(places, failed)
     found = {video: Recognition(video, error=failed.get(video)) for video in videos}
     to_read = [video for video in videos if video not in failed]
+    config = config or EncodeConfig()
+    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=len(to_read))
+    config = dataclasses.replace(config, engine=engine)
     with closing(encode_videos(run, to_read, config=config)) as results:
         for result in tqdm(results, total=len(to_read), desc="Recognising", unit="video"):
             predictions: tuple[Prediction, ...] = ()

@@ -56,3 +56,6 @@ class Backbone(nn.Module):
         for stage in self.stages()[first:last]:
             batch = stage.run(batch)
         return batch
+
+    def settle(self) -> None:
+        """Decide once what depends on the weights, which stay as they are from here on; for copies that only infer."""

@@ -131,13 +131,20 @@ class TSNMobileNetV2(TSN):
 
     name, architecture, feature_dim = "tsn_mobilenet_v2", "mobilenet_v2", 1280
     turned: torch.Tensor
+    is_turned: bool | None = None  # what `turned` says, once the weights stay as they are
 
     def __init__(self, *, num_frames: int, size: int) -> None:
         super().__init__(num_frames=num_frames, size=size)
         self.register_buffer("turned", torch.zeros(()))  # 1 for weights of TF-slim: Note [Padding of TF-slim]
 
+    def settle(self) -> None:
+        """Decide whether frames are turned, so that those that are not cost nothing."""
+        self.is_turned = bool(self.turned > 0)
+
     def turn_frames(self, clips: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.turned > 0, clips.flip(3, 4), clips)
+        if self.is_turned is None:
+            return torch.where(self.turned > 0, clips.flip(3, 4), clips)
+        return clips.flip(3, 4) if self.is_turned else clips
 
 
 class TSNEfficientNetB0(TSN):
