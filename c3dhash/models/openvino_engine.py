@@ -1,16 +1,16 @@
 """OpenVINO computes a backbone on the CPU: pixels in, features out.
 
 Note [OpenVINO without its telemetry]
-    `import openvino` reports each import to its makers through the package openvino_telemetry, and leaves an identifier in
-    the user's home, unless the user has opted out. OpenVINO does without that package where it is not installed, so it
-    is imported as if it were not.
+    `import openvino` reports each import to its makers through the package openvino_telemetry, and leaves an identifier
+    in the user's home, unless the user has opted out. OpenVINO does without that package where it is not installed,
+    so it is imported as if it were not.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +19,10 @@ from c3dhash.errors import EngineError, MissingExtraError
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.freezing import FromPixels
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 HINTS = {"bf16": "bf16", "fp32": "f32"}
 
 
-def import_openvino() -> ModuleType:
+def import_openvino() -> Any:
     """Import OpenVINO: see Note [OpenVINO without its telemetry].
 
     Raises:
@@ -78,13 +75,11 @@ class OpenVinoBackbone:
         return torch.from_numpy(features)
 
 
-def _translate(openvino: ModuleType, frozen: Backbone) -> Any:
+def _translate(openvino: Any, frozen: Backbone) -> Any:
     """Trace the network on one clip, and let OpenVINO read the trace: seconds, where torch.export takes ten of them."""
     shape = (*frozen.clip_size, frozen.preprocessing.num_channels)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # the tracer is deprecated, and says so of each shape that it takes for a constant
+        warnings.simplefilter("ignore")  # it says that it is old, and which shapes it takes for constants
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             FromPixels(frozen), (torch.zeros((1, *shape), dtype=torch.uint8),), check_trace=False
         )

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small import awake
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.backbones import BACKBONES
 from c3dhash.models.freezing import freeze_backbone
 
-# One of each way to write a network; --runslow has all of them.
+# One of each way to write a network.
 FAST = ("resnet3d10", "i3d", "tsm_efficientnet_lite0", "tsn_mobilenet_v2", "tsm_resnet18", "c3d")
 SLOW = sorted(set(BACKBONES) - set(FAST))
-
-
-def awake(name: str) -> torch.nn.Module:
-    """A small backbone whose batch norms change what they read."""
-    network = BACKBONES[name]
-    size = max(network.min_clip_size[1], 32 if network.clip_multiple[1] < 2 else network.clip_multiple[1])
-    frames = max(network.min_clip_size[0], network.clip_multiple[0], 4)
-    backbone = build_backbone(name, num_frames=frames, size=size).eval()
-    for module in backbone.modules():
-        if isinstance(module, _BatchNorm):
-            for tensor, low in ((module.running_mean, -0.2), (module.running_var, 0.5), (module.bias.data, -0.2)):
-                tensor.uniform_(low, low + 0.8)
-            module.weight.data.uniform_(0.7, 1.3)
-    return backbone
 
 
 def check(name: str) -> None:

@@ -155,7 +155,7 @@ class I3DFlow(I3D):
 
 def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
     """Return how much Note [TensorFlow's padding] adds before and behind an axis."""
-    total = max(kernel - (length % stride or stride), 0)
+    total = max(kernel - (int(length) % stride or stride), 0)  # int: a tracer has tensors for lengths
     return total // 2, total - total // 2
 
 
