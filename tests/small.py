@@ -13,6 +13,8 @@ def awake(name: str) -> torch.nn.Module:
     network = BACKBONES[name]
     size = max(network.min_clip_size[1], 32 if network.clip_multiple[1] < 2 else network.clip_multiple[1])
     frames = max(network.min_clip_size[0], network.clip_multiple[0], 4)
+    if name == "i3d":  # OpenVINO refuses a pooling that is longer than what it reads with its padding
+        frames, size = 8, 64
     backbone = build_backbone(name, num_frames=frames, size=size).eval()
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
