@@ -54,7 +54,7 @@ def compare_rates(samples: list[Sample], readers: dict[str, ClipReader]) -> None
         for name, reader in readers.items():
             start = time.perf_counter()
             for sample in samples:
-                reader.evaluation_clip(sample)
+                reader.evaluation_clips(sample)[0]
             rate = len(samples) / (time.perf_counter() - start)
             if turn:
                 rates[name].append(rate)
@@ -79,7 +79,7 @@ def features_of(
     rows = []
     with torch.inference_mode():
         for start in range(0, len(samples), 16):
-            batch = np.stack([reader.evaluation_clip(sample) for sample in samples[start : start + 16]])
+            batch = np.stack([reader.evaluation_clips(sample)[0] for sample in samples[start : start + 16]])
             rows.append(torch.nn.functional.normalize(network(normalize(torch.from_numpy(batch)))).numpy())
     return np.concatenate(rows)
 

@@ -124,7 +124,7 @@ def run_demo(directory: Path, *, seed: int = 0) -> DemoResult:
         hits = query_video(run, gallery, query)
     query_page = directory / "report" / "query.html"
     write_query_page(query_page, query=query, hits=hits, gallery_name=str(directory / "gallery"))
-    reader = ClipReader(*run.model.clip_size[:2], cache, run.model.preprocessing.channels)
+    reader = ClipReader.of_network(run.model.clip_size, run.model.preprocessing, cache)
     trained = evaluate_run(run, dataset, reader=reader, encode=EncodeConfig())
     untrained = evaluate_run(_untrained(directory / "untrained", run), dataset, reader=reader, encode=EncodeConfig())
     return DemoResult(trained, untrained, indexed, query, hits, query_page, write_report(trained, directory / "report"))

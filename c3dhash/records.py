@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,16 +71,19 @@ class Clip:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a backbone wants its pixels: value = (pixel * scale - mean) / std, pixel in 0..255.
+    """How a set of weights wants its clips: value = (pixel * scale - mean) / std, pixel in 0..255.
 
     channels: "RGB" or "BGR", the order in which the network reads them, or "flow", horizontal and vertical optical
         flow; `mean` and `std` are in that order.
+    interval_seconds: from one frame of a clip to the next ("dense"); None where the frames of a clip are spread evenly
+        over the window that it stands for.
     """
 
     channels: str = "RGB"
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interval_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in ("RGB", "BGR", "flow"):
@@ -89,6 +93,10 @@ class Preprocessing:
                 f"mean {self.mean} and std {self.std} need {self.num_channels} values each for {self.channels}, "
                 "std above 0."
             )
+        if self.interval_seconds is not None and not 0 < self.interval_seconds < math.inf:
+            raise UsageError(
+                f"interval_seconds ({self.interval_seconds}) must be above 0, or None for frames spread over a window."
+            )
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "std", tuple(float(v) for v in self.std))
 
@@ -96,6 +104,13 @@ class Preprocessing:
     def num_channels(self) -> int:
         """C of the clips that the backbone reads."""
         return 2 if self.channels == "flow" else 3
+
+    @property
+    def sampling(self) -> str:
+        """How the frames of a clip lie in time, in words."""
+        if self.interval_seconds is None:
+            return "spread over the window"
+        return f"every {self.interval_seconds:.3g} s"
 
     def check_channels(self, num_channels: int) -> None:
         """Refuse clips that the backbone cannot read.

@@ -66,8 +66,8 @@ def held_out(directory: Path, order: np.ndarray) -> tuple[float, float]:
     reader = ClipReader(*run.model.clip_size[:2], FrameCache(directory / "frames", max_bytes=1 << 30))
     encoder = Encoder(run.model)
     gallery, queries = dataset.split("gallery"), dataset.split("query")
-    found = encoder(np.stack([reader.evaluation_clip(sample) for sample in gallery]))
-    asked = encoder(np.stack([reader.evaluation_clip(sample)[order] for sample in queries]))
+    found = encoder(np.stack([reader.evaluation_clips(sample)[0] for sample in gallery]))
+    asked = encoder(np.stack([reader.evaluation_clips(sample)[0][order] for sample in queries]))
     labels = dataset.labels(queries)
     counts = rank_counts(
         pack_codes(asked.embeddings), pack_codes(found.embeddings), labels, dataset.labels(gallery), hash_length=48

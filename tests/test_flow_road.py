@@ -43,7 +43,7 @@ def test_train_and_evaluate(flow_data, tmp_path):
     assert len(dataset.samples) == 14
     run = load_run(train_run(dataset, SETTINGS, run_dir=tmp_path / "run", cache=cache))
     reader = ClipReader(*run.model.clip_size[:2], cache, run.model.preprocessing.channels)
-    clip = reader.evaluation_clip(dataset.split("query")[0])
+    clip = reader.evaluation_clips(dataset.split("query")[0])[0]
     assert clip.shape == (2, 32, 32, 2)
     assert abs(int(clip.mean()) - (220 + 128) // 2) < 3
     report = evaluate_run(

@@ -2,8 +2,8 @@
 
 Note [Rules of a fingerprint]
     A fingerprint covers all that decides the codes of a clip, or of a feature: which architecture it is (networks
-    with and without shifts in time have the same weights), its clip size, how clips and pixels are prepared, and each
-    tensor that is read. Batch counters and the class head are not.
+    with and without shifts in time have the same weights), its clip size, how clips and pixels are prepared (the times
+    of the frames, too), and each tensor that is read. Batch counters and the class head are not.
 
     The first rule, of 32 digits, left the architecture out. Runs and galleries of that time keep it: a run whose
     config.json states such a fingerprint, or none, goes on under it, so that its galleries know it. That is safe
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from c3dhash.models.hashnet import HashNet
 
 FIRST_RULE_DIGITS = 32
-SAMPLING = "spread"  # frames lie evenly over a window
 NOT_READ = ("num_batches_tracked",)  # ends of names
 
 
@@ -38,16 +37,19 @@ def fingerprint(model: HashNet, *, like: str | None = None) -> str:
         like: a fingerprint to compare with; one of the first rule (or "", for a run that states none) gives one of
             that rule, of 32 digits: Note [Rules of a fingerprint].
     """
-    if like is not None and is_of_first_rule(like):
-        return _first_rule(model)
     backbone = model.backbone
+    pixels = dataclasses.asdict(backbone.preprocessing)
+    interval_seconds = pixels.pop("interval_seconds")
+    # The first rule knows of spread clips only, and so do networks that were made under it.
+    if like is not None and is_of_first_rule(like) and interval_seconds is None:
+        return _first_rule(model)
     facts = {
         "backbone": backbone.name,
         "shortcut": backbone.shortcut,
         "clip_size": backbone.clip_size,
-        "sampling": SAMPLING,
+        "sampling": "spread" if interval_seconds is None else f"dense {interval_seconds!r}",
         "crop_margin": CROP_MARGIN,
-        "preprocessing": dataclasses.asdict(backbone.preprocessing),
+        "preprocessing": pixels,
     }
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=20)
     for name, tensor in _tensors(model):

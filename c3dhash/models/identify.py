@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.models.backbones import LAYOUTS, backbone_class
+from c3dhash.models.backbones import KNOWN_WEIGHTS, LAYOUTS, backbone_class
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.layouts import Entries, Layout, unwrap
 from c3dhash.models.checkpoints import read_checkpoint
@@ -54,8 +54,17 @@ def open_checkpoint(path: Path, *, layout: str | None) -> Checkpoint:
             f"known are {', '.join(LAYOUTS)}: take one of the files in pretrain/README.md."
         )
     backbones, shortcut = found.identify(entries)
-    preprocessing, clip_size = facts.get("preprocessing", found.preprocessing), facts.get("clip_size")
+    preprocessing = facts.get("preprocessing") or _published(path, found)
+    clip_size = facts.get("clip_size")
     return Checkpoint(path, entries, found, backbones, shortcut, preprocessing, clip_size)
+
+
+def _published(path: Path, layout: Layout) -> Preprocessing:
+    """Return what published weights expect; files of one layout may differ in how they sample time."""
+    known = next((known for known in KNOWN_WEIGHTS if known.file_name == path.name), None)
+    if known is None:
+        return layout.preprocessing
+    return replace(layout.preprocessing, interval_seconds=known.interval_seconds)
 
 
 def identify_weights(path: Path | str) -> tuple[tuple[str, ...], str | None]:

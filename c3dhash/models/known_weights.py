@@ -46,7 +46,8 @@ class KnownWeights:
     """A published file: the short name to type, and where it comes from. pretrain/README.md tells more.
 
     source: for people. torchvision: "EnumName.MEMBER" where torchvision can download it, else "". package: that which
-    carries it, if one does; the file is then in the user's cache.
+    carries it, if one does; the file is then in the user's cache. interval_seconds: how they sample time, as in
+    Preprocessing; what is said of a known file goes before what its layout says.
     """
 
     name: str
@@ -55,6 +56,7 @@ class KnownWeights:
     source: str
     torchvision: str = ""
     package: Package | None = None
+    interval_seconds: float | None = None
 
     @property
     def is_fetchable(self) -> bool:

@@ -28,7 +28,7 @@ STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
 def film_strip(sample: Sample) -> str | None:
     """Return a few frames of a sample side by side as a data URI, or None where it cannot be read (any more)."""
     try:
-        clip = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
+        (clip,) = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None

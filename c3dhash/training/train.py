@@ -60,7 +60,7 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
             claim_run(run_dir)
             config, state = start.begin(config, num_classes=len(dataset.classes))
         dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
-        reader = ClipReader(*state.model.clip_size[:2], cache, state.model.preprocessing.channels)
+        reader = ClipReader.of_network(state.model.clip_size, state.model.preprocessing, cache)
         videos = training_videos(dataset, reader, config)
         if not resume:
             state.videos = videos.names

@@ -1,11 +1,28 @@
-"""Which frames of a video become which clips, whatever decodes them."""
+"""Which frames of a video become which clips, whatever decodes them.
+
+A window is a stretch that gets one code, and its clips are what the network sees of it. How their frames lie in time is
+what the weights were trained with:
+
+    a window                 |-----------------------|
+    spread, 6 frames           x   x   x   x   x   x      one clip: the middles of 6 equal parts
+    dense, 6 frames                   xxxxxx              one clip in the middle,
+                                xxxxxx   xxxxxx           or several, evenly over the window; none reaches out of it
+    a window of 3 frames     |--|
+    dense, 6 frames          001122                       what is longer than its window is spread over it
+
+Note [Looking into a frame]
+    A dense clip begins a whole number of intervals after its window does, and looks LOOK_SECONDS after the beginning of
+    each interval: into consecutive frames where the interval is that of the video, and not at the edges between them,
+    where a clock that is rounded to milliseconds would show now the one and now the other. It is a quarter of a frame
+    at 30 a second, and half of one at 60.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +34,34 @@ from c3dhash.records import Clip, Segment
 logger = logging.getLogger(__name__)
 
 EPSILON_SECONDS = 1e-6  # float noise when times are compared
+LOOK_SECONDS = 1 / 120  # Note [Looking into a frame]
+MAX_CLIPS = 3  # of a window, unless somebody says so
 
 
 class Unsuited(Exception):
     """A file that c3dhash.video.packets leaves to c3dhash.video.passes; never seen by a user."""
 
 
+@dataclass(frozen=True, eq=False)
+class PlannedClip:
+    """A clip before it is decoded: the segment that it stands for, and the times that it shows, float64 [T] seconds."""
+
+    segment: Segment
+    targets: np.ndarray
+
+    def shown(self, times: Sequence[float]) -> list[int]:
+        """Return the index of the frame on display at each target, the last with time <= target."""
+        return [bisect_right(times, target + EPSILON_SECONDS) - 1 for target in self.targets.tolist()]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Which segments of a video become clips, and at which times a clip looks.
+    """Which windows of a video become clips, and at which times a clip looks.
 
-    phase: where in its T-th of the segment each frame is looked for, from 0 (the start) to 1; training draws it.
+    num_frames: T of a clip. short_side: of its frames, px. window_seconds, stride_seconds: as in `reader.read_clips`.
+    segment: the one window, in place of these. interval_seconds: as in Preprocessing. clips_per_window: of dense clips;
+    by default one for every two that would fit side by side, from 1 to MAX_CLIPS. phase: from 0 to 1, where in its T-th
+    of a window a spread frame is looked for, and where in the room that it has a dense clip begins; training draws it.
     """
 
     num_frames: int
@@ -35,6 +69,8 @@ class Plan:
     window_seconds: float | None = None
     stride_seconds: float | None = None
     segment: Segment | None = None
+    interval_seconds: float | None = None
+    clips_per_window: int | None = None
     phase: float = 0.5
 
     def __post_init__(self) -> None:
@@ -46,6 +82,15 @@ class Plan:
             raise UsageError(f"stride_seconds ({self.stride_seconds}) must be above 0; None is the window.")
         if self.short_side is not None and self.short_side < 1:
             raise UsageError(f"short_side ({self.short_side}) must be at least 1 px; None keeps the size.")
+        if self.interval_seconds is not None and not 0 < self.interval_seconds < math.inf:
+            raise UsageError(f"interval_seconds ({self.interval_seconds}) must be above 0, or None to spread frames.")
+        if self.clips_per_window is not None and self.clips_per_window < 1:
+            raise UsageError(f"clips_per_window ({self.clips_per_window}) must be at least 1; None goes by the window.")
+        if self.interval_seconds is None and (self.clips_per_window or 1) > 1:
+            raise UsageError(
+                f"clips_per_window ({self.clips_per_window}) must be 1 for a network whose frames are spread over the "
+                "window, as `c3dhash models show BACKBONE` says; leave it out, or take shorter windows."
+            )
         if not 0 <= self.phase < 1:
             raise UsageError(f"phase ({self.phase}) must be at least 0 and below 1; 0.5 is the middle.")
 
@@ -65,14 +110,30 @@ class Plan:
             starts.append(end_seconds - window)
         return [Segment(start, start + window) for start in starts]
 
-    def targets(self, segment: Segment) -> np.ndarray:
-        """Return the times that a clip of `segment` shows: float64 [num_frames], seconds."""
-        start, end = segment.start_seconds, segment.end_seconds
-        return start + (np.arange(self.num_frames) + self.phase) * (end - start) / self.num_frames
+    def clips(self, segments: Iterable[Segment]) -> list[PlannedClip]:
+        """Return the clips of segments, one segment after the other, those of one in the order of their times."""
+        return [PlannedClip(segment, targets) for segment in segments for targets in self._targets(segment)]
 
-    def shown(self, segment: Segment, times: list[float]) -> list[int]:
-        """Return the index of the frame on display at each target, the last with time <= target."""
-        return [bisect_right(times, target + EPSILON_SECONDS) - 1 for target in self.targets(segment).tolist()]
+    def _targets(self, segment: Segment) -> np.ndarray:
+        """Return the times that the clips of a segment show: float64 [clips, T], seconds."""
+        start, length = segment.start_seconds, segment.end_seconds - segment.start_seconds
+        places = np.arange(self.num_frames)
+        interval = self.interval_seconds
+        if interval is None or length < self.num_frames * interval - EPSILON_SECONDS:
+            return start + (places + self.phase)[None] * length / self.num_frames  # what is short is spread, too
+        places = self._first_places(length)[:, None] + places  # [clips, T]
+        return start + places * interval + min(LOOK_SECONDS, interval / 2)
+
+    def _first_places(self, length_seconds: float) -> np.ndarray:
+        """Return after how many intervals the dense clips of a window begin; those that would be the same once."""
+        assert self.interval_seconds is not None
+        clip_seconds = self.num_frames * self.interval_seconds
+        num_clips = self.clips_per_window
+        if num_clips is None:
+            num_clips = min(MAX_CLIPS, max(1, math.ceil(length_seconds / (2 * clip_seconds) - EPSILON_SECONDS)))
+        slack_seconds = max(0.0, length_seconds - clip_seconds)
+        num_places = 1 + math.floor((slack_seconds + EPSILON_SECONDS) / self.interval_seconds)
+        return np.unique(np.floor((np.arange(num_clips) + self.phase) * num_places / num_clips))
 
 
 def final_segments(plan: Plan, path: Path, end_seconds: float) -> list[Segment]:
@@ -93,40 +154,47 @@ def final_segments(plan: Plan, path: Path, end_seconds: float) -> list[Segment]:
 
 
 def clips_from(
-    pictures: Iterable[tuple[int, np.ndarray]], *, plan: Plan, segments: list[Segment], times: list[float]
+    pictures: Iterable[tuple[int, np.ndarray]], *, planned: Sequence[PlannedClip], times: Sequence[float]
 ) -> Iterator[Clip]:
-    """Yield the clips of `segments` of a video whose times are known; fewer where the pictures end before,
-    or one is left out.
+    """Yield the planned clips of a video whose times are known; fewer where the pictures end before or one is left out.
 
     Args:
         pictures: index in `times` and picture of every frame that the clips show, in order.
     """
-    needed = [plan.shown(segment, times) for segment in segments]
+    last, since = [max(clip.shown(times)) for clip in planned], needed_since(planned)
     kept: dict[int, np.ndarray] = {}
     num_done = 0
     for index, picture in pictures:
         kept[index] = picture
-        while num_done < len(segments) and index >= needed[num_done][-1]:
-            clip = make_clip(plan, segments[num_done], times, kept)
+        while num_done < len(planned) and index >= last[num_done]:
+            clip = make_clip(planned[num_done], times, kept)
             if clip is None:
                 return
             yield clip
             num_done += 1
-            if num_done == len(segments):
+            if num_done == len(planned):
                 return
-            forget(kept, before=needed[num_done][0])
+            forget(kept, times, since_seconds=since[num_done])
 
 
-def make_clip(plan: Plan, segment: Segment, times: list[float], kept: dict[int, np.ndarray]) -> Clip | None:
-    """Return the clip of a segment from the kept frames, or None where one is not there."""
-    indices = plan.shown(segment, times)
+def make_clip(planned: PlannedClip, times: Sequence[float], kept: dict[int, np.ndarray]) -> Clip | None:
+    """Return a planned clip from the kept frames, or None where one is not there."""
+    indices = planned.shown(times)
     if any(index not in kept for index in indices):
         return None
     frames = [kept[index] for index in indices]
-    return Clip(np.stack(frames), np.array([times[index] for index in indices]), segment)
+    return Clip(np.stack(frames), np.array([times[index] for index in indices]), planned.segment)
 
 
-def forget(kept: dict[int, np.ndarray], *, before: int) -> None:
-    """Drop the frames that no later clip can need."""
+def needed_since(planned: Sequence[PlannedClip]) -> list[float]:
+    """Return, for each clip, the earliest time that it or a later one shows. (Windows that overlap look back.)"""
+    first = np.array([clip.targets.min() for clip in planned])
+    since: list[float] = np.minimum.accumulate(first[::-1])[::-1].tolist()
+    return since
+
+
+def forget(kept: dict[int, np.ndarray], times: Sequence[float], *, since_seconds: float) -> None:
+    """Drop the frames that were over before a time."""
+    before = bisect_right(times, since_seconds + EPSILON_SECONDS) - 1
     for index in [index for index in kept if index < before]:
         del kept[index]

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from c3dhash.errors import DatasetError, VideoError
-from c3dhash.records import FrameFolder, Sample
+from c3dhash.records import FrameFolder, Preprocessing, Sample
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.frame_folder import FlowClip
@@ -30,32 +30,49 @@ FRAMES_VERSION = 3
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads the clips of a data set's samples, one a sample: the whole video or its segment, evenly spread.
+    """Reads the clips of a data set's samples, each of which is one window: the whole video, or its segment.
 
     All frames of a sample are in the cache, as JPEG pictures, and clips are made of these; where the cache does not
     keep them, of what the decoder gives.
 
     num_frames, size: of the clips, px.
     channels: as in Preprocessing; clips of "flow" have two, all others three in the order RGB.
+    interval_seconds: as in Preprocessing. clips_per_window: as in `Plan`, of clips that are evaluated.
     """
 
     num_frames: int
     size: int
     cache: FrameCache
     channels: str = "RGB"
+    interval_seconds: float | None = None
+    clips_per_window: int | None = None
     _hashes: dict[tuple[Path, FrameFolder | None], str] = field(default_factory=dict)
 
-    def evaluation_clip(self, sample: Sample) -> np.ndarray:
-        """Return the middle of a sample's frames: uint8 [num_frames, size, size, C]."""
-        return center_clip(self._frames(sample), size=self.size)
+    @classmethod
+    def of_network(
+        cls,
+        clip_size: tuple[int, int, int],
+        preprocessing: Preprocessing,
+        cache: FrameCache,
+        *,
+        clips_per_window: int | None = None,
+    ) -> ClipReader:
+        """Make a reader of what a network reads."""
+        return cls(*clip_size[:2], cache, preprocessing.channels, preprocessing.interval_seconds, clips_per_window)
+
+    def evaluation_clips(self, sample: Sample) -> np.ndarray:
+        """Return the clips that an indexed video would have, of their middles: uint8 [clips, T, size, size, C]."""
+        clips = self._clips(sample, self._plan(sample, self.clips_per_window))
+        return np.stack([center_clip(frames, size=self.size) for frames in clips])
 
     def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
         """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip.
 
-        Its frames stay evenly spread, so that motion stays even; all of them are shifted by one draw.
+        Spread frames stay evenly spread, so that motion stays even, all of them shifted by one draw; a dense clip
+        begins anywhere in the sample.
         """
         rng = np.random.default_rng(seed)
-        frames = self._frames(sample, phase=rng.uniform())
+        (frames,) = self._clips(sample, self._plan(sample, 1, phase=rng.uniform()))
         return augment_clip(frames, size=self.size, min_crop_scale=min_crop_scale, flip=flip, rng=rng)
 
     def readable(self, samples: list[Sample], *, workers: int, description: str) -> list[Sample]:
@@ -67,7 +84,7 @@ class ClipReader:
 
         def try_one(sample: Sample) -> VideoError | None:
             try:
-                self._frames(sample)
+                self._clips(sample, self._plan(sample, 1))
             except VideoError as error:
                 return error
             return None
@@ -84,27 +101,37 @@ class ClipReader:
             raise DatasetError(f"none of {len(samples)} videos can be decoded; the first: {errors[0]}")
         return kept
 
-    def _frames(self, sample: Sample, *, phase: float = 0.5) -> np.ndarray:
-        """Return the frames of a clip, uint8 [T, H, W, C], from the cache or from the video.
+    def _plan(self, sample: Sample, clips_per_window: int | None, *, phase: float = 0.5) -> Plan:
+        return Plan(
+            self.num_frames,
+            decoded_short_side(self.size),
+            segment=sample.segment,
+            interval_seconds=self.interval_seconds,
+            clips_per_window=clips_per_window,
+            phase=phase,
+        )
 
-        Args:
-            phase: as in `Plan`.
-        """
-        short_side = decoded_short_side(self.size)
-        plan = Plan(self.num_frames, short_side, segment=sample.segment, phase=phase)
+    def _clips(self, sample: Sample, plan: Plan) -> np.ndarray:
+        """Return the clips of a plan, uint8 [clips, T, H, W, C], from the cache or from the video."""
         if self.cache.is_on:
             kept = self.cache.frames(
-                f"{self._hash(sample)} {short_side} px {sample.segment} {sample.frames} {self.channels == 'flow'} "
+                f"{self._hash(sample)} {plan.short_side} px {sample.segment} {sample.frames} {self.channels == 'flow'} "
                 f"{decoders()}",
                 choose=partial(shown_frames, plan),
-                compress=partial(compress_sample, sample, short_side=short_side, channels=self.channels),
+                compress=partial(compress_sample, sample, short_side=plan.short_side, channels=self.channels),
             )
             if kept is not None:
-                return kept
-        clip = read_sample(
-            sample, num_frames=self.num_frames, short_side=short_side, phase=phase, channels=self.channels
+                return kept.reshape(-1, self.num_frames, *kept.shape[1:])
+        clips = read_sample(
+            sample,
+            num_frames=plan.num_frames,
+            short_side=plan.short_side,
+            interval_seconds=plan.interval_seconds,
+            clips_per_window=plan.clips_per_window,
+            phase=plan.phase,
+            channels=self.channels,
         )
-        return clip.flow if isinstance(clip, FlowClip) else clip.frames
+        return np.stack([clip.flow if isinstance(clip, FlowClip) else clip.frames for clip in clips])
 
     def _hash(self, sample: Sample) -> str:
         """Return the hash of a sample's content, as of the first time that it is asked for."""
@@ -119,9 +146,8 @@ class ClipReader:
 
 
 def shown_frames(plan: Plan, stored: StoredFrames) -> list[int]:
-    """Return which frames of a sample the clip of a plan shows: those that are on display at its times."""
-    (segment,) = plan.segments(stored.end_seconds)
-    return plan.shown(segment, stored.times)
+    """Return which frames of a sample the clips of a plan show, clip after clip: those on display at their times."""
+    return [index for clip in plan.clips(plan.segments(stored.end_seconds)) for index in clip.shown(stored.times)]
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.records import Clip, FrameFolder, Segment
-from c3dhash.video.clip_plan import Plan
+from c3dhash.video.clip_plan import Plan, PlannedClip
 from c3dhash.video.pictures import read_picture
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
@@ -82,11 +83,19 @@ def read_frame_folder(
         UsageError: num_frames, short_side or phase is out of range.
         VideoError: no pictures, a gap, two kinds of them, one that does not decode or of another size.
     """
-    folder, plan = Path(folder), Plan(num_frames, short_side, segment=segment, phase=phase)
+    plan = Plan(num_frames, short_side, segment=segment, phase=phase)
+    return next(frame_folder_clips(Path(folder), plan, frames=frames))
+
+
+def frame_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[Clip]:
+    """Yield the clips of the one window of a plan of a folder; see `read_frame_folder`."""
     (paths,), times = pictures_of(folder, frames)
-    chosen, times, shown = _choose(folder, times, plan)
-    pictures = _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_COLOR)
-    return Clip(np.ascontiguousarray(pictures[..., ::-1]), times, shown)
+    for planned in _planned(folder, times, plan):
+        chosen = planned.shown(times[:-1].tolist())
+        pictures = _read_pictures(
+            [paths[index] for index in chosen], short_side=plan.short_side, flags=cv2.IMREAD_COLOR
+        )
+        yield Clip(np.ascontiguousarray(pictures[..., ::-1]), times[chosen], planned.segment)
 
 
 def read_flow_folder(
@@ -103,14 +112,20 @@ def read_flow_folder(
     Raises:
         VideoError: no flow, or one of its two parts is missing or damaged.
     """
-    folder, plan = Path(folder), Plan(num_frames, short_side, segment=segment, phase=phase)
+    plan = Plan(num_frames, short_side, segment=segment, phase=phase)
+    return next(flow_folder_clips(Path(folder), plan, frames=frames))
+
+
+def flow_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[FlowClip]:
+    """Yield the clips of the one window of a plan of the flow in a folder; see `read_flow_folder`."""
     axes, times = pictures_of(folder, frames, is_flow=True)
-    chosen, times, shown = _choose(folder, times, plan)
-    planes = [
-        _read_pictures([paths[index] for index in chosen], short_side=short_side, flags=cv2.IMREAD_GRAYSCALE)
-        for paths in axes
-    ]
-    return FlowClip(np.stack(planes, axis=-1), times, shown)
+    for planned in _planned(folder, times, plan):
+        chosen = planned.shown(times[:-1].tolist())
+        planes = [
+            _read_pictures([paths[index] for index in chosen], short_side=plan.short_side, flags=cv2.IMREAD_GRAYSCALE)
+            for paths in axes
+        ]
+        yield FlowClip(np.stack(planes, axis=-1), times[chosen], planned.segment)
 
 
 def pictures_of(
@@ -194,15 +209,13 @@ def frame_times(folder: Path, frames: FrameFolder, num_frames: int) -> np.ndarra
     return np.asarray(times - times[0])
 
 
-def _choose(folder: Path, times: np.ndarray, plan: Plan) -> tuple[list[int], np.ndarray, Segment]:
-    """Return the places of the frames that a plan shows, their times, and the segment they stand for.
+def _planned(folder: Path, times: np.ndarray, plan: Plan) -> list[PlannedClip]:
+    """Return the clips of the window that a plan shows of a folder.
 
     Args:
         times: of every frame, and the end of the last.
     """
-    segment = shown_segment(folder, times, plan)
-    chosen = plan.shown(segment, times[:-1].tolist())
-    return chosen, times[chosen], segment
+    return plan.clips([shown_segment(folder, times, plan)])
 
 
 def shown_segment(folder: Path, times: np.ndarray, plan: Plan) -> Segment:

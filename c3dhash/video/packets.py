@@ -61,7 +61,7 @@ MIN_SEEK_PACKETS = 32  # fewer are read over faster than sought
 
 
 def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Iterator[Clip]:
-    """Yield the clips of a plan in the order of their starts, the same as `passes.read`.
+    """Yield the clips of a plan, window after window, the same as `passes.read`.
 
     Raises:
         VideoError: the file is no video, or cut short.
@@ -80,10 +80,11 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
             else:
                 raise Unsuited("the segment begins after its end")
             times = timeline.times
-            wanted = {index for segment in segments for index in plan.shown(segment, times)}
+            planned = plan.clips(segments)
+            wanted = {index for clip in planned for index in clip.shown(times)}
             beyond = bisect_left(times, segments[-1].end_seconds) if is_inside else len(times) - 1
             pictures = reader.pictures(timeline, wanted, first_and_last={0, beyond})
-            yield from clips_from(pictures, plan=plan, segments=segments, times=times)
+            yield from clips_from(pictures, planned=planned, times=times)
     except (av.FFmpegError, ValueError) as error:
         raise Unsuited(str(error)) from error
 

@@ -116,20 +116,28 @@ def choose_frames(num_available: int, num_frames: int) -> np.ndarray:
     return (2 * np.arange(num_frames) + 1) * num_available // (2 * num_frames)
 
 
+def read_plan(path: Path, plan: Plan, *, on_frame: Callable[[], object] | None = None) -> Iterator[Clip]:
+    """Yield the clips of a plan of a video; see `read_clips`."""
+    with closing(_read(path, plan, on_frame)) as clips:
+        yield from clips
+
+
 def read_clip(
     path: Path | str,
     *,
     num_frames: int,
     short_side: int | None = None,
     segment: Segment | None = None,
+    interval_seconds: float | None = None,
     phase: float = 0.5,
     on_frame: Callable[[], object] | None = None,
 ) -> Clip:
-    """Read a whole video, or a segment of it, as one clip of evenly spread frames.
+    """Read a whole video, or a segment of it, as one clip.
 
     Args:
-        num_frames: T; frame i is the one shown at start + (i + 0.5) * duration / T. For a constant frame
-            rate these are `choose_frames`. A video of fewer frames repeats some.
+        num_frames: T, spread evenly: frame i is the one shown at start + (i + 0.5) * duration / T. For a constant
+            frame rate these are `choose_frames`. A video of fewer frames repeats some.
+        interval_seconds: from frame to frame of a clip in the middle, in place of that; see `clip_plan`.
         short_side: px, the short side of the frames after resizing; the video's own where None.
         segment: seconds; one that reaches past the end of the video is cut there, see `Clip.segment`.
         phase: in place of 0.5 above, from 0 to 1.
@@ -140,7 +148,9 @@ def read_clip(
     Raises:
         VideoError: see `read_clips`; or the segment begins after the end.
     """
-    plan = Plan(num_frames, short_side, segment=segment, phase=phase)
+    plan = Plan(
+        num_frames, short_side, segment=segment, interval_seconds=interval_seconds, clips_per_window=1, phase=phase
+    )
     with closing(_read(Path(path), plan, on_frame)) as clips:
         return next(clips)
 
@@ -152,9 +162,11 @@ def read_clips(
     window_seconds: float | None = None,
     stride_seconds: float | None = None,
     short_side: int | None = None,
+    interval_seconds: float | None = None,
+    clips_per_window: int | None = None,
     on_frame: Callable[[], object] | None = None,
 ) -> Iterator[Clip]:
-    """Read a video as clips, one for each window; as one clip where it is no longer than a window.
+    """Read a video as the clips of its windows; of one window where it is no longer than that.
 
         window 4, stride 4         |-------|-------|       |          a last window ends at the end of the
         video of 10 s              0       4     6 8      10          video, so that its tail is covered;
@@ -164,10 +176,13 @@ def read_clips(
     The video is decoded in order, and only the frames of the windows at hand are held.
 
     Args:
-        num_frames: T, frames of each clip, chosen as in `read_clip`.
+        num_frames: T, frames of each clip: spread over the window as in `read_clip`, one clip a window.
         window_seconds: None for the whole video.
         stride_seconds: from the start of a window to that of the next; `window_seconds` where None.
         short_side: px, as in `read_clip`.
+        interval_seconds: from frame to frame of the clips of a window, in place of spreading them; see `clip_plan`.
+        clips_per_window: how many of these; by default 1 to 3, by the length of the window. They follow each other, in
+            the order of their times, and have the window as their segment.
         on_frame: called with each packet that is read or frame that is decoded, so that a long silence shows a
             decoder that hangs.
     Raises:
@@ -178,11 +193,19 @@ def read_clips(
     if stride_seconds is not None and window_seconds is None:
         raise UsageError(f"stride_seconds ({stride_seconds}) needs window_seconds; set both or none.")
     stride_seconds = window_seconds if stride_seconds is None else stride_seconds
-    return _read(Path(path), Plan(num_frames, short_side, window_seconds, stride_seconds), on_frame)
+    plan = Plan(
+        num_frames,
+        short_side,
+        window_seconds,
+        stride_seconds,
+        interval_seconds=interval_seconds,
+        clips_per_window=clips_per_window,
+    )
+    return _read(Path(path), plan, on_frame)
 
 
 def _read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
-    """Yield the clips of a plan in the order of their starts."""
+    """Yield the clips of a plan, window after window."""
     num_done = 0
     if packets := _packets():
         try:

@@ -11,36 +11,53 @@ from typing import Any
 
 from c3dhash.errors import UsageError
 from c3dhash.records import Clip, FrameFolder, Sample
+from c3dhash.video.clip_plan import Plan
 from c3dhash.video.every_frame import folder_frames, video_frames
 from c3dhash.video.frame_folder import (
     TIMES_FILE,
     FlowClip,
+    flow_folder_clips,
+    frame_folder_clips,
     pictures_of,
-    read_flow_folder,
-    read_frame_folder,
 )
 from c3dhash.video.isolation import shared_pool
-from c3dhash.video.reader import content_hash, read_clip
+from c3dhash.video.reader import content_hash, read_plan
 from c3dhash.video.stored import Chunk, Unkept, compress
 
 logger = logging.getLogger(__name__)
 
 
 def read_sample(
-    sample: Sample, *, num_frames: int, short_side: int | None = None, phase: float = 0.5, channels: str = "RGB"
-) -> Clip | FlowClip:
-    """Read a sample of a data set as one clip, be it a video or a frame folder, in a process of its own.
+    sample: Sample,
+    *,
+    num_frames: int,
+    short_side: int | None = None,
+    interval_seconds: float | None = None,
+    clips_per_window: int | None = 1,
+    phase: float = 0.5,
+    channels: str = "RGB",
+) -> list[Clip | FlowClip]:
+    """Read a sample of a data set as one window, be it a video or a frame folder, in a process of its own.
 
     Args:
-        num_frames, short_side, phase: as in `video.read_clip`.
+        num_frames, short_side, interval_seconds, clips_per_window, phase: as in `clip_plan.Plan`.
         channels: "flow" for the optical flow of a frame folder, anything else for its pictures.
+    Returns:
+        The clips of the window, in the order of their times.
     Raises:
         UsageError: optical flow is asked of a video.
         VideoError: it cannot be read, or breaks the process that reads it.
     """
     _check_flow(sample, channels)
-    options = {"num_frames": num_frames, "short_side": short_side, "segment": sample.segment, "phase": phase}
-    return shared_pool().call(_one_clip, sample.video, **options, frames=sample.frames, channels=channels)
+    options = {
+        "num_frames": num_frames,
+        "short_side": short_side,
+        "segment": sample.segment,
+        "interval_seconds": interval_seconds,
+        "clips_per_window": clips_per_window,
+        "phase": phase,
+    }
+    return list(shared_pool().stream(_window, sample.video, **options, frames=sample.frames, channels=channels))
 
 
 def compress_sample(sample: Sample, *, short_side: int, quality: int, channels: str = "RGB") -> Iterator[Chunk]:
@@ -67,16 +84,17 @@ def _check_flow(sample: Sample, channels: str) -> None:
         )
 
 
-def _one_clip(
+def _window(
     path: Path, *, frames: FrameFolder | None, channels: str, on_frame: Callable[[], object], **options: Any
 ) -> Iterator[Clip | FlowClip]:
-    """Read a sample: the task of a decoder process."""
+    """Read the clips of a sample: the task of a decoder process."""
+    plan = Plan(**options)
     if frames is None:
-        yield read_clip(path, **options, on_frame=on_frame)
+        yield from read_plan(path, plan, on_frame=on_frame)
     elif channels == "flow":
-        yield read_flow_folder(path, **options, frames=frames)
+        yield from flow_folder_clips(path, plan, frames=frames)
     else:
-        yield read_frame_folder(path, **options, frames=frames)
+        yield from frame_folder_clips(path, plan, frames=frames)
 
 
 def _every_frame(

@@ -85,7 +85,7 @@ def test_a_run_is_compared_with_codes_without_training(untrained_run, motion, no
     assert "comparison" not in dict(describe(report.numbers)), "it has a table of its own"
     # by definition: the features of the samples, each through the network alone
     model = untrained_run.model
-    parts = {split: [model.backbone(normalize(torch.from_numpy(reader.evaluation_clip(sample))[None],
+    parts = {split: [model.backbone(normalize(torch.from_numpy(reader.evaluation_clips(sample)[0])[None],
                                               model.preprocessing)).detach().numpy()[0]
                      for sample in motion.split(split)] for split in ("gallery", "query")}  # fmt: skip
     centred = {split: np.stack(part) - np.mean(parts["gallery"], axis=0) for split, part in parts.items()}

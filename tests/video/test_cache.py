@@ -425,7 +425,7 @@ class TestKeys:
         reader = ClipReader(4, 16, FrameCache(directory, max_bytes=1 << 20))
         for versions, expected in (("one", 1), ("one", 1), ("two", 2)):
             monkeypatch.setattr(clips, "decoders", lambda versions=versions: versions)
-            reader.evaluation_clip(sample)
+            reader.evaluation_clips(sample)[0]
             assert cache_usage(directory)[0] == expected
 
     def test_the_versions_that_count(self):
@@ -437,7 +437,7 @@ class TestKeys:
     def test_a_new_start_does_not_read_the_videos(self, directory, motion_dir, monkeypatch):
         monkeypatch.setattr("c3dhash.video.hashes.RACY_NS", -(10**18))  # as if the videos were old
         sample = Sample(next(motion_dir.rglob("*.mp4")), (0,), "train")
-        clip = ClipReader(4, 16, FrameCache(directory, max_bytes=1 << 20)).evaluation_clip(sample)
+        clip = ClipReader(4, 16, FrameCache(directory, max_bytes=1 << 20)).evaluation_clips(sample)[0]
         monkeypatch.setattr(clips, "sample_hash", lambda *_, **__: pytest.fail("read again"))
-        again = ClipReader(4, 16, FrameCache(directory, max_bytes=1 << 20)).evaluation_clip(sample)
+        again = ClipReader(4, 16, FrameCache(directory, max_bytes=1 << 20)).evaluation_clips(sample)[0]
         assert np.array_equal(clip, again)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Segment
-from c3dhash.video.clip_plan import Plan, clips_from, final_segments
+from c3dhash.video.clip_plan import LOOK_SECONDS, Plan, clips_from, final_segments
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 20), st.floats(0.01, 30), st.integers(1, 64))
@@ -28,7 +28,92 @@ def test_windows_cover_the_video(end: float, window: float, stride: float, num_f
 
 def test_shown_is_the_last_frame_that_has_begun() -> None:
     """Four centres of 1 s: 0.125, 0.375, 0.625, 0.875."""
-    assert Plan(4).shown(Segment(0, 1), [0, 0.1, 0.375, 0.6, 0.63, 0.9]) == [1, 2, 3, 4]
+    (clip,) = Plan(4).clips([Segment(0, 1)])
+    assert clip.shown([0, 0.1, 0.375, 0.6, 0.63, 0.9]) == [1, 2, 3, 4]
+
+
+def dense(num_frames: int, length: float, *, fps: float = 25, clips: int | None = None) -> list[list[int]]:
+    """Return the frames of the dense clips of a video of 25 fps, with the interval of `fps`."""
+    plan = Plan(num_frames, interval_seconds=1 / fps, clips_per_window=clips)
+    times = [index / 25 for index in range(round(length * 25))]
+    return [clip.shown(times) for clip in plan.clips(plan.segments(length))]
+
+
+@pytest.mark.parametrize(
+    ("planned", "expected"),
+    [
+        # of 7 places to begin at, the middle one
+        (dense(4, 10 / 25, clips=1), [[3, 4, 5, 6]]),
+        (dense(4, 11 / 25, clips=1), [[4, 5, 6, 7]]),
+        # the middles of their thirds, 7 / 3 * (0.5, 1.5, 2.5)
+        (dense(4, 10 / 25, clips=3), [[1, 2, 3, 4], [3, 4, 5, 6], [5, 6, 7, 8]]),
+        # two places for three clips: what would be the same is one
+        (dense(4, 5 / 25, clips=3), [[0, 1, 2, 3], [1, 2, 3, 4]]),
+        # no room; too short, so that the last frame is held
+        (dense(4, 4 / 25, clips=3), [[0, 1, 2, 3]]),
+        (dense(4, 2 / 25, clips=3), [[0, 1, 1, 1]]),
+        (dense(4, 1 / 25), [[0, 0, 0, 0]]),
+        # every second frame, and each frame twice
+        (dense(4, 10 / 25, fps=12.5, clips=1), [[2, 4, 6, 8]]),
+        (dense(4, 10 / 25, fps=50, clips=1), [[4, 4, 5, 5]]),
+        # by default one clip for every two that would fit: 0.32 s are two, 0.36 s more; three at most
+        (dense(4, 8 / 25), [[2, 3, 4, 5]]),
+        (dense(4, 9 / 25), [[1, 2, 3, 4], [4, 5, 6, 7]]),
+        (dense(4, 1.0), [[3, 4, 5, 6], [11, 12, 13, 14], [18, 19, 20, 21]]),
+    ],
+)
+def test_dense_clips(planned: list[list[int]], expected: list[list[int]]) -> None:
+    assert planned == expected
+
+
+@given(st.floats(0, 50), st.floats(0.01, 20), st.integers(1, 64), st.floats(0.004, 0.6), st.none() | st.integers(1, 9))
+def test_dense_clips_stay_in_their_window(
+    start: float, length: float, num_frames: int, interval: float, clips: int | None
+) -> None:
+    segment = Segment(start, start + length)
+    planned = Plan(num_frames, interval_seconds=interval, clips_per_window=clips).clips([segment])
+    assert 1 <= len(planned) <= (clips or 3)
+    for clip in planned:
+        assert clip.segment == segment
+        assert clip.targets.shape == (num_frames,)
+        assert segment.start_seconds < clip.targets[0]
+        assert clip.targets[-1] < segment.end_seconds + 1e-6
+        steps = np.diff(clip.targets)
+        if length >= num_frames * interval:
+            np.testing.assert_allclose(steps, interval)
+        assert (steps >= 0).all()
+    first = np.array([clip.targets[0] for clip in planned])
+    assert (np.diff(first) > 0).all()
+    if len(planned) > 1:  # evenly, to an interval
+        assert np.ptp(np.diff(first)) < 2 * interval + 1e-6
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30, 50, 60])
+@pytest.mark.parametrize("step", [1, 2, 4, 8])
+def test_a_clock_rounded_to_milliseconds_does_not_move_dense_clips(fps: int, step: int) -> None:
+    """As Matroska has it: 30 fps are 0, 33, 67, 100 ms."""
+    plan = Plan(8, None, 3.0, 3.0, interval_seconds=step / fps)
+    times = [round(index / fps, 3) for index in range(fps * 10)]
+    for clip in plan.clips(plan.segments(10.0)[:3]):
+        assert set(np.diff(clip.shown(times))) == {step}
+
+
+def test_a_dense_clip_looks_behind_the_beginning_of_its_frames() -> None:
+    (clip,) = Plan(3, interval_seconds=0.25, clips_per_window=1).clips([Segment(2.0, 3.0)])
+    np.testing.assert_allclose(clip.targets - LOOK_SECONDS, [2, 2.25, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interval_seconds": 0.0}, r"interval_seconds \(0\.0\) must be above 0, or None to spread frames"),
+        ({"interval_seconds": 0.1, "clips_per_window": 0}, r"clips_per_window \(0\) must be at least 1"),
+        ({"clips_per_window": 3}, r"clips_per_window \(3\) must be 1 for a network whose frames are spread"),
+    ],
+)
+def test_plans_that_cannot_be(options: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Plan(4, **options)
 
 
 @pytest.mark.parametrize(("phase", "expected"), [(0.0, [0, 1, 3, 4]), (0.5, [1, 2, 4, 5]), (0.3, [0, 2, 3, 5])])
@@ -53,7 +138,7 @@ def test_clips_come_as_soon_as_their_last_picture() -> None:
     plan, times = Plan(2, None, 1.0, 1.0), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
     taken: list[int] = []
     source = (taken.append(index) or (index, picture) for index, picture in pictures(*range(6)))
-    clips = clips_from(source, plan=plan, segments=plan.segments(3.0), times=times)
+    clips = clips_from(source, planned=plan.clips(plan.segments(3.0)), times=times)
     assert next(clips).frames[:, 0, 0, 0].tolist() == [0, 1]
     assert taken == [0, 1]  # no picture was taken ahead
     assert [clip.frames[:, 0, 0, 0].tolist() for clip in clips] == [[2, 3], [4, 5]]
@@ -62,20 +147,20 @@ def test_clips_come_as_soon_as_their_last_picture() -> None:
 
 def test_clips_end_where_a_picture_is_left_out() -> None:
     plan, times = Plan(2, None, 1.0, 1.0), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
-    clips = clips_from(pictures(0, 1, 3, 4, 5), plan=plan, segments=plan.segments(3.0), times=times)
+    clips = clips_from(pictures(0, 1, 3, 4, 5), planned=plan.clips(plan.segments(3.0)), times=times)
     assert [clip.frames[:, 0, 0, 0].tolist() for clip in clips] == [[0, 1]]
 
 
 def test_clips_that_overlap_share_their_pictures() -> None:
     plan, times = Plan(2, None, 1.0, 0.5), [0.0, 0.5, 1.0, 1.5]
-    clips = list(clips_from(pictures(0, 1, 2, 3), plan=plan, segments=plan.segments(2.0), times=times))
+    clips = list(clips_from(pictures(0, 1, 2, 3), planned=plan.clips(plan.segments(2.0)), times=times))
     assert [clip.frames[:, 0, 0, 0].tolist() for clip in clips] == [[0, 1], [1, 2], [2, 3]]
     assert [clip.pts_seconds.tolist() for clip in clips] == [[0, 0.5], [0.5, 1], [1, 1.5]]
 
 
 def test_clips_end_where_the_pictures_do() -> None:
     plan, times = Plan(2, None, 1.0, 1.0), [0.0, 0.5, 1.0, 1.5]
-    assert len(list(clips_from(pictures(0, 1, 2), plan=plan, segments=plan.segments(2.0), times=times))) == 1
+    assert len(list(clips_from(pictures(0, 1, 2), planned=plan.clips(plan.segments(2.0)), times=times))) == 1
 
 
 def test_the_segment_of_a_plan_is_cut_at_the_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -134,13 +134,13 @@ def test_a_segment_after_the_end(tmp_path: Path, is_folder: bool) -> None:
     frames = FrameFolder() if is_folder else None
     reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24))
     with pytest.raises(VideoError, match=r"lasts 0\.36 s, but a segment begins at 5\.00 s"):
-        reader.evaluation_clip(Sample(path, (0,), "train", segment=Segment(5, 6), frames=frames))
+        reader.evaluation_clips(Sample(path, (0,), "train", segment=Segment(5, 6), frames=frames))[0]
 
 
 def test_flow_of_a_video(tmp_path: Path) -> None:
     reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24), "flow")
     with pytest.raises(UsageError, match=r"a\.avi' is a video, and optical flow is read from frame folders"):
-        reader.evaluation_clip(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))
+        reader.evaluation_clips(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))[0]
 
 
 def test_a_folder_whose_pictures_change_their_size(tmp_path: Path) -> None:

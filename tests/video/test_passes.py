@@ -59,9 +59,9 @@ def test_frames_that_come_sooner_than_claimed_do_not_pile_up(
     held: list[int] = []
     make_clip = passes.make_clip
 
-    def watching_make_clip(plan, segment, times, kept):
+    def watching_make_clip(planned, times, kept):
         held.append(len(kept))
-        return make_clip(plan, segment, times, kept)
+        return make_clip(planned, times, kept)
 
     monkeypatch.setattr(passes, "make_clip", watching_make_clip)
     with Decoder(path) as decoder:
@@ -119,7 +119,7 @@ def test_a_file_that_shrinks_between_the_passes(tmp_path: Path) -> None:
         Decoder(write_video(tmp_path / "a.mp4", 10)) as decoder,
         pytest.raises(VideoError, match=r"a\.mp4' had 20 frames, now fewer"),
     ):
-        list(passes._second_pass(decoder, plan, regular(20), plan.segments(0.8)))
+        list(passes._second_pass(decoder, regular(20), plan.clips(plan.segments(0.8))))
 
 
 # Segments far into a video

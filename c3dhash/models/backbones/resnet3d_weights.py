@@ -12,6 +12,8 @@ Whoever knows better names the layout: `load_backbone(path, layout="3d-resnets-2
 
 from __future__ import annotations
 
+import dataclasses
+
 from c3dhash.models.backbones.layouts import Entries, Layout
 from c3dhash.models.backbones.resnet3d import Bottleneck, ResNet3D, ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
 from c3dhash.models.known_weights import KnownWeights
@@ -51,6 +53,9 @@ def _identify_resnet3d(entries: Entries, *, stage: str) -> tuple[tuple[str, ...]
     return (name,) if name else (), "B" if has_projections else "A"
 
 
+# 16 consecutive frames, of videos of about 30 a second. Source: Hara et al., CVPR 2018, section 3.2, and the default
+# --sample_t_stride 1 of github.com/kenshohara/3D-ResNets-PyTorch, on frames at the rate of the videos.
+_INTERVAL_SECONDS = 1 / 30
 _RENAME = ((r"^conv1\.", "stem_conv."), (r"^bn1\.", "stem_bn."), (r"^layer(\d)\.", r"stage\1."))
 LAYOUTS = (
     Layout(  # resnet-18-kinetics.pth: Hara et al., CVPR 2018
@@ -59,7 +64,13 @@ LAYOUTS = (
         identify=lambda entries: _identify_resnet3d(entries, stage="layer"),
         rename=_RENAME,
         heads=("fc.",),
-        preprocessing=Preprocessing(channels="RGB", scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1.0, 1.0, 1.0)),
+        preprocessing=Preprocessing(
+            channels="RGB",
+            scale=1.0,
+            mean=(114.7748, 107.7354, 99.4750),
+            std=(1.0, 1.0, 1.0),
+            interval_seconds=_INTERVAL_SECONDS,
+        ),
     ),
     Layout(  # r3d18_K_200ep.pth: Kataoka et al., arXiv:2004.04968
         name="3d-resnets-2020",
@@ -67,7 +78,7 @@ LAYOUTS = (
         identify=lambda entries: _identify_resnet3d(entries, stage="layer"),
         rename=_RENAME,
         heads=("fc.",),
-        preprocessing=ResNet3D.preprocessing,
+        preprocessing=dataclasses.replace(ResNet3D.preprocessing, interval_seconds=_INTERVAL_SECONDS),
     ),
     Layout(
         name="c3dhash-resnet3d",
@@ -81,7 +92,7 @@ LAYOUTS = (
 
 _HARA = "github.com/kenshohara/3D-ResNets-PyTorch"
 KNOWN_WEIGHTS = tuple(
-    KnownWeights(name, file_name, backbone, _HARA)
+    KnownWeights(name, file_name, backbone, _HARA, interval_seconds=_INTERVAL_SECONDS)
     for backbone, name, file_name in (
         ("resnet3d18", "kinetics400", "resnet-18-kinetics.pth"),
         ("resnet3d18", "kinetics700", "r3d18_K_200ep.pth"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import torch
@@ -147,6 +148,10 @@ def _identify_slowfast(entries: Entries) -> tuple[tuple[str, ...], None]:
     return ((SlowFast.name,) if is_known else ()), None
 
 
+# Every 8th frame of videos of about 30 a second, every 16th for 4x16; 32 frames for SlowFast, every 2nd.
+# Source: `8x8x1` and `4x16x1` in the names of mmaction2's files, and Feichtenhofer et al., ICCV 2019, section 4:
+# SlowFast 8x8 has tau = 8 and alpha = 4.
+_SLOWONLY_INTERVAL_SECONDS, _SLOWONLY_4X16_INTERVAL_SECONDS, _SLOWFAST_INTERVAL_SECONDS = 8 / 30, 16 / 30, 2 / 30
 LAYOUTS = (
     Layout(  # slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb_20220901-2132fc87.pth
         name="mmaction2-slowonly",
@@ -154,7 +159,7 @@ LAYOUTS = (
         identify=_identify_slowonly,
         rename=(*MMACTION2_RENAME, (r"^", "network.")),
         heads=("cls_head.",),
-        preprocessing=MMACTION2_PIXELS,
+        preprocessing=dataclasses.replace(MMACTION2_PIXELS, interval_seconds=_SLOWONLY_INTERVAL_SECONDS),
     ),
     Layout(  # slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth
         name="mmaction2-slowfast",
@@ -162,7 +167,7 @@ LAYOUTS = (
         identify=_identify_slowfast,
         rename=MMACTION2_RENAME,
         heads=("cls_head.",),
-        preprocessing=MMACTION2_PIXELS,
+        preprocessing=dataclasses.replace(MMACTION2_PIXELS, interval_seconds=_SLOWFAST_INTERVAL_SECONDS),
     ),
     Layout(  # a state dict of ours
         name="c3dhash-slowonly",
@@ -182,26 +187,49 @@ LAYOUTS = (
     ),
 )
 KNOWN_WEIGHTS = tuple(
-    KnownWeights(name, file_name, backbone, MMACTION2)
-    for backbone, name, file_name in (
-        ("slowonly", "kinetics400", "slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb_20220901-2132fc87.pth"),
-        ("slowonly", "kinetics400-4x16", "slowonly_r50_4x16x1_256e_8xb16_kinetics400-rgb_20220901-f6a40d08.pth"),
+    KnownWeights(name, file_name, backbone, MMACTION2, interval_seconds=interval_seconds)
+    for backbone, interval_seconds, name, file_name in (
         (
             "slowonly",
+            _SLOWONLY_INTERVAL_SECONDS,
+            "kinetics400",
+            "slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb_20220901-2132fc87.pth",
+        ),
+        (
+            "slowonly",
+            _SLOWONLY_4X16_INTERVAL_SECONDS,
+            "kinetics400-4x16",
+            "slowonly_r50_4x16x1_256e_8xb16_kinetics400-rgb_20220901-f6a40d08.pth",
+        ),
+        (
+            "slowonly",
+            _SLOWONLY_INTERVAL_SECONDS,
             "kinetics400-imagenet",
             "slowonly_imagenet-pretrained-r50_8xb16-8x8x1-steplr-150e_kinetics400-rgb_20220901-df42dc84.pth",
         ),
         (
             "slowonly",
+            _SLOWONLY_INTERVAL_SECONDS,
             "kinetics700-imagenet",
             "slowonly_imagenet-pretrained-r50_16xb16-8x8x1-steplr-150e_kinetics700-rgb_20221013-15b93b10.pth",
         ),
         (
             "slowonly",
+            _SLOWONLY_INTERVAL_SECONDS,
             "kinetics710-imagenet",
             "slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb_20230612-12ce977c.pth",
         ),
-        ("slowfast", "kinetics400", "slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth"),
-        ("slowfast", "kinetics400-steplr", "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb_20220818-b62a501f.pth"),
+        (
+            "slowfast",
+            _SLOWFAST_INTERVAL_SECONDS,
+            "kinetics400",
+            "slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth",
+        ),
+        (
+            "slowfast",
+            _SLOWFAST_INTERVAL_SECONDS,
+            "kinetics400-steplr",
+            "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb_20220818-b62a501f.pth",
+        ),
     )
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -23,6 +24,7 @@ from c3dhash.models.backbones.torchvision_video import (
     Swin3DT,
 )
 from c3dhash.models.known_weights import KnownWeights
+from c3dhash.records import Preprocessing
 
 
 def _bare(entries: Entries) -> Entries:
@@ -76,6 +78,24 @@ def resample_positions(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return resampled[0].T.to(tensor.dtype)
 
 
+# Frames a second. Source: `frame_rate` in the meta data of each of torchvision.models.video's weights.
+_FRAME_RATES = {
+    R3D18.name: 15,
+    MC318.name: 15,
+    R2Plus1D18.name: 15,
+    S3D.name: 15,
+    MViTV1B.name: 7.5,
+    MViTV2S.name: 7.5,
+    Swin3DT.name: 15,
+    Swin3DS.name: 15,
+    Swin3DB.name: 15,
+}
+
+
+def _dense(pixels: Preprocessing, backbone: str) -> Preprocessing:
+    return dataclasses.replace(pixels, interval_seconds=1 / _FRAME_RATES[backbone])
+
+
 _RENAME = (
     (r"^(fc|head|head\.1|classifier\.1)\.(?=(weight|bias)$)", "class_head."),
     (r"^(?!network\.|class_head\.)", "network."),
@@ -90,7 +110,7 @@ LAYOUTS = (
         identify=lambda entries: (_identify_resnet(_bare(entries)), None),
         rename=_RENAME,
         heads=("fc.",),
-        preprocessing=KINETICS,
+        preprocessing=_dense(KINETICS, R3D18.name),
     ),
     Layout(  # s3d-d76dad2f.pth
         name="torchvision-s3d",
@@ -98,7 +118,7 @@ LAYOUTS = (
         identify=lambda entries: ((S3D.name,), None),
         rename=_RENAME,
         heads=("classifier.",),
-        preprocessing=KINETICS,
+        preprocessing=_dense(KINETICS, S3D.name),
     ),
     Layout(  # mvit_v1_b-dbeb1030.pth, mvit_v2_s-ae3be167.pth
         name="torchvision-mvit",
@@ -109,7 +129,7 @@ LAYOUTS = (
         identify=lambda entries: (_identify_mvit(_bare(entries)), None),
         rename=_RENAME,
         heads=("head.",),
-        preprocessing=HALVES,
+        preprocessing=_dense(HALVES, MViTV2S.name),
         adapt=resample_positions,
     ),
     Layout(  # swin3d_t-7615ae03.pth and its like
@@ -121,13 +141,13 @@ LAYOUTS = (
         identify=lambda entries: (_identify_swin(_bare(entries)), None),
         rename=_RENAME,
         heads=("head.",),
-        preprocessing=IMAGENET,
+        preprocessing=_dense(IMAGENET, Swin3DT.name),
     ),
 )
 
 _SOURCE = "github.com/pytorch/vision"
 KNOWN_WEIGHTS = tuple(
-    KnownWeights(name, file_name, backbone, _SOURCE, torchvision=member)
+    KnownWeights(name, file_name, backbone, _SOURCE, torchvision=member, interval_seconds=1 / _FRAME_RATES[backbone])
     for backbone, name, file_name, member in (
         ("r3d_18", "kinetics400", "r3d_18-b3b3357e.pth", "R3D_18_Weights.KINETICS400_V1"),
         ("mc3_18", "kinetics400", "mc3_18-a90a0ba3.pth", "MC3_18_Weights.KINETICS400_V1"),
