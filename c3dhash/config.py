@@ -233,6 +233,13 @@ class EncodeConfig:
     stride_seconds: float | None = setting(
         None, "Seconds from window to window; by default the window's length.", low=0.01
     )
+    clips_per_window: int | None = setting(
+        None,
+        "Clips of a window that the network sees, where its weights were trained on frames at a fixed interval; the "
+        "code is made of their mean. By default 1 to 3, by the length of the window.",
+        low=1,
+        high=1000,
+    )
     batch_size: int = setting(16, "Clips that go through the network together.", low=1)
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS

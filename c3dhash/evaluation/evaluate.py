@@ -89,7 +89,7 @@ def evaluate_run(
     config: EvaluateConfig | None = None,
     encode: EncodeConfig | None = None,
 ) -> Report:
-    """Encode the gallery and the queries of a data set, one clip a video, and score codes and recognition.
+    """Encode the gallery and the queries of a data set, one window a video, and score codes and recognition.
 
     Args:
         run: a Run.
@@ -110,7 +110,6 @@ def evaluate_run(
     encoder = Encoder(
         run.model, device=encode.device, precision=encode.precision,
         engine=settle_engine(encode, backbone=run.model.backbone.name, num_clips=num_clips),
-        with_features=config.compare and run.model.hash_head is not None,
     )  # fmt: skip
     splits = ("gallery", "query") if run.model.hash_head is not None else ("query",)
     for split in splits:
@@ -135,9 +134,10 @@ def evaluate_run(
     report = evaluate_codes(codes, config=config)
     numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
     if config.compare:
-        gallery_features, query_features = encoded_gallery.features, encoded_queries.features
-        assert not (gallery_features is None or query_features is None or report.counts is None)  # all were asked for
-        numbers["comparison"] = compare(codes, gallery_features, query_features, counts=report.counts, k=config.k)
+        assert report.counts is not None  # codes have them
+        numbers["comparison"] = compare(
+            codes, encoded_gallery.features, encoded_queries.features, counts=report.counts, k=config.k
+        )
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
     return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
 

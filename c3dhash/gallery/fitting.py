@@ -32,11 +32,11 @@ from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, ModelConfig
 from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
 from c3dhash.gallery import lock
-from c3dhash.gallery.indexing import IndexReport, index_videos
+from c3dhash.gallery.indexing import WINDOWS, IndexReport, index_videos
 from c3dhash.gallery.scan import scan_places
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR, Gallery
 from c3dhash.models.backbones import backbone_class, build_backbone
-from c3dhash.models.encode import encode_videos
+from c3dhash.models.encode import encode_videos, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
 from c3dhash.models.hashing import HashHead, check_hash, initialize_hash_head
@@ -109,7 +109,8 @@ def make_run(
         wait_seconds: how long to wait for another writer; None for as long as it takes.
     Raises:
         ModelMismatchError: the gallery has a model already, and it is another one.
-        UsageError: an unknown backbone or a clip it cannot take, no videos, or too few of them for ITQ.
+        UsageError: an unknown backbone or a clip it cannot take, no videos, or too few of them for ITQ; several clips a
+            window, of a network that has one.
         CheckpointError: the weights are not found or do not fit.
         GalleryError: the folder cannot be written, or another writer is not done in time.
     """
@@ -125,6 +126,7 @@ def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, en
             "(--gallery NAME), or leave --backbone out."
         )
     network, config = _build(config)
+    window_options(network, encode)
     if run is not None:
         _check_same(run, config, network=network)
         return run
@@ -159,7 +161,7 @@ class KeptFeatures:
 
     def __init__(self, gallery_path: Path, *, network: str, config: EncodeConfig) -> None:
         self.directory = gallery_path / FEATURES_DIR
-        self._origin = (network, config.window_seconds, config.stride_seconds)
+        self._origin = (network, *(getattr(config, name) for name in WINDOWS))
 
     def file(self, video: Path) -> Path | None:
         """Return where the features of a video are as it is now, whether they are there or not; None without it."""
@@ -228,7 +230,14 @@ def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:
 
 
 def _check_same(run: Run, config: HashConfig, *, network: HashNet) -> None:
-    """Raise unless a gallery's own run is what a config asks for."""
+    """Raise unless a gallery's own run is what a config asks for.
+
+    How it samples time is its own: galleries go on as they were made, and nothing that is asked for says otherwise.
+    """
+    backbone = network.backbone
+    backbone.preprocessing = dataclasses.replace(
+        backbone.preprocessing, interval_seconds=run.model.preprocessing.interval_seconds
+    )
     options = [(name, run.config.get(name), getattr(config, name)) for name in OPTIONS]
     differing = [
         (name, own, given) for name, own, given in options if own != given and (name, given) != ("hash", "auto")
@@ -324,8 +333,7 @@ def _save(headless: Run, model: HashNet, *, config: HashConfig, encode: EncodeCo
         "task": "hash",
         "seed": SEED,
         "fitted_clips": num_clips,
-        "window_seconds": encode.window_seconds,
-        "stride_seconds": encode.stride_seconds,
+        **{name: getattr(encode, name) for name in WINDOWS},
         "backbone_fingerprint": headless.fingerprint,
         **headless.config,
         "finished": True,

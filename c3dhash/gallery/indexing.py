@@ -22,7 +22,7 @@ from c3dhash.gallery.contents import hash_files
 from c3dhash.gallery.plan import Plan, Step, make_plan
 from c3dhash.gallery.scan import readable, scan_places
 from c3dhash.gallery.store import Gallery
-from c3dhash.models.encode import VideoResult, encode_videos
+from c3dhash.models.encode import VideoResult, encode_videos, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.hashnet import Run
 from c3dhash.records import CodeBatch
@@ -30,7 +30,8 @@ from c3dhash.video.reader import content_hash
 
 logger = logging.getLogger(__name__)
 
-WINDOWS = ("window_seconds", "stride_seconds")  # one for the whole gallery, and for its queries
+# One for the whole gallery, and for its queries.
+WINDOWS = ("window_seconds", "stride_seconds", "clips_per_window")
 
 
 @dataclass
@@ -58,8 +59,10 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
 
     Raises:
         ModelMismatchError: the gallery holds the codes of another model.
+        UsageError: several clips a window, of a network that has one.
     """
     config = config or EncodeConfig()
+    window_options(run.model, config)
     try:
         return Gallery.create(
             path,
@@ -79,6 +82,12 @@ def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
     """Return a config with the windows that a gallery was indexed with."""
     windows: dict[str, Any] = {name: gallery.run[name] for name in WINDOWS if name in gallery.run}
     return dataclasses.replace(config, **windows)
+
+
+def _describe_windows(config: EncodeConfig) -> str:
+    length, stride, num_clips = (getattr(config, name) for name in WINDOWS)
+    clips = "the default number of" if num_clips is None else num_clips
+    return f"windows of {length} s every {stride} s with {clips} clips"
 
 
 def plan_index(
@@ -140,8 +149,8 @@ def index_videos(
     own = with_windows(config or EncodeConfig(), gallery)
     if config is not None and own != config:
         raise UsageError(
-            f"gallery '{gallery.path}' has windows of {own.window_seconds} s every {own.stride_seconds} s, "
-            f"got {config.window_seconds} s every {config.stride_seconds} s: keep them, or index into another folder."
+            f"gallery '{gallery.path}' has {_describe_windows(own)}, got {_describe_windows(config)}: keep them, or "
+            "index into another folder."
         )
     with gallery.writing(timeout_seconds=index.wait_seconds):
         plan = plan_index(gallery, places, index=index, workers=own.workers)

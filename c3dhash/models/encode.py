@@ -1,5 +1,10 @@
 """Clips and videos -> embeddings, class scores and codes. Decoding runs beside the network.
 
+Note [Clips of a window]
+    A window has one code, however many clips the network sees of it: the heads read the mean of their features. So
+    whoever has the features of the windows has all that matters: fitting a hash, heads that are trained on features,
+    comparisons. The heads are linear in front of tanh and softmax, so that the mean of the logits is the same thing.
+
 Files are anybody's, and are decoded in processes of their own: see c3dhash.video.isolation. Samples of a data set
 are mostly in the frame cache by then.
 """
@@ -9,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from enum import Enum, auto
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +30,7 @@ from c3dhash.models.engines import CPU, TorchBackbone, make_engine
 from c3dhash.models.hashnet import HashNet, Run
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
+from c3dhash.video.clip_plan import Plan
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import Stopped, prefetch, stop_when
@@ -34,19 +41,19 @@ AHEAD = 128  # videos that may be begun before the first of them is through
 
 
 class Encoded(NamedTuple):
-    """What a network says about clips, float32 arrays; None where it lacks the head.
+    """What a network says about windows, float32 arrays; None where it lacks the head.
 
-    embeddings: [N, hash_length]. scores: class logits [N, num_classes]. features: [N, feature_dim], None where they
-    were not asked for.
+    embeddings: [N, hash_length]. scores: class logits [N, num_classes]. features: [N, feature_dim], what the heads
+    read: the mean over the clips of a window.
     """
 
     embeddings: np.ndarray | None
     scores: np.ndarray | None
-    features: np.ndarray | None = None
+    features: np.ndarray
 
 
 class VideoResult(NamedTuple):
-    """One video after encoding: its codes and class scores [clips, num_classes], or why there are none.
+    """One video after encoding: its codes and class scores [windows, num_classes], or why there are none.
 
     features: what the codes were made of, where it was asked for.
     """
@@ -66,7 +73,6 @@ class Encoder:
         device, precision: as in EncodeConfig.
         engine: torch, openvino or onnx, for a network that stays as it is; None computes with the network itself, as
             it is at each call, which may be in training.
-        with_features: give the backbone's features, too.
     """
 
     def __init__(
@@ -76,12 +82,10 @@ class Encoder:
         device: str = "auto",
         precision: str = "auto",
         engine: str | None = None,
-        with_features: bool = False,
     ) -> None:
         self.device = CPU if engine in ("openvino", "onnx") and device == "auto" else pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = model.to(self.device)
-        self.with_features = with_features
         self._engine = (
             TorchBackbone(model.backbone, device=self.device, precision=self.precision)
             if engine is None
@@ -93,40 +97,71 @@ class Encoder:
         """What computes the backbone, its version and its precision."""
         return self._engine.name
 
-    @torch.inference_mode()
+    @property
+    def feature_dim(self) -> int:
+        return self.model.backbone.feature_dim
+
     def __call__(self, clips: np.ndarray) -> Encoded:
-        """Encode a batch of clips, uint8 [B, T, H, W, 3]."""
+        """Encode clips, uint8 [B, T, H, W, 3], each the one clip of its window."""
+        return self.heads(self.features(clips))
+
+    @torch.inference_mode()
+    def features(self, clips: np.ndarray) -> np.ndarray:
+        """Return what the backbone says about clips, uint8 [B, T, H, W, 3]: float32 [B, feature_dim]."""
         self.model.eval()
-        outputs = self.model.heads(self._engine(clips))
-        return _read(outputs.embedding, outputs.logits, outputs.feature if self.with_features else None)
+        features: np.ndarray = self._engine(clips).cpu().numpy()
+        return features
 
-
-def _read(*parts: torch.Tensor | None) -> Encoded:
-    """Bring what a network says of a batch, float32 [B, ...] each, to the CPU in one copy, since a copy waits."""
-    present = [part for part in parts if part is not None]
-    if not present:
-        return Encoded(None, None)
-    together = torch.cat(present, dim=1).cpu().numpy()
-    edges = np.cumsum([part.shape[1] for part in present])[:-1]
-    arrays = iter(np.split(together, edges, axis=1))
-    return Encoded(*(None if part is None else next(arrays) for part in parts))
+    @torch.inference_mode()
+    def heads(self, features: np.ndarray) -> Encoded:
+        """Let the heads read features, float32 [N, feature_dim]."""
+        self.model.eval()
+        outputs = self.model.heads(torch.from_numpy(features).to(self.device))
+        embeddings, scores = (
+            None if part is None else part.cpu().numpy() for part in (outputs.embedding, outputs.logits)
+        )
+        return Encoded(embeddings, scores, features)
 
 
 def encode_samples(
     encoder: Encoder, samples: list[Sample], *, reader: ClipReader, batch_size: int, workers: int
 ) -> Encoded:
-    """Encode the samples of a data set, one clip each, in their order.
+    """Encode the samples of a data set, each as one window, in their order.
 
     Raises:
         VideoError: a sample does not decode.
     """
-    clips = prefetch(reader.evaluation_clip, samples, workers=workers, ahead=2 * batch_size)
-    return encode_clips(encoder, clips, batch_size=batch_size)
+    num_clips: list[int] = []
+
+    def clips() -> Iterator[np.ndarray]:
+        for window in prefetch(reader.evaluation_clips, samples, workers=workers, ahead=batch_size):
+            num_clips.append(len(window))
+            yield from window
+
+    features = clip_features(encoder, clips(), batch_size=batch_size)
+    return encoder.heads(window_means(features, num_clips))
 
 
-def encode_clips(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: int) -> Encoded:
-    """Encode clips, each uint8 [T, H, W, C], in their order."""
-    return _join([encoder(batch) for batch in _batches(clips, batch_size)], np.concatenate)
+def clip_features(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: int) -> np.ndarray:
+    """Return the features of clips, each uint8 [T, H, W, C], in their order: float32 [N, feature_dim]."""
+    none = np.empty((0, encoder.feature_dim), np.float32)
+    return np.concatenate([none, *(encoder.features(batch) for batch in _batches(clips, batch_size))])
+
+
+def window_means(features: np.ndarray, num_clips: Sequence[int]) -> np.ndarray:
+    """Average the features of the clips of each window. Note [Clips of a window].
+
+    Args:
+        features: float32 [sum of num_clips, feature_dim], window after window.
+        num_clips: of each window, at least 1.
+    Returns:
+        float32 [windows, feature_dim].
+    """
+    if not num_clips:
+        return features
+    starts = np.cumsum([0, *num_clips[:-1]])
+    means: np.ndarray = np.add.reduceat(features, starts, axis=0) / np.array(num_clips, np.float32)[:, None]
+    return means
 
 
 def encode_videos(
@@ -155,33 +190,53 @@ def encode_videos(
         on_engine: called once, before the first video, with what computes the network, its version and precision.
     Yields:
         A VideoResult a video; one that cannot be decoded carries the error and no codes.
+    Raises:
+        UsageError: as of `window_options`.
     """
     config = config or EncodeConfig()
+    options = window_options(run.model, config)
     engine = "torch" if config.engine == "auto" else config.engine
-    encoder = Encoder(
-        run.model, device=config.device, precision=config.precision, engine=engine, with_features=with_features
-    )
+    encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=engine)
     if on_engine is not None:
         on_engine(encoder.engine_name)
-    stream = _ClipStream(run, videos, config, prepare)
+    stream = _ClipStream(run, videos, config, options, prepare)
     collected: dict[int, _Collected] = {}
     done: dict[int, VideoResult] = {}
     try:
         for chunk in stream.chunks():
             clips = [message for message in chunk if message.clip is not None]
             if clips:
-                encoded = encoder(np.stack([message.clip for message in clips if message.clip is not None]))
-                for row, message in enumerate(clips):
-                    one = Encoded(*(None if part is None else part[row] for part in encoded))
-                    collected.setdefault(message.number, _Collected([], [])).append(message, one)
+                features = encoder.features(np.stack([message.clip for message in clips if message.clip is not None]))
+                for message, feature in zip(clips, features, strict=True):
+                    collected.setdefault(message.number, _Collected([], [])).append(message, feature)
             for message in chunk:
                 if message.clip is None:
-                    done[message.number] = _result(message, collected.pop(message.number, _Collected([], [])))
+                    clips_of_it = collected.pop(message.number, _Collected([], []))
+                    done[message.number] = _result(message, clips_of_it, encoder, with_features=with_features)
             while stream.num_taken in done:
                 yield done.pop(stream.num_taken)
                 stream.take()
     finally:
         stream.close()
+
+
+def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
+    """Return the arguments of `read_clips` that decide what a network sees of a video.
+
+    Raises:
+        UsageError: several clips a window are asked of a network whose frames are spread over it.
+    """
+    num_frames, size = model.clip_size[:2]
+    options: dict[str, Any] = {
+        "num_frames": num_frames,
+        "short_side": decoded_short_side(size),
+        "window_seconds": config.window_seconds or None,
+        "stride_seconds": config.stride_seconds if config.window_seconds else None,
+        "interval_seconds": model.preprocessing.interval_seconds,
+        "clips_per_window": config.clips_per_window,
+    }
+    Plan(**options)
+    return options
 
 
 class _Message(NamedTuple):
@@ -202,33 +257,30 @@ class _Pause(Enum):
 
 
 class _Collected(NamedTuple):
-    """The clips of one video that are through the network."""
+    """The clips of one video that are through the backbone: the window of each, and its feature."""
 
     spans: list[tuple[float, float]]
-    encoded: list[Encoded]
+    features: list[np.ndarray]
 
-    def append(self, message: _Message, encoded: Encoded) -> None:
+    def append(self, message: _Message, feature: np.ndarray) -> None:
         assert message.span is not None  # a clip has one
         self.spans.append(message.span)
-        self.encoded.append(encoded)
+        self.features.append(feature)
 
 
-def _result(end: _Message, collected: _Collected) -> VideoResult:
-    """Put the clips of a video together. A video that failed half-way has no codes: half a video is none."""
+def _result(end: _Message, collected: _Collected, encoder: Encoder, *, with_features: bool) -> VideoResult:
+    """Put the windows of a video together. A video that failed half-way has no codes: half a video is none."""
     if end.error is not None or not collected.spans:
         error = end.error or VideoError(f"'{end.video}' gave no clip.")
         return VideoResult(end.video, None, None, error)
-    starts, ends = np.array(collected.spans, np.float64).T
-    embeddings, scores, features = _join(collected.encoded, np.stack)
-    codes = None if embeddings is None else CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
-    kept = None if features is None else FeatureBatch(features, starts, ends)
-    return VideoResult(end.video, codes, scores, None, kept)
-
-
-def _join(parts: list[Encoded], join: Callable[[list[np.ndarray]], np.ndarray]) -> Encoded:
-    """Put together, for each thing that a network says, the arrays of several batches or clips."""
-    columns = ([array for array in column if array is not None] for column in zip(*parts, strict=True))
-    return Encoded(*(join(column) if column else None for column in columns))
+    windows = [(span, len(list(clips))) for span, clips in groupby(collected.spans)]
+    starts, ends = np.array([span for span, _ in windows], np.float64).T
+    encoded = encoder.heads(window_means(np.stack(collected.features), [num_clips for _, num_clips in windows]))
+    embeddings, codes = encoded.embeddings, None
+    if embeddings is not None:
+        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
+    kept = FeatureBatch(encoded.features, starts, ends) if with_features else None
+    return VideoResult(end.video, codes, encoded.scores, None, kept)
 
 
 class _ClipStream:
@@ -239,12 +291,13 @@ class _ClipStream:
         run: Run,
         videos: Iterable[Path],
         config: EncodeConfig,
+        options: dict[str, Any],
         prepare: Callable[[Path], object] | None,
     ) -> None:
         self.num_taken = 0  # videos whose results were taken, which happens in their order
-        self._config, self._prepare = config, prepare
+        self._batch_size, self._options, self._prepare = config.batch_size, options, prepare
         self._taken = threading.Condition()
-        self._num_frames, self._size = run.model.clip_size[:2]
+        self._size = run.model.clip_size[1]
         self._videos = enumerate(videos)
         self._videos_lock = threading.Lock()
         self._queue: queue.Queue[_Message | _Pause] = queue.Queue(maxsize=2 * config.batch_size)
@@ -270,7 +323,7 @@ class _ClipStream:
                 num_clips += message.clip is not None
             else:
                 running -= message is _Pause.DONE
-            if chunk and (num_clips in (0, self._config.batch_size) or isinstance(message, _Pause)):
+            if chunk and (num_clips in (0, self._batch_size) or isinstance(message, _Pause)):
                 yield chunk
                 chunk, num_clips = [], 0
         if self._failure is not None:
@@ -321,15 +374,10 @@ class _ClipStream:
 
     def _read(self, number: int, video: Path) -> None:
         error = None
-        window = self._config.window_seconds or None
-        stride = self._config.stride_seconds if window else None
         try:
             if self._prepare is not None:
                 self._prepare(video)
-            for clip in self._pool.stream(
-                read_clips, video, num_frames=self._num_frames, short_side=decoded_short_side(self._size),
-                window_seconds=window, stride_seconds=stride,
-            ):  # fmt: skip
+            for clip in self._pool.stream(read_clips, video, **self._options):
                 if self._closed.is_set():
                     return
                 span = (clip.segment.start_seconds, clip.segment.end_seconds)

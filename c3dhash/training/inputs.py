@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from c3dhash.config import TrainConfig
-from c3dhash.models.encode import Encoded, Encoder, encode_clips, encode_samples
+from c3dhash.models.encode import Encoded, Encoder, clip_features, encode_samples
 from c3dhash.models.hashnet import HashNet, Outputs
 from c3dhash.models.precision import autocast
 from c3dhash.records import Sample
@@ -73,12 +73,7 @@ class AugmentedClips:
         return _encode(self.encoder, self.videos.val, self.reader, self.config)
 
     def features(self) -> np.ndarray:
-        encoder = Encoder(
-            self.encoder.model, device=self.config.device, precision=self.config.precision, with_features=True
-        )
-        features = _encode(encoder, self.videos.train, self.reader, self.config).features
-        assert features is not None  # with_features
-        return features
+        return _encode(self.encoder, self.videos.train, self.reader, self.config).features
 
 
 class FrozenFeatures:
@@ -105,7 +100,10 @@ class FrozenFeatures:
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             outputs = self.model.heads(torch.from_numpy(self.val).to(device))
-        return Encoded(*(None if part is None else part.cpu().numpy() for part in outputs[1:]))
+        embeddings, scores = (
+            None if part is None else part.cpu().numpy() for part in (outputs.embedding, outputs.logits)
+        )
+        return Encoded(embeddings, scores, self.val)
 
     def features(self) -> np.ndarray:
         return self.views.reshape(-1, self.views.shape[2])
@@ -113,7 +111,7 @@ class FrozenFeatures:
 
 def frozen_features(model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig) -> FrozenFeatures:
     """Compute the features of augmented views of each training video, and of the middle of each val video."""
-    encoder = Encoder(model, device=config.device, precision=config.precision, with_features=True)
+    encoder = Encoder(model, device=config.device, precision=config.precision)
     train, batch_size = videos.train, config.classes_per_batch * config.clips_per_class
 
     def view(place: int) -> np.ndarray:
@@ -124,9 +122,8 @@ def frozen_features(model: HashNet, reader: ClipReader, videos: TrainingVideos, 
 
     clips = prefetch(view, range(config.views * len(train)), workers=config.workers, ahead=2 * batch_size)
     progress = tqdm(clips, desc="Features of training videos", total=config.views * len(train), unit="clip")
-    views = encode_clips(encoder, progress, batch_size=batch_size).features
+    views = clip_features(encoder, progress, batch_size=batch_size)
     val = _encode(encoder, videos.val, reader, config).features
-    assert views is not None and val is not None  # with_features
     return FrozenFeatures(model, views.reshape(config.views, len(train), -1), val)
 
 

@@ -153,7 +153,7 @@ def test_samples_and_videos_give_the_same_codes(untrained_run, motion, no_cache)
     encoded = encode_samples(encoder, samples, reader=reader, batch_size=4, workers=2)
     assert encoded.embeddings.shape == (6, 16)
     assert encoded.scores.shape == (6, 3)
-    assert encoded.features is None
+    assert encoded.features.shape == (6, 512)
     for sample, code in zip(samples, pack_codes(encoded.embeddings), strict=True):
         assert np.array_equal(encode_video(untrained_run, sample.video, config=FP32).codes, code[None])
 

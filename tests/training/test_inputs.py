@@ -76,7 +76,7 @@ def test_features_are_those_of_the_network(motion, cache):
     frozen, clips = frozen_features(model, reader, videos, config), AugmentedClips(model, reader, videos, config)
     assert frozen.views.shape == (2, len(videos.train), model.backbone.feature_dim)
     assert frozen.features().shape == (2 * len(videos.train), model.backbone.feature_dim)
-    encoder = Encoder(model, device="cpu", precision="fp32", with_features=True)
+    encoder = Encoder(model, device="cpu", precision="fp32")
     clip = reader.training_clip(
         videos.train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True
     )

@@ -99,7 +99,7 @@ def test_a_clock_rounded_to_milliseconds_does_not_move_dense_clips(fps: int, ste
 
 
 def test_a_dense_clip_looks_behind_the_beginning_of_its_frames() -> None:
-    (clip,) = Plan(3, interval_seconds=0.25, clips_per_window=1).clips([Segment(2.0, 3.0)])
+    (clip,) = Plan(3, interval_seconds=0.25, clips_per_window=1).clips([Segment(2.0, 2.75)])
     np.testing.assert_allclose(clip.targets - LOOK_SECONDS, [2, 2.25, 2.5])
 
 
