@@ -108,9 +108,7 @@ class Preprocessing:
     @property
     def sampling(self) -> str:
         """How the frames of a clip lie in time, in words."""
-        if self.interval_seconds is None:
-            return "spread over the window"
-        return f"every {self.interval_seconds:.3g} s"
+        return describe_sampling(self.interval_seconds)
 
     def check_channels(self, num_channels: int) -> None:
         """Refuse clips that the backbone cannot read.
@@ -124,6 +122,13 @@ class Preprocessing:
                 f"clips of {num_channels} channels are not for this network, which reads {self.num_channels} "
                 f"({self.channels}): give it {wanted}, or take another backbone (i3d_flow reads flow, the others RGB)."
             )
+
+
+def describe_sampling(interval_seconds: float | None) -> str:
+    """Say how the frames of a clip lie in time; None is spread."""
+    if interval_seconds is None:
+        return "spread over the window"
+    return f"every {interval_seconds:.3g} s ({1 / interval_seconds:.3g} a second)"
 
 
 @dataclass(frozen=True)

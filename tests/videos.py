@@ -83,6 +83,30 @@ def check_clip(clip: Clip, times: list[float], segment: tuple[float, float], *, 
     np.testing.assert_allclose(clip.pts_seconds, np.array(times)[numbers], atol=atol)
 
 
+def check_dense(
+    clips: list[Clip], times: list[float], windows: list[tuple[float, float]], *, interval: float, each: int
+) -> None:
+    """Check the clips of windows against a slow oracle: whole intervals after the start, evenly, none reaches out."""
+    at = 0
+    for start, end in windows:
+        num_frames = len(clips[at].frames)
+        num_places = 1
+        while start + (num_places + num_frames) * interval <= end + 1e-6:
+            num_places += 1
+        for part in range(each):
+            first = int(num_places * (part + 0.5) / each)
+            expected = []
+            for place in range(first, first + num_frames):
+                target = start + place * interval + 1 / 120
+                expected.append(max(i for i, time in enumerate(times) if time <= target + 1e-6))
+            clip = clips[at]
+            np.testing.assert_allclose([clip.segment.start_seconds, clip.segment.end_seconds], (start, end), atol=1e-5)
+            assert frame_numbers(clip.frames) == expected
+            np.testing.assert_allclose(clip.pts_seconds, np.array(times)[expected], atol=1e-5)
+            at += 1
+    assert at == len(clips)
+
+
 def regular(num_frames: int, fps: float = FPS) -> list[float]:
     return [i / fps for i in range(num_frames)]
 

@@ -108,5 +108,7 @@ def _evaluate_run(
         allow_missing=options["allow_missing"],
     )
     cache = open_cache(cache_config)
-    reader = ClipReader(*run.model.clip_size[:2], cache, run.model.preprocessing.channels)
+    reader = ClipReader.of_network(
+        run.model.clip_size, run.model.preprocessing, cache, clips_per_window=encode_config.clips_per_window
+    )
     return evaluate_run(run, dataset, reader=reader, config=config, encode=encode_config)

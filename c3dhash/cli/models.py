@@ -77,6 +77,7 @@ def show(backbone: str, as_json: bool) -> None:
         advice = f"c3dhash models fetch {facts.name} {known.name}" if known.is_fetchable else "put it into pretrain/"
         where = f"found: {path}" if path else f"from {known.source}: {advice}"
         lines += [("weights", known.name), ("", f"  {known.file_name}"), ("", f"  {where}")]
+        lines += [("", f"  frames {known.sampling}")]
     for title, text in lines:
         click.echo(f"{title:15}{text}")
 
@@ -116,17 +117,17 @@ def export(run: Path, path: Path, batch_size: int | None, as_json: bool) -> None
     graph:
 
     \b
-    clips         uint8 [N, T, H, W, 3], pixels 0-255, always RGB: T frames spread
-                  evenly over at most 10 s, of each the middle square with 7/8 of
-                  the short side, resized to H x W
+    clips         uint8 [N, T, H, W, 3], pixels 0-255, always RGB: T frames as
+                  `sampling` says, of each the middle square with 7/8 of the short
+                  side, resized to H x W
     embedding     float32 [N, hash_length], in (-1, 1); bit = embedding > 0,
                   packed as numpy.packbits does
     class_scores  float32 [N, num_classes]; softmax makes probabilities (sigmoid
                   where a video may have several labels)
 
     \b
-    metadata_props: backbone, clip_size, preprocessing, input, hash_length,
-    fingerprint, labels, is_multi_label; what is not text is JSON.
+    metadata_props: backbone, clip_size, preprocessing, sampling, input,
+    hash_length, fingerprint, labels, is_multi_label; what is not text is JSON.
     """
     from c3dhash.models.hashnet import find_run, load_run
     from c3dhash.models.onnx_export import export_onnx

@@ -79,15 +79,20 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
 
 
 def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
-    """Return a config with the windows that a gallery was indexed with."""
+    """Return a config with the windows that a gallery was indexed with.
+
+    One that was made before there were several clips a window has networks that see one: None.
+    """
     windows: dict[str, Any] = {name: gallery.run[name] for name in WINDOWS if name in gallery.run}
+    if windows:
+        windows.setdefault("clips_per_window", None)
     return dataclasses.replace(config, **windows)
 
 
 def _describe_windows(config: EncodeConfig) -> str:
     length, stride, num_clips = (getattr(config, name) for name in WINDOWS)
-    clips = "the default number of" if num_clips is None else num_clips
-    return f"windows of {length} s every {stride} s with {clips} clips"
+    clips = "" if num_clips is None else f" with {num_clips} clips each"
+    return f"windows of {length} s every {stride} s{clips}"
 
 
 def plan_index(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from c3dhash.config import cache_home
+from c3dhash.records import describe_sampling
 
 PRETRAIN_DIR = Path("pretrain")
 # What sees without training and without a choice: see "Codes without training" in docs/guide.md for the figures.
@@ -57,6 +58,11 @@ class KnownWeights:
     torchvision: str = ""
     package: Package | None = None
     interval_seconds: float | None = None
+
+    @property
+    def sampling(self) -> str:
+        """How the frames of a clip lie in time, in words."""
+        return describe_sampling(self.interval_seconds)
 
     @property
     def is_fetchable(self) -> bool:

@@ -69,6 +69,7 @@ class BackboneFacts:
                     "source": known.source,
                     "torchvision": known.torchvision or None,
                     "package": known.package and asdict(known.package),
+                    "interval_seconds": known.interval_seconds,
                     "is_found": path is not None,
                     "path": None if path is None else str(path),
                 }

@@ -193,6 +193,9 @@ def _metadata(run: Run) -> dict[str, str]:
     """Describe the file to those who deploy it; values that are no text are JSON."""
     frames, height, width = run.model.clip_size
     model, heads = run.model, {}
+    how = "spread evenly over a window"
+    if interval := model.preprocessing.interval_seconds:
+        how = f"{interval:.6g} s apart; of several clips of a window the features are averaged, in front of the heads"
     if model.hash_head is not None:
         heads = {"hash_length": str(run.hash_length), "fingerprint": run.fingerprint}
     if model.class_head is not None:
@@ -206,8 +209,9 @@ def _metadata(run: Run) -> dict[str, str]:
         "clip_size": json.dumps(model.clip_size),
         "preprocessing": json.dumps(asdict(model.preprocessing)),
         "input": f"uint8 pixels 0-255 [N, {frames}, {height}, {width}, {model.preprocessing.num_channels}], RGB also "
-        "where the preprocessing, which is part of the graph, says BGR: frames spread evenly over the clip, of each "
-        "the middle square with 7/8 of the short side, resized",
+        "where the preprocessing, which is part of the graph, says BGR: of each frame the middle square with 7/8 of "
+        f"the short side, resized; the frames of a clip {how}",
+        "sampling": model.preprocessing.sampling,
         **heads,
     }
 

@@ -65,9 +65,6 @@ class ClipReader:
         clips = self._clips(sample, self._plan(sample, self.clips_per_window))
         return np.stack([center_clip(frames, size=self.size) for frames in clips])
 
-    def evaluation_clips(self, sample: Sample) -> np.ndarray:
-        return self.evaluation_clip(sample)[None]
-
     def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
         """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -18,6 +19,7 @@ from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
 from c3dhash.gallery.plan import make_plan
+from c3dhash.gallery.query import query_video
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
 from c3dhash.models.encode import encode_videos
 from c3dhash.video.transforms import center_clip
@@ -125,8 +127,40 @@ def test_a_gallery_has_one_kind_of_windows(untrained_run, tmp_path, videos):
     with open_gallery(tmp_path / "short", untrained_run, config=short) as gallery:
         report = index_videos(untrained_run, gallery, [videos])  # takes the gallery's
         assert report.clips > 6
-        with pytest.raises(UsageError, match=r"windows of 0\.4 s .* got 10\.0 s"):
+        with pytest.raises(UsageError, match=r"windows of 0\.4 s .* got windows of 10\.0 s"):
             index_videos(untrained_run, gallery, [videos], config=FP32)
+
+
+def test_a_gallery_remembers_the_clips_of_its_windows(untrained_run, tmp_path, videos):
+    model = copy.deepcopy(untrained_run.model)
+    model.backbone.preprocessing = dataclasses.replace(model.preprocessing, interval_seconds=1 / 25)
+    dense = dataclasses.replace(untrained_run, model=model, fingerprint="d" * 40)
+    two = dataclasses.replace(FP32, clips_per_window=2)
+    with open_gallery(tmp_path / "two", dense, config=two) as gallery:
+        assert index_videos(dense, gallery, [videos]).added == 6  # takes the gallery's
+        ids, codes = gallery.codes()
+        name = gallery.clips(ids)[0].video
+        (result,) = encode_videos(dense, [Path(name)], config=two)
+        assert np.array_equal(codes[:1], result.codes.codes)
+        (hit, *_) = query_video(dense, gallery, name)
+        assert hit.distance == 0
+        with pytest.raises(
+            UsageError, match=r"windows of 10\.0 s every None s with 2 clips each, got windows of 10\.0 s"
+        ):
+            index_videos(dense, gallery, [videos], config=FP32)
+    with pytest.raises(UsageError, match=r"clips_per_window \(2\) must be 1"):
+        open_gallery(tmp_path / "none", untrained_run, config=two)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_gallery_from_before_there_were_clips_of_a_window(untrained_run, tmp_path, videos):
+    """It has not heard of them, and its network sees one."""
+    windows = {"window_seconds": 10.0, "stride_seconds": None}
+    options = {"hash_length": 16, "model_fingerprint": untrained_run.fingerprint, "run": windows}
+    Gallery.create(tmp_path / "old", **options).close()
+    with open_gallery(tmp_path / "old", untrained_run) as gallery:
+        assert index_videos(untrained_run, gallery, [videos], config=FP32).added == 6
+        assert query_video(untrained_run, gallery, gallery.videos()[0].video)[0].distance == 0
 
 
 def test_another_model_is_told_the_way_out(untrained_run, tmp_path):

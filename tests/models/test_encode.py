@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import threading
@@ -13,7 +14,7 @@ from videos import write_video
 
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import VideoError
+from c3dhash.errors import UsageError, VideoError
 from c3dhash.gallery.query import encode_video
 from c3dhash.models.encode import Encoder, encode_samples, encode_videos
 from c3dhash.models.hashnet import HashNet
@@ -83,6 +84,49 @@ def test_features_where_they_are_asked_for(untrained_run, tmp_path):
     assert np.array_equal(pack_codes(embeddings.numpy()), result.codes.codes)
     (result,) = encode_videos(untrained_run, [video], config=config)
     assert result.features is None
+
+
+@pytest.fixture
+def dense_run(untrained_run):
+    """The run as if its weights had been trained on consecutive frames at 25 a second."""
+    model = copy.deepcopy(untrained_run.model)
+    model.backbone.preprocessing = replace(model.preprocessing, interval_seconds=1 / 25)
+    return replace(untrained_run, model=model)
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_a_code_is_made_of_the_mean_feature_of_the_clips_of_its_window(dense_run, tmp_path, batch_size):
+    """4 frames at 25 a second are 0.16 s: three clips of a window of 2 s, two of one of 0.4 s."""
+    paths = [write_video(tmp_path / "long.mp4", 110), write_video(tmp_path / "short.mp4", 10)]
+    config = replace(FP32, window_seconds=2, batch_size=batch_size)
+    results = list(encode_videos(dense_run, paths, config=config, with_features=True))
+    for result, path, each in zip(results, paths, (3, 2), strict=True):
+        options = {"num_frames": 4, "short_side": 18, "window_seconds": 2, "interval_seconds": 1 / 25}
+        clips = list(read_clips(path, **options))
+        windows = sorted({(clip.segment.start_seconds, clip.segment.end_seconds) for clip in clips})
+        assert len(clips) == each * len(windows)
+        assert list(zip(result.codes.start_seconds, result.codes.end_seconds, strict=True)) == windows
+        for row, window in enumerate(windows):
+            frames = [
+                center_clip(clip.frames, size=16)
+                for clip in clips
+                if (clip.segment.start_seconds, clip.segment.end_seconds) == window
+            ]
+            batch = normalize(torch.from_numpy(np.stack(frames)), dense_run.model.preprocessing)
+            with torch.no_grad():
+                feature = dense_run.model.backbone(batch).mean(dim=0, keepdim=True)
+                outputs = dense_run.model.heads(feature)
+            np.testing.assert_allclose(result.features.features[row], feature[0], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(result.scores[row], outputs.logits[0], rtol=1e-4, atol=1e-5)
+            assert np.array_equal(result.codes.codes[row], pack_codes(outputs.embedding.numpy())[0])
+
+
+def test_clips_per_window_are_for_dense_clips(untrained_run, dense_run, tmp_path):
+    video = write_video(tmp_path / "a.mp4", 50)
+    config = replace(FP32, clips_per_window=2)
+    assert encode_video(dense_run, video, config=config).codes.shape == (1, 2)
+    with pytest.raises(UsageError, match=r"clips_per_window \(2\) must be 1 for a network whose frames are spread"):
+        encode_video(untrained_run, video, config=config)
 
 
 def test_a_network_without_heads_gives_features_alone(untrained_run, motion_dir):

@@ -15,6 +15,7 @@ from c3dhash.gallery.store import Gallery
 from c3dhash.models.backbones import BACKBONES
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
 from c3dhash.models.hashnet import HashNet, build_model, load_run, save_run
+from c3dhash.models.weights import load_backbone
 from c3dhash.records import Preprocessing
 
 TINY = ModelConfig(backbone="tiny", hash_length=8)
@@ -96,6 +97,44 @@ def test_the_first_rule_stays_what_it_was(make, expected):
     assert fingerprint(model, like="0" * 32) == fingerprint(model, like="") == expected
     assert fingerprint(model, like=fingerprint(model)) == fingerprint(model)
     assert is_of_first_rule(expected) and not is_of_first_rule(fingerprint(model))
+
+
+# Frozen: made by the version before clips could be dense.
+@pytest.mark.parametrize(
+    "make, expected",
+    [
+        (lambda: build(TSN), "f6b6e81db8fa5910e570f7fad95e5452bbb71dad"),
+        (lambda: with_turned_channels(build(TINY)), "e8aab96ce26b28db535b21f43aabe5f9d867cb02"),
+        (lambda: headless(build(TINY)), "6943593ab1c79e0d024d0e0d2fc39d3e2672091d"),
+    ],
+)
+def test_networks_with_spread_clips_stay_what_they_were(make, expected):
+    assert fingerprint(make()) == expected
+
+
+def test_how_time_is_sampled_counts():
+    model = build(TINY)
+    found = {fingerprint(model)}
+    for interval_seconds in (1 / 25, 1 / 24):
+        model.backbone.preprocessing = Preprocessing(interval_seconds=interval_seconds)
+        found.add(fingerprint(model))
+        assert fingerprint(model, like="") == fingerprint(model)  # the first rule does not know of it
+    assert len(found) == 3
+
+
+def test_a_run_keeps_how_it_samples_time(tmp_path):
+    model = build(TINY)
+    model.backbone.preprocessing = Preprocessing(interval_seconds=1 / 30)
+    save_run(tmp_path / "run", model, config=dataclasses.asdict(TINY), labels=("a", "b", "c"))
+    run = load_run(tmp_path / "run")
+    assert run.model.preprocessing.interval_seconds == 1 / 30
+    assert run.fingerprint == fingerprint(model)
+    assert load_backbone(tmp_path / "run").preprocessing == run.model.preprocessing
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["preprocessing"]["interval_seconds"]  # as earlier versions wrote it
+    path.write_text(json.dumps(config))
+    assert load_run(tmp_path / "run").model.preprocessing == Preprocessing()
 
 
 @pytest.mark.parametrize("states_it", [True, False])

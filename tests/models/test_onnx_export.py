@@ -76,6 +76,8 @@ def test_the_file_describes_itself(untrained_run, exported):
     assert (facts["hash_length"], facts["backbone"], facts["is_multi_label"]) == ("16", "resnet3d10", "false")
     assert facts["fingerprint"] == untrained_run.fingerprint
     assert "uint8 pixels 0-255 [N, 4, 16, 16, 3], RGB" in facts["input"]
+    assert facts["input"].endswith("the frames of a clip spread evenly over a window")
+    assert facts["sampling"] == "spread over the window"
     assert exported.opset == onnx.load(exported.path).opset_import[0].version
 
 
@@ -97,7 +99,7 @@ def test_one_head_and_a_fixed_batch(tmp_path):
 
 def test_c3d_reads_bgr_and_its_poolings_are_plain(tmp_path):
     # 40 px: 40 20 10 5 3 2, where rounding up counts, and 2 cells are repeated to 4
-    preprocessing = Preprocessing(channels="BGR", scale=1.0, mean=(90, 98, 102), std=(1, 1, 1))
+    preprocessing = Preprocessing(channels="BGR", scale=1.0, mean=(90, 98, 102), std=(1, 1, 1), interval_seconds=1 / 30)
     run = make_run(tmp_path / "run", backbone="c3d", num_frames=3, size=40, preprocessing=preprocessing)
     report = export_onnx(run, tmp_path / "c3d.onnx")
     graph = onnx.load(report.path, load_external_data=False).graph

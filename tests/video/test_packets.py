@@ -123,6 +123,16 @@ def assert_same(mine: list[Clip], others: list[Clip]) -> None:
 
 
 @needs_ffmpeg
+def test_dense_clips_are_the_same(tmp_path: Path) -> None:
+    """Of windows that overlap, so that clips of a later one begin before the last of an earlier one."""
+    path = write_ffmpeg(tmp_path / "a.mp4", 100, *H264)
+    plan = Plan(16, None, 2.0, 0.7, interval_seconds=1 / 25, clips_per_window=3)
+    mine = list(packets.read(path, plan))
+    assert_same(mine, list(passes.read(path, plan)))
+    assert len(mine) == 3 * len({clip.segment for clip in mine}) > 9
+
+
+@needs_ffmpeg
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "sought"])
 @pytest.mark.parametrize("name", KINDS)
 def test_the_same_frames_at_the_same_times(

@@ -12,6 +12,7 @@ from videos import (
     H264,
     VARIABLE,
     check_clip,
+    check_dense,
     claim_avi_frames,
     needs_ffmpeg,
     regular,
@@ -88,6 +89,23 @@ def test_windows_cost_one_pass(tmp_path: Path, grabs: Counter[str], window: floa
     assert len(list(passes.read(path, Plan(8, None, window, window)))) == num_clips
     assert grabs["opened"] == 1
     assert grabs["pictures"] <= 8 * num_clips
+
+
+def test_clips_that_overlap_are_decoded_once(tmp_path: Path, grabs: Counter[str]) -> None:
+    path = write_video(tmp_path / "a.mp4", 100)
+    plan = Plan(16, None, 2.0, 1.0, interval_seconds=1 / 25, clips_per_window=3)
+    assert len(list(passes.read(path, plan))) == 9
+    assert (grabs["opened"], grabs["grabbed"]) == (1, 100)
+    assert grabs["pictures"] <= 100
+
+
+@needs_ffmpeg
+def test_dense_clips_of_a_far_segment(tmp_path: Path, grabs: Counter[str]) -> None:
+    name, options = FAR[0]
+    path = write_ffmpeg(tmp_path / name, 400, *options)
+    plan = Plan(5, segment=Segment(13, 14), interval_seconds=1 / 25, clips_per_window=3)
+    check_dense(list(passes.read(path, plan)), regular(400), [(13, 14)], interval=1 / 25, each=3)
+    assert grabs["opened"] == 1
 
 
 @needs_ffmpeg

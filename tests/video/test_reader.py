@@ -19,6 +19,7 @@ from videos import (
     H264,
     VARIABLE,
     check_clip,
+    check_dense,
     claim_avi_frames,
     frame_numbers,
     needs_ffmpeg,
@@ -320,6 +321,40 @@ def test_windows(tmp_path: Path, window, stride, starts) -> None:
     assert len(clips) == len(segments)
     for clip, segment in zip(clips, segments, strict=True):
         check_clip(clip, regular(100), segment)
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+@pytest.mark.parametrize(("window", "stride", "starts"), [(1.2, None, (0, 1.2, 2.4)), (2.0, 1.0, (0, 1, 2))])
+def test_dense_clips(tmp_path: Path, fps: int, window: float, stride: float | None, starts: tuple[float, ...]) -> None:
+    """Weights that were trained at 25 frames a second, also on videos of 30; windows side by side, and overlapping."""
+    path = write_video(tmp_path / "a.mp4", 4 * fps if stride else round(3.6 * fps), fps=fps)
+    dense = {"interval_seconds": 1 / 25, "clips_per_window": 3}
+    clips = list(read_clips(path, num_frames=8, window_seconds=window, stride_seconds=stride, **dense))
+    windows = [(start, start + window) for start in starts]
+    check_dense(clips, regular(4 * fps, fps), windows, interval=1 / 25, each=3)
+    if fps == 25:
+        assert all((np.diff(frame_numbers(clip.frames)) == 1).all() for clip in clips)
+
+
+@needs_ffmpeg
+def test_dense_clips_of_a_variable_rate(tmp_path: Path) -> None:
+    """30 frames at 25 a second, then 30 at 25 / 3: there each is seen three times."""
+    path = write_ffmpeg(tmp_path / "a.mp4", 60, *VARIABLE)
+    clips = list(read_clips(path, num_frames=8, interval_seconds=1 / 25, clips_per_window=2))
+    window = (0.0, clips[0].segment.end_seconds)
+    check_dense(clips, [slow_then_fast(i) for i in range(60)], [window], interval=1 / 25, each=2)
+    assert len(set(frame_numbers(clips[1].frames))) <= 4
+
+
+def test_a_dense_clip_of_a_short_video_and_of_a_segment(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 5)
+    clips = list(read_clips(path, num_frames=8, interval_seconds=1 / 25, clips_per_window=3))
+    assert [frame_numbers(clip.frames) for clip in clips] == [[0, 1, 2, 3, 4, 4, 4, 4]]
+    path = write_video(tmp_path / "b.mp4", 50)
+    clip = read_clip(path, num_frames=4, segment=Segment(0.4, 0.8), interval_seconds=1 / 25)
+    assert frame_numbers(clip.frames) == [13, 14, 15, 16]
+    clip = read_clip(path, num_frames=4, segment=Segment(0.4, 0.48), interval_seconds=1 / 25)
+    assert frame_numbers(clip.frames) == [10, 11, 11, 11]
 
 
 def test_memory_is_bounded_by_the_windows_at_hand(tmp_path: Path) -> None:
