@@ -112,40 +112,66 @@ class TrainConfig(ModelConfig):
     freeze: bool = setting(
         False, "Train the heads only, in seconds, on features of the backbone that are computed once."
     )
+    freeze_stages: int | None = setting(
+        None,
+        "Leave so many stages of the backbone as the weights have them, compute once what they give, and train the "
+        "rest; by default, with weights on a CPU, all but the last, else none.",
+        low=0,
+        high=100,
+    )
     freeze_bn: bool | None = setting(
         None,
-        "Keep the statistics of batch norms as the weights have them; by default with weights and batches of fewer "
-        "than 64 clips.",
+        "Keep the statistics of batch norms as the weights have them; by default with weights, unless whole clips are "
+        "trained on in batches of 64 or more.",
     )
-    views: int = setting(4, "Augmented views of each training video, with --freeze.", low=1, high=1000)
+    views: int = setting(
+        4, "Augmented views of each training video, beside its middle, where stages are frozen.", low=1, high=1000
+    )
     margin: float | None = setting(
         None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0
     )
     triplet_reduction: str = setting(
         "all", "Average the hinge over all triplets, or over the active ones.", choices=("all", "active")
     )
-    class_weight: float = setting(
-        0.9,
-        "Share of the cross-entropy in the loss, with the triplet loss as the rest; the hinge, of the size of the "
-        "margin, needs a small share not to drown it, with one label a video and with several.",
+    center_weight: float | None = setting(
+        None,
+        "Weight of the central similarity loss, which draws the codes of a class to a centre of its own, beside the "
+        "triplet loss, whose weight is 1; by default 1 with weights, else 0.",
         low=0,
-        high=1,
     )
-    epochs: int = setting(30, "Passes over the training videos.", low=1)
-    classes_per_batch: int = setting(8, "P of the P x K batches.", low=1)
-    clips_per_class: int = setting(4, "K of the P x K batches.", low=1)
-    optimizer: str = setting("sgd", "Optimizer.", choices=("sgd", "adamw"))
+    class_weight: float = setting(
+        0.6, "Weight of the cross-entropy of the class head, beside the triplet loss, whose weight is 1.", low=0
+    )
+    label_smoothing: float | None = setting(
+        None, "Share of a label that is spread over all classes; by default 0.1 with weights, else 0.", low=0, high=0.9
+    )
+    dropout: float | None = setting(
+        None, "Share of a feature that the heads do not see in training; by default 0.5 with weights, else 0.",
+        low=0, high=0.95,
+    )  # fmt: skip
+    epochs: int | None = setting(
+        None, "Passes over the training videos; by default 100 with --freeze, 36 with other frozen stages, else 30.",
+        low=1,
+    )  # fmt: skip
+    classes_per_batch: int | None = setting(
+        None, "P of the P x K batches; by default 32 with --freeze, 16 with other frozen stages, else 8.", low=1
+    )
+    clips_per_class: int | None = setting(None, "K of the P x K batches; by default 8 with --freeze, else 4.", low=1)
+    optimizer: str | None = setting(
+        None, "Optimizer; by default adamw where stages are frozen, else sgd.", choices=("sgd", "adamw")
+    )
     learning_rate: float | None = setting(
         None,
-        "Peak learning rate; by default 0.05 with sgd, 0.001 with adamw; a fifth of it to fine-tune a backbone with "
-        "weights, but not with --freeze.",
+        "Peak learning rate; by default 0.07 with sgd, 0.001 with adamw, a fifth of it to fine-tune a whole backbone "
+        "with weights; where stages are frozen 0.01 with --freeze, else 0.003, of which the stages that are trained "
+        "have a seventh.",
         low=0,
     )
     momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
     weight_decay: float | None = setting(
         None,
         "Weight decay of linear layers and convolutions (not of biases, normalisation, layer scales, position tables); "
-        "by default 0.0005 (sgd), 0.05 (adamw).",
+        "by default 0.0005 (sgd), 0.05 (adamw), 1 with --freeze.",
         low=0,
     )
     warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)
@@ -161,9 +187,15 @@ class TrainConfig(ModelConfig):
     )
     val_share: float = setting(
         0.15,
-        "Share of the training groups kept for validation where the data set has no val split.",
-        low=0.01,
+        "Share of the training groups kept for validation where the data set has no val split; 0 trains on all and "
+        "keeps the last epoch.",
+        low=0,
         high=0.9,
+    )
+    refit: bool | None = setting(
+        None,
+        "When the epoch is chosen, begin again and train on the videos kept for validation, too, up to that epoch; by "
+        "default where stages are frozen and the val videos are a share of the training groups.",
     )
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
@@ -181,12 +213,14 @@ class TrainConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("classes_per_batch", "clips_per_class"):
-            if self.has_hash_head and getattr(self, name) < 2:
+            if self.has_hash_head and getattr(self, name) in (0, 1):
                 raise UsageError(
                     f"{name} ({getattr(self, name)}) must be 2 or more: a batch needs positives and negatives."
                 )
         if self.init != "random" and not self.has_hash_head:
             raise UsageError(f"init ({self.init!r}) is for a hash head, and --task classify has none: leave it out.")
+        if self.freeze and self.freeze_stages == 0:
+            raise UsageError("freeze_stages (0) trains the whole backbone, and freeze nothing of it: give one of them.")
 
     @property
     def has_hash_head(self) -> bool:

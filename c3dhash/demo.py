@@ -34,7 +34,7 @@ from c3dhash.video.reader import find_videos
 
 # Chosen to be through in minutes on two cores: small clips, few classes, and an early end.
 SETTINGS = TrainConfig(
-    num_frames=8, size=32, epochs=18, classes_per_batch=6, clips_per_class=10, learning_rate=0.08, min_crop_scale=0.8
+    num_frames=8, size=32, epochs=18, classes_per_batch=6, clips_per_class=10, learning_rate=0.12, min_crop_scale=0.8
 )
 NUM_CLASSES = 6
 VIDEOS_PER_CLASS = {"train": 200, "val": 10, "gallery": 20, "query": 10}

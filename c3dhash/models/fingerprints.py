@@ -51,6 +51,8 @@ def fingerprint(model: HashNet, *, like: str | None = None) -> str:
         "crop_margin": CROP_MARGIN,
         "preprocessing": pixels,
     }
+    if model.has_unit_features:  # named only then, so that networks of before keep their fingerprints
+        facts["has_unit_features"] = True
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=20)
     for name, tensor in _tensors(model):
         if not name.endswith(NOT_READ):

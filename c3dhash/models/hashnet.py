@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -49,6 +50,49 @@ class Outputs(NamedTuple):
     logits: Tensor | None
 
 
+class FeatureScaling(nn.Module):
+    """Bring each entry of a feature to mean 0 and standard deviation 1, while a network is trained.
+
+    The scale of features, which differs by architecture, weights and entry, then does not matter to the steps of the
+    optimizer. `HashNet.without_scaling` puts it into the linear layers behind it.
+
+    mean, std: float [feature_dim].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("std", torch.ones(feature_dim))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Take mean and standard deviation from features, float [N, feature_dim].
+
+        An entry that hardly varies is not blown up: none counts for less than a tenth of their mean deviation.
+        """
+        std = features.std(0, correction=0)
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(std.clamp_min(0.1 * std.mean()).clamp_min(torch.finfo(std.dtype).tiny))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+    @torch.no_grad()
+    def folded(self, layer: nn.Linear) -> nn.Linear:
+        """Return a layer that gives of a feature what this one gives of the scaled feature.
+
+        W ((x - mean) / std) + b = (W / std) x + (b - (W / std) mean)
+        """
+        result = nn.Linear(layer.in_features, layer.out_features)
+        weight = layer.weight.double() / self.std.double()
+        result.weight.copy_(weight)
+        result.bias.copy_(layer.bias.double() - weight @ self.mean.double())
+        return result.to(layer.weight.device)
+
+
 class HashNet(nn.Module):
     """A backbone whose feature is read by a hash head (linear, tanh) and a class head (linear).
 
@@ -56,12 +100,28 @@ class HashNet(nn.Module):
         backbone: carries feature_dim, clip_size and preprocessing.
         hash_length: bits, or None for a network that only classifies.
         num_classes: or None for a network that only hashes.
+        has_unit_features: whether the heads read the feature at length 1.
+
+    scaling, dropout: of a network in training: what stands between the feature and the heads.
     """
 
-    def __init__(self, backbone: Backbone, *, hash_length: int | None, num_classes: int | None) -> None:
+    scaling: FeatureScaling | None
+    dropout: float
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        hash_length: int | None,
+        num_classes: int | None,
+        has_unit_features: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.hash_head = self.class_head = None
+        self.has_unit_features = has_unit_features
+        self.scaling, self.dropout = None, 0.0
+        self.hash_head: nn.Linear | None = None
+        self.class_head: nn.Linear | None = None
         if hash_length is not None:
             num_code_bytes(hash_length)
             self.hash_head = nn.Linear(backbone.feature_dim, hash_length)
@@ -89,9 +149,27 @@ class HashNet(nn.Module):
     def heads(self, feature: Tensor) -> Outputs:
         """Read features, float32 [B, feature_dim]. The heads compute in float32 also under autocast."""
         with torch.autocast(feature.device.type, enabled=False):
-            embedding = None if self.hash_head is None else torch.tanh(self.hash_head(feature))
-            logits = None if self.class_head is None else self.class_head(feature)
+            read = self.head_inputs(feature)
+            if self.dropout:
+                read = F.dropout(read, self.dropout, training=self.training)
+            embedding = None if self.hash_head is None else torch.tanh(self.hash_head(read))
+            logits = None if self.class_head is None else self.class_head(read)
         return Outputs(feature, embedding, logits)
+
+    def head_inputs(self, feature: Tensor) -> Tensor:
+        """Return what the heads read of features, float32 [B, feature_dim] both."""
+        if self.has_unit_features:
+            feature = F.normalize(feature, dim=1)
+        return feature if self.scaling is None else self.scaling(feature)
+
+    def without_scaling(self) -> HashNet:
+        """Return a network that gives the same without a scaling of features; it shares the backbone."""
+        if self.scaling is None:
+            return self
+        twin = HashNet(self.backbone, hash_length=None, num_classes=None, has_unit_features=self.has_unit_features)
+        twin.hash_head = None if self.hash_head is None else self.scaling.folded(self.hash_head)
+        twin.class_head = None if self.class_head is None else self.scaling.folded(self.class_head)
+        return twin
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,10 +214,13 @@ class Run:
         )
 
 
-def build_model(config: ModelConfig, *, num_classes: int | None, has_hash_head: bool = True) -> HashNet:
+def build_model(
+    config: ModelConfig, *, num_classes: int | None, has_hash_head: bool = True, has_unit_features: bool = False
+) -> HashNet:
     """Build an untrained network."""
     backbone = build_backbone(config.backbone, num_frames=config.num_frames, size=config.size, shortcut=config.shortcut)
-    return HashNet(backbone, hash_length=config.hash_length if has_hash_head else None, num_classes=num_classes)
+    hash_length = config.hash_length if has_hash_head else None
+    return HashNet(backbone, hash_length=hash_length, num_classes=num_classes, has_unit_features=has_unit_features)
 
 
 def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tuple[str, ...]) -> None:
@@ -153,6 +234,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         UsageError: the folder is neither empty nor a run's.
     """
     claim_run(path)
+    model = model.without_scaling()
     frames, size = model.clip_size[:2]
     config = {
         **config,
@@ -161,6 +243,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "has_hash_head": model.hash_head is not None,
         "has_class_head": model.class_head is not None,
+        "has_unit_features": model.has_unit_features,
         "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -219,6 +302,7 @@ def load_run(path: Path | str) -> Run:
             settings,
             num_classes=len(labels) if config["has_class_head"] else None,
             has_hash_head=config["has_hash_head"],
+            has_unit_features=bool(config.get("has_unit_features")),  # runs of before have none
         )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)

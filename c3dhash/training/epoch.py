@@ -30,19 +30,23 @@ from c3dhash.video.transforms import for_device, to_device
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 
-def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig) -> dict[str, float]:
+def train_epoch(
+    state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig, *, centers: Tensor
+) -> dict[str, float]:
     """Train for one epoch.
 
     Args:
         state: its network and optimizer are changed, nothing else.
         inputs: of the training videos.
-        labels: of the training videos, int64 [N], or bool [N, num_classes].
+        labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
         config: resolved.
+        centers: of the classes, on the device.
     Returns:
         The last learning rate, the means of the losses, and the speed.
     Raises:
         TrainingError: a loss or a gradient is not finite.
     """
+    assert config.classes_per_batch and config.clips_per_class
     started, rate, means = time.perf_counter(), 0.0, _Means()
     torch.manual_seed(_hash_seed(config.seed, state.epoch))  # dropout
     batches = balanced_batches(
@@ -57,8 +61,8 @@ def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config
     for place, (batch, batch_labels) in enumerate(progress):
         rate = learning_rate(config, state.epoch + place / len(batches))
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        losses = batch_losses(inputs.outputs(batch), batch_labels, config)
+            group["lr"] = rate * group["share"]
+        losses = batch_losses(inputs.outputs(batch), batch_labels, config, centers=centers)
         norm = take_step(state.model, state.optimizer, losses["loss"], gradient_clip=config.gradient_clip)
         means.add({**losses, "gradient_norm": norm})
         if place % READ_STEPS == 0:

@@ -1,13 +1,18 @@
-"""What the network reads in training: augmented clips, or the features of a backbone that is not trained itself.
+"""What the network reads in training: augmented clips, or what frozen stages of the backbone give of them.
 
-Both are Inputs: the loop does not know which it has.
+Both are Inputs: the loop does not know which it has. Videos are counted through train and val, in this order.
 
-With --freeze an epoch costs milliseconds, since no clip goes through the backbone again. Augmentation happens before
-the features: each training video is seen in a few augmented views, and an epoch draws one of them.
+With frozen stages an epoch costs little, since no clip goes through them again. Augmentation happens before them: each
+training video is seen in a few augmented views and in its middle, and an epoch draws one of these.
 """
 
 from __future__ import annotations
 
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -16,29 +21,39 @@ from torch import Tensor
 from tqdm import tqdm
 
 from c3dhash.config import TrainConfig
-from c3dhash.models.encode import Encoded, Encoder, clip_features, encode_samples
+from c3dhash.errors import TrainingError
+from c3dhash.models.encode import Encoded, Encoder, encode_samples, window_means
+from c3dhash.models.freezing import freeze_backbone
 from c3dhash.models.hashnet import HashNet, Outputs
 from c3dhash.models.precision import autocast
-from c3dhash.records import Sample
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.loader import prefetch
 from c3dhash.video.transforms import Normalizer
 
+logger = logging.getLogger(__name__)
+
+IN_MEMORY_BYTES = 1 << 30  # what is kept beyond that lies in a file
+SPARE_BYTES = 1 << 30  # left free on the disk
+KEPT_TYPE = np.float16  # of what frozen stages give; it has more digits than bf16, and their values are small
+LARGEST = float(np.finfo(KEPT_TYPE).max)
+
 
 class Inputs(Protocol):
     """What the loop asks for."""
 
+    validates_every: int  # epochs
+
     def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
-        """Return a batch of training videos, the same for the same seed. Called by threads, ahead of the steps."""
+        """Return a batch of videos, the same for the same seed. Called by threads, ahead of the steps."""
         ...
 
     def outputs(self, batch: Tensor) -> Outputs:
         """Let the network read a batch that is on its device."""
         ...
 
-    def encode_val(self) -> Encoded:
-        """Encode the middle of each val video with the network as it is."""
+    def encode(self, indices: np.ndarray) -> Encoded:
+        """Encode videos as they are indexed, not augmented, with the network as it is."""
         ...
 
     def features(self) -> np.ndarray:
@@ -47,7 +62,9 @@ class Inputs(Protocol):
 
 
 class AugmentedClips:
-    """Clips of the training videos, drawn anew each time: uint8 [B, T, H, W, C]."""
+    """Clips of the videos, drawn anew each time: uint8 [B, T, H, W, C]."""
+
+    validates_every = 1
 
     def __init__(self, model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig) -> None:
         self.reader, self.videos, self.config = reader, videos, config
@@ -55,10 +72,10 @@ class AugmentedClips:
         self._normalizer = Normalizer(model.preprocessing, self.encoder.device)
 
     def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
-        config = self.config
+        config, samples = self.config, self.videos.samples
         clips = [
             self.reader.training_clip(
-                self.videos.train[index], seed=(*seed, row), min_crop_scale=config.min_crop_scale, flip=config.flip
+                samples[index], seed=(*seed, row), min_crop_scale=config.min_crop_scale, flip=config.flip
             )
             for row, index in enumerate(indices)
         ]
@@ -69,24 +86,40 @@ class AugmentedClips:
             outputs: Outputs = self.encoder.model(self._normalizer(batch))
         return outputs
 
-    def encode_val(self) -> Encoded:
-        return _encode(self.encoder, self.videos.val, self.reader, self.config)
+    def encode(self, indices: np.ndarray) -> Encoded:
+        samples = [self.videos.samples[index] for index in indices]
+        return encode_samples(
+            self.encoder, samples, reader=self.reader, batch_size=_batch_size(self.config), workers=self.config.workers
+        )
 
     def features(self) -> np.ndarray:
-        return _encode(self.encoder, self.videos.train, self.reader, self.config).features
+        return self.encode(np.arange(len(self.videos.train))).features
 
 
-class FrozenFeatures:
-    """Features that a frozen backbone has computed once: float32 [B, feature_dim].
+class KeptStages:
+    """What the frozen stages of a backbone gave, computed once: float [B, ...].
 
     Args:
-        model: on its device; only its heads are used.
-        views: [views, N, feature_dim], of augmented views of each training video.
-        val: [M, feature_dim], of the middle of each val video.
+        model: on its device; only the stages behind the frozen ones, and the heads, are used.
+        views: [views, N, ...], of augmented views of each video, the last of them its middle.
+        whole: [clips, ...], of the clips that each video is indexed by, video after video.
+        num_clips: of each video, in `whole`.
+        config: resolved.
     """
 
-    def __init__(self, model: HashNet, views: np.ndarray, val: np.ndarray) -> None:
-        self.model, self.views, self.val = model, views, val
+    def __init__(
+        self, model: HashNet, views: np.ndarray, whole: np.ndarray, num_clips: Sequence[int], config: TrainConfig
+    ) -> None:
+        self.model, self.views, self.whole = model, views, whole
+        self.first = config.freeze_stages or 0
+        self.encoder = Encoder(model, device=config.device, precision=config.precision)
+        self.is_whole_backbone = self.first == len(model.backbone.stages())
+        # What is behind the frozen stages takes longer to validate than to train a step.
+        assert config.epochs is not None
+        self.validates_every = 1 if self.is_whole_backbone else max(1, config.epochs // 12)
+        self._num_clips = np.array(num_clips)
+        self._starts = np.cumsum([0, *num_clips[:-1]])
+        self._batch_size = _batch_size(config)
 
     def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
         views = np.random.default_rng(seed).integers(len(self.views), size=len(indices))
@@ -94,40 +127,142 @@ class FrozenFeatures:
         return batch
 
     def outputs(self, batch: Tensor) -> Outputs:
-        return self.model.heads(batch)
+        return self.model.heads(self._features(batch))
 
-    def encode_val(self) -> Encoded:
-        device = next(self.model.parameters()).device
-        with torch.inference_mode():
-            outputs = self.model.heads(torch.from_numpy(self.val).to(device))
-        embeddings, scores = (
-            None if part is None else part.cpu().numpy() for part in (outputs.embedding, outputs.logits)
+    def encode(self, indices: np.ndarray) -> Encoded:
+        self.model.eval()
+        counts = self._num_clips[indices]
+        clips = np.concatenate([np.arange(n) + start for n, start in zip(counts, self._starts[indices], strict=True)])
+        features = self._clip_features(
+            self.whole[clips[i : i + self._batch_size]] for i in _steps(clips, self._batch_size)
         )
-        return Encoded(embeddings, scores, self.val)
+        return self.encoder.heads(window_means(features, counts.tolist()))
 
     def features(self) -> np.ndarray:
-        return self.views.reshape(-1, self.views.shape[2])
-
-
-def frozen_features(model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig) -> FrozenFeatures:
-    """Compute the features of augmented views of each training video, and of the middle of each val video."""
-    encoder = Encoder(model, device=config.device, precision=config.precision)
-    train, batch_size = videos.train, config.classes_per_batch * config.clips_per_class
-
-    def view(place: int) -> np.ndarray:
-        number, index = divmod(place, len(train))
-        return reader.training_clip(
-            train[index], seed=(config.seed, number, index), min_crop_scale=config.min_crop_scale, flip=config.flip
+        self.model.eval()
+        return self._clip_features(
+            view[i : i + self._batch_size] for view in self.views for i in _steps(view, self._batch_size)
         )
 
-    clips = prefetch(view, range(config.views * len(train)), workers=config.workers, ahead=2 * batch_size)
-    progress = tqdm(clips, desc="Features of training videos", total=config.views * len(train), unit="clip")
-    views = clip_features(encoder, progress, batch_size=batch_size)
-    val = _encode(encoder, videos.val, reader, config).features
-    return FrozenFeatures(model, views.reshape(config.views, len(train), -1), val)
+    @torch.inference_mode()
+    def _clip_features(self, batches: Iterable[np.ndarray]) -> np.ndarray:
+        device = self.encoder.device
+        parts = [self._features(torch.from_numpy(batch).to(device)).cpu().numpy() for batch in batches]
+        return np.concatenate(parts)
+
+    def _features(self, batch: Tensor) -> Tensor:
+        """Run the stages behind the frozen ones: what was kept -> features, float32 [B, feature_dim]."""
+        if self.is_whole_backbone:
+            return batch.float()
+        with autocast(self.encoder.device, self.encoder.precision):
+            features: Tensor = self.model.backbone.run_stages(batch.float(), first=self.first)
+        return features.float()
 
 
-def _encode(encoder: Encoder, samples: list[Sample], reader: ClipReader, config: TrainConfig) -> Encoded:
-    """Encode the middle of each sample, in batches of the size that is trained with."""
-    batch_size = config.classes_per_batch * config.clips_per_class
-    return encode_samples(encoder, samples, reader=reader, batch_size=batch_size, workers=config.workers)
+def keep_stages(
+    model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig, *, run_dir: Path
+) -> KeptStages:
+    """Compute what the frozen stages give of augmented views of each video, and of its clips when it is indexed.
+
+    Args:
+        run_dir: where a file without a name lies, as long as this process runs, for what is too much for memory.
+    Raises:
+        TrainingError: the disk has no room for it.
+    """
+    samples, first, batch_size = videos.samples, config.freeze_stages, 16
+    trunk = _Trunk(model, first or 0, config)
+
+    def whole(index: int) -> np.ndarray:
+        return reader.evaluation_clips(samples[index])
+
+    num_clips: list[int] = []
+    clips_of_each = tqdm(
+        prefetch(whole, range(len(samples)), workers=config.workers, ahead=2 * batch_size),
+        desc="Frozen stages: videos", total=len(samples), unit="video",
+    )  # fmt: skip
+
+    def counted() -> Iterable[np.ndarray]:
+        for clips in clips_of_each:
+            num_clips.append(len(clips))
+            yield from clips
+
+    parts = [trunk(batch) for batch in _batches(counted(), batch_size)]
+    indexed = np.concatenate(parts)
+    middles = np.cumsum([0, *num_clips[:-1]]) + np.array(num_clips) // 2
+    views = _room((config.views + 1, len(samples), *indexed.shape[1:]), indexed.dtype, run_dir)
+    views[-1] = indexed[middles]
+
+    def view(place: int) -> np.ndarray:
+        number, index = divmod(place, len(samples))
+        return reader.training_clip(
+            samples[index], seed=(config.seed, number, index), min_crop_scale=config.min_crop_scale, flip=config.flip
+        )
+
+    total = config.views * len(samples)
+    drawn = tqdm(
+        prefetch(view, range(total), workers=config.workers, ahead=2 * batch_size),
+        desc="Frozen stages: views", total=total, unit="clip",
+    )  # fmt: skip
+    flat, place = views[:-1].reshape(total, *views.shape[2:]), 0
+    for batch in _batches(drawn, batch_size):
+        flat[place : place + len(batch)] = trunk(batch)
+        place += len(batch)
+    return KeptStages(model, views, indexed, num_clips, config)
+
+
+class _Trunk:
+    """The frozen stages, on their device."""
+
+    def __init__(self, model: HashNet, last: int, config: TrainConfig) -> None:
+        self._encoder = Encoder(model, device=config.device, precision=config.precision)
+        self._normalizer = Normalizer(model.preprocessing, self._encoder.device)
+        self._backbone, self._last = freeze_backbone(model.backbone), last
+        self._is_whole = last == len(model.backbone.stages())
+
+    @torch.inference_mode()
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        """Run clips, uint8 [B, T, H, W, C], through the frozen stages: float16 [B, ...], or float32 features."""
+        batch = self._normalizer(torch.from_numpy(clips).to(self._encoder.device))
+        with autocast(self._encoder.device, self._encoder.precision):
+            kept = self._backbone.run_stages(batch, last=self._last).float()
+        if not self._is_whole:
+            kept = kept.clamp(-LARGEST, LARGEST).half()
+        result: np.ndarray = kept.contiguous().cpu().numpy()
+        return result
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype, run_dir: Path) -> np.ndarray:
+    """Return an array to write into: in memory, or, where it is large, in a file that goes when the process ends."""
+    num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if num_bytes <= IN_MEMORY_BYTES:
+        return np.empty(shape, dtype)
+    free = shutil.disk_usage(run_dir).free
+    if num_bytes + SPARE_BYTES > free:
+        raise TrainingError(
+            f"what the frozen stages give takes {num_bytes / 2**30:.1f} GiB, and '{run_dir}' has {free / 2**30:.1f} free: "
+            f"take fewer --views than {shape[0] - 1}, or --freeze, which keeps features only."
+        )
+    logger.info("what the frozen stages give takes %.1f GiB of disk while this trains.", num_bytes / 2**30)
+    with tempfile.TemporaryFile(dir=run_dir) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def _batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterable[np.ndarray]:
+    batch: list[np.ndarray] = []
+    for clip in clips:
+        batch.append(clip)
+        if len(batch) == batch_size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _steps(rows: np.ndarray, batch_size: int) -> range:
+    return range(0, len(rows), batch_size)
+
+
+def _batch_size(config: TrainConfig) -> int:
+    """Return how many clips are encoded together: as many as are trained on, but no more than 64."""
+    assert config.classes_per_batch is not None and config.clips_per_class is not None
+    return min(64, config.classes_per_batch * config.clips_per_class)

@@ -172,7 +172,31 @@ def batch_all_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float,
     return reduce_triplets(batch_all_triplet_sums(embeddings, labels, margin=margin), reduction=reduction)
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def center_loss(embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """Return the central similarity loss: the binary cross-entropy between embeddings and the centres of their classes.
+
+    An entry h of an embedding, from -1 to 1, is read as the probability (1 + h) / 2 of a 1. Of a sample with several
+    labels, the target is the mean of their centres.
+
+    Args:
+        embeddings: float [B, L].
+        labels: int64 [B], or bool [B, num_classes]; samples without a label do not count.
+        centers: +1 or -1, float [num_classes, L]: `hash_centers`.
+    Returns:
+        float32 scalar, a mean over entries; 0 with a graph where no sample has a label.
+    Source: Yuan et al., Central Similarity Quantization for Efficient Image and Video Retrieval, CVPR 2020,
+        equations 3 to 5; there the centre of several labels is a vote, with draws at random.
+    """
+    shares = F.one_hot(labels, len(centers)).float() if labels.ndim == 1 else labels.float()
+    counts = shares.sum(1, keepdim=True)
+    targets = (shares @ centers / counts.clamp_min(1) + 1) / 2
+    chances = ((1 + embeddings.float()) / 2).clamp(1e-6, 1 - 1e-6)
+    losses = F.binary_cross_entropy(chances, targets, reduction="none").mean(1)
+    has_label = counts[:, 0] > 0
+    return (losses * has_label).sum() / has_label.sum().clamp_min(1)
+
+
+def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy, a mean over the batch: softmax for one label a video, binary for several.
 
     The binary one is a sum over the classes, so that one class_weight serves both. With C classes and one label a
@@ -187,11 +211,12 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: float [B, num_classes].
         labels: int64 [B], or bool [B, num_classes].
+        label_smoothing: share of a label that is spread over all classes; of one label a video.
     Returns:
         float32 scalar.
     """
     if labels.ndim == 1:
-        return F.cross_entropy(logits.float(), labels)
+        return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="sum") / len(labels)
 
 

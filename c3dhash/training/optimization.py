@@ -10,45 +10,101 @@ import torch
 from torch import nn
 
 from c3dhash.config import TrainConfig
+from c3dhash.errors import UsageError
 from c3dhash.models.batch_norm import freezes_batch_norms
+from c3dhash.models.precision import pick_device
 from c3dhash.training.losses import default_margin
 
 # Optimizer -> learning rate from random weights, weight decay. To fine-tune a trained backbone the rate is divided.
-DEFAULTS = {"sgd": (0.05, 5e-4), "adamw": (1e-3, 0.05)}
+DEFAULTS = {"sgd": (0.07, 5e-4), "adamw": (1e-3, 0.05)}
 FINE_TUNING_DIVISOR = 5
 STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
+# Where stages are frozen: what has a default of its own, for the heads alone and with stages that are trained.
+HEADS_ALONE: dict[str, Any] = {
+    "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 1.0, "epochs": 100, "classes_per_batch": 32,
+    "clips_per_class": 8, "freeze_bn": True,
+}  # fmt: skip
+SOME_STAGES: dict[str, Any] = {
+    "optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.05, "epochs": 36, "classes_per_batch": 16,
+    "clips_per_class": 4, "freeze_bn": True,
+}  # fmt: skip
+WHOLE: dict[str, Any] = {"optimizer": "sgd", "epochs": 30, "classes_per_batch": 8, "clips_per_class": 4}
+WITH_WEIGHTS: dict[str, Any] = {"center_weight": 1.0, "label_smoothing": 0.1, "dropout": 0.5}
+FROM_NOTHING: dict[str, Any] = {"center_weight": 0.0, "label_smoothing": 0.0, "dropout": 0.0}
+STAGES_SHARE = 1 / 7  # of the heads' learning rate, for stages that are trained behind frozen ones
 
 
-def resolve(config: TrainConfig, *, shortcut: str | None = None) -> TrainConfig:
-    """Fill in the settings whose default depends on others, or (`shortcut`) on the weights to start from."""
+def resolve(config: TrainConfig, *, shortcut: str | None = None, num_stages: int = 1) -> TrainConfig:
+    """Fill in the settings whose default depends on others, or on the network and the weights to start from.
+
+    Args:
+        shortcut: of the weights.
+        num_stages: of the backbone.
+    Raises:
+        UsageError: more stages are to be frozen than there are.
+    """
+    frozen = _frozen_stages(config, num_stages)
+    kind = WHOLE if not frozen else HEADS_ALONE if frozen == num_stages else SOME_STAGES
+    config = _fill(config, {**kind, **(WITH_WEIGHTS if config.weights else FROM_NOTHING)})
+    assert config.optimizer and config.classes_per_batch and config.clips_per_class
     rate, decay = DEFAULTS[config.optimizer]
-    if config.weights and not config.freeze:
+    if config.weights and not frozen:
         rate /= FINE_TUNING_DIVISOR
     batch_size = config.classes_per_batch * config.clips_per_class
-    freeze_bn = freezes_batch_norms(has_weights=bool(config.weights), batch_size=batch_size)
-    return dataclasses.replace(
-        config,
-        shortcut=config.shortcut or shortcut,
-        freeze_bn=freeze_bn if config.freeze_bn is None else config.freeze_bn,
-        margin=default_margin(config.hash_length) if config.margin is None else config.margin,
-        learning_rate=rate if config.learning_rate is None else config.learning_rate,
-        weight_decay=decay if config.weight_decay is None else config.weight_decay,
-    )
+    others = {
+        "shortcut": shortcut,
+        "freeze_bn": freezes_batch_norms(has_weights=bool(config.weights), batch_size=batch_size),
+        "margin": default_margin(config.hash_length),
+        "learning_rate": rate,
+        "weight_decay": decay,
+        "refit": bool(frozen),
+    }
+    return dataclasses.replace(_fill(config, others), freeze_stages=frozen)
+
+
+def _fill(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:
+    """Give settings without a value one."""
+    return dataclasses.replace(config, **{k: v for k, v in defaults.items() if getattr(config, k) is None})
+
+
+def _frozen_stages(config: TrainConfig, num_stages: int) -> int:
+    if config.freeze:
+        return num_stages
+    if config.freeze_stages is None:
+        return num_stages - 1 if config.weights and pick_device(config.device).type == "cpu" else 0
+    if config.freeze_stages > num_stages:
+        raise UsageError(
+            f"freeze_stages ({config.freeze_stages}) must be {num_stages} or less, since {config.backbone} has so many "
+            "stages; 0 trains all of them."
+        )
+    return config.freeze_stages
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimizer. Only what `decayed_names` lists is decayed.
 
     Args:
-        config: resolved; with `freeze` it is the optimizer of the heads alone.
+        config: resolved; it is the optimizer of what is behind the frozen stages.
+    Returns:
+        It; each group has a "share" of the learning rate.
     """
     assert config.learning_rate is not None and config.weight_decay is not None
-    decayed = decayed_names(model)
-    named = [item for item in model.named_parameters() if not (config.freeze and item[0].startswith("backbone."))]
-    groups: list[dict[str, Any]] = [
-        {"params": [value for name, value in named if name in decayed], "weight_decay": config.weight_decay},
-        {"params": [value for name, value in named if name not in decayed], "weight_decay": 0.0},
-    ]
+    decayed, trained = decayed_names(model), dict(model.named_parameters())
+    if config.freeze_stages:
+        stages = model.get_submodule("backbone").stages()  # type: ignore[operator]  # of a Backbone
+        frozen = {id(p) for stage in stages[: config.freeze_stages] for m in stage.modules for p in m.parameters()}
+        trained = {name: value for name, value in trained.items() if id(value) not in frozen}
+    groups: list[dict[str, Any]] = []
+    for is_backbone in (False, True):
+        share = STAGES_SHARE if is_backbone and config.freeze_stages else 1.0
+        for is_decayed in (True, False):
+            params = [
+                value for name, value in trained.items()
+                if (name in decayed) == is_decayed and name.startswith("backbone.") == is_backbone
+            ]  # fmt: skip
+            decay = config.weight_decay if is_decayed else 0.0
+            if params:
+                groups.append({"params": params, "weight_decay": decay, "share": share})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
@@ -73,8 +129,8 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     Args:
         config: resolved.
     """
+    assert config.learning_rate is not None and config.epochs is not None
     peak, warmup = config.learning_rate, min(config.warmup_epochs, config.epochs / 2)
-    assert peak is not None
     if epoch < warmup:
         return peak * (0.01 + 0.99 * epoch / warmup)
     if config.schedule == "step":

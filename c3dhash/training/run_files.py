@@ -27,7 +27,7 @@ def save_best(run_dir: Path, state: TrainingState, *, dataset: Dataset, config: 
         "format": dataset.format,
         "is_multi_label": dataset.is_multi_label,
         "allow_missing": bool(dataset.missing),
-        "best_epoch": state.epoch,
+        "best_epoch": state.best_epoch,
         "best_metric": state.best_metric,
         "best_value": state.best_value[0] if state.best_value else None,
         "finished": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import torch
 
 from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError, UsageError
-from c3dhash.models.hashnet import CONFIG_FILE, build_model
+from c3dhash.models.backbones import build_backbone
+from c3dhash.models.hashnet import CONFIG_FILE, FeatureScaling, build_model
 from c3dhash.models.precision import pick_device
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Preprocessing
 from c3dhash.training.optimization import make_optimizer, resolve
 from c3dhash.training.state import LAST_FILE, TrainingState
+
+logger = logging.getLogger(__name__)
 
 # What may be another when a run is resumed: how long it goes on, and what the machine is.
 MAY_DIFFER = ("epochs", "workers", "device")
@@ -26,17 +30,52 @@ def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, Traini
     """Decide what is open in the settings, and build the network, with the weights that it starts from.
 
     Raises:
-        UsageError: freeze without weights.
+        UsageError: freeze or freeze_stages without weights.
     """
     weights = choose_weights(config.weights, backbone=config.backbone, shortcut=config.shortcut)
-    if config.freeze and not weights:
-        raise UsageError("freeze needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them.")
+    if (config.freeze or config.freeze_stages) and not weights:
+        name = "freeze" if config.freeze else "freeze_stages"
+        raise UsageError(
+            f"{name} needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them."
+        )
     config = dataclasses.replace(config, weights=str(weights) if weights else None)
-    config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None)
+    is_open = not config.freeze and config.freeze_stages is None
+    config = resolve(
+        config,
+        shortcut=identify_weights(weights)[1] if weights else None,
+        num_stages=num_stages(config.backbone),
+    )
+    if is_open and config.freeze_stages:
+        logger.info(
+            "on a CPU the first %d stages of %s stay as the weights have them, and what is behind them is trained: "
+            "--freeze-stages 0 trains everything, --freeze the heads alone.", config.freeze_stages, config.backbone,
+        )  # fmt: skip
+    return config, new_state(config, num_classes=num_classes)
+
+
+def new_state(config: TrainConfig, *, num_classes: int) -> TrainingState:
+    """Build a network with the weights that it starts from, and its optimizer.
+
+    Args:
+        config: resolved.
+    """
     state = _build(config, num_classes)
-    if weights:
-        load_into(state.model.backbone, weights)
-    return config, state
+    if config.weights:
+        load_into(state.model.backbone, config.weights)
+    return state
+
+
+def restart(state: TrainingState, config: TrainConfig, *, num_classes: int) -> TrainingState:
+    """Bring the network of a state back to what it began with, with a new optimizer; it stays the same object."""
+    fresh = new_state(config, num_classes=num_classes)
+    state.model.load_state_dict(fresh.model.state_dict())
+    return TrainingState(state.model, make_optimizer(state.model, config))
+
+
+def num_stages(backbone: str) -> int:
+    """Return into how many stages a backbone is divided."""
+    with torch.device("meta"):
+        return len(build_backbone(backbone).stages())
 
 
 def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[TrainConfig, TrainingState]:
@@ -52,6 +91,11 @@ def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[Tra
     if not (run_dir / LAST_FILE).is_file():
         raise TrainingError(f"'{run_dir}' has no {LAST_FILE} to resume from; train anew.")
     saved, preprocessing = _read_config(run_dir)
+    if "freeze_stages" not in saved:
+        raise TrainingError(
+            f"'{run_dir}' was begun by a version of c3dhash with other losses, and cannot go on with these: train anew "
+            "(its best epoch so far can be used as it is)."
+        )
     config = _own_settings(config, saved, run_dir)
     state = _build(config, num_classes)
     state.model.backbone.preprocessing = preprocessing  # of the weights that it began with
@@ -67,8 +111,15 @@ def can_resume(run_dir: Path) -> bool:
 def _build(config: TrainConfig, num_classes: int) -> TrainingState:
     torch.manual_seed(config.seed)
     model = build_model(
-        config, num_classes=num_classes if config.has_class_head else None, has_hash_head=config.has_hash_head
-    ).to(pick_device(config.device))
+        config,
+        num_classes=num_classes if config.has_class_head else None,
+        has_hash_head=config.has_hash_head,
+        has_unit_features=bool(config.weights),
+    )
+    model.dropout = config.dropout or 0.0
+    if config.weights:
+        model.scaling = FeatureScaling(model.backbone.feature_dim)
+    model.to(pick_device(config.device))
     return TrainingState(model, make_optimizer(model, config))
 
 
@@ -93,4 +144,4 @@ def _own_settings(config: TrainConfig, saved: dict[str, Any], run_dir: Path) -> 
                 f"{name} ({given!r}) is not what '{run_dir}' began with ({own[name]!r}): resume it with its own "
                 "settings, or train anew."
             )
-    return resolve(dataclasses.replace(config, **own))
+    return resolve(dataclasses.replace(config, **own), num_stages=num_stages(own["backbone"]))

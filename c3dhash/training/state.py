@@ -28,7 +28,8 @@ class TrainingState:
     model: on its device.
     videos: names of the training and val videos.
     epoch: how many are done. history: a row of metrics for each.
-    best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first.
+    best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first. best_epoch: which one.
+    is_refit: whether it has begun again, on the val videos too, to train up to best_epoch.
     """
 
     model: HashNet
@@ -36,6 +37,8 @@ class TrainingState:
     videos: list[str] = field(default_factory=list)
     epoch: int = 0
     best_value: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    is_refit: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -45,23 +48,33 @@ class TrainingState:
     @property
     def best_metric(self) -> str | None:
         """The name of best_value[0]."""
-        return next((name for name in CHOOSING_METRICS if self.history and name in self.history[-1]), None)
+        return next((name for name in CHOOSING_METRICS if any(name in row for row in self.history)), None)
 
-    def end_epoch(self, row: dict[str, float]) -> bool:
-        """Take up what was measured in an epoch; return whether it is the best. Of equals, the later has seen more."""
+    def end_epoch(self, row: dict[str, float], *, may_be_best: bool) -> bool:
+        """Take up what was measured in an epoch; return whether it is the best. Of equals, the later has seen more.
+
+        Args:
+            may_be_best: whether it was validated, or nothing can be.
+        """
         self.epoch += 1
-        self.history.append({"epoch": self.epoch, **row})
+        self.history.append({"epoch": self.epoch, **({"refit": 1} if self.is_refit else {}), **row})
         value = [row[name] for name in CHOOSING_METRICS if name in row]
-        is_best = value >= self.best_value
+        is_best = may_be_best and not self.is_refit and value >= self.best_value
         if is_best:
-            self.best_value = value
+            self.best_value, self.best_epoch = value, self.epoch
         return is_best
+
+    def begin_refit(self, fresh: TrainingState) -> None:
+        """Begin again with the weights and the optimizer of a state that has not been trained."""
+        self.model, self.optimizer, self.epoch, self.is_refit = fresh.model, fresh.optimizer, 0, True
 
     def save(self, run_dir: Path) -> None:
         """Write last.pt; a reader finds the old one or the new one."""
         saved = {
             "epoch": self.epoch,
             "best_value": self.best_value,
+            "best_epoch": self.best_epoch,
+            "is_refit": self.is_refit,
             "history": self.history,
             "videos": self.videos,
             "model": self.model.state_dict(),
@@ -83,6 +96,7 @@ class TrainingState:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.videos, self.epoch = saved["videos"], saved["epoch"]
             self.best_value, self.history = saved["best_value"], saved["history"]
+            self.best_epoch, self.is_refit = saved["best_epoch"], saved["is_refit"]
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error

@@ -7,32 +7,41 @@ from torch import Tensor, nn
 
 from c3dhash.config import TrainConfig
 from c3dhash.models.hashnet import Outputs
-from c3dhash.training.losses import batch_all_triplet_sums, classification_loss, reduce_triplets
+from c3dhash.training.losses import batch_all_triplet_sums, center_loss, classification_loss, reduce_triplets
 
 
-def batch_losses(outputs: Outputs, labels: Tensor, config: TrainConfig) -> dict[str, Tensor]:
-    """Compute the losses of a batch: (1 - w) * triplet + w * cross-entropy, and each by itself.
+def batch_losses(outputs: Outputs, labels: Tensor, config: TrainConfig, *, centers: Tensor) -> dict[str, Tensor]:
+    """Compute the losses of a batch: triplet / margin + center_weight * central + class_weight * cross-entropy.
+
+    Divided by the margin, the hinge is about 1 at the start for any margin and code length, so that one learning rate
+    and one set of weights serve all of them.
 
     Args:
         outputs: of the network.
         labels: int64 [B], or bool [B, num_classes].
-        config: resolved; w is class_weight, or 0 or 1 where one head is trained alone.
+        config: resolved.
+        centers: float [num_classes, hash_length]: `hash_centers`.
     Returns:
-        Scalars: `loss`, with a graph, `triplet_loss` and `active_share` (of the triplets), `class_loss`; those of
-        heads that the network has.
+        Scalars: `loss`, with a graph, `triplet_loss` (not divided), `active_share` (of the triplets), `center_loss`,
+        `class_loss`; those of heads that the network has, and of weights that are not 0.
     """
     losses: dict[str, Tensor] = {}
     loss: Tensor | float = 0.0
-    share = {"joint": config.class_weight, "hash": 0.0, "classify": 1.0}[config.task]
     if outputs.embedding is not None:
         assert config.margin is not None
         sums = batch_all_triplet_sums(outputs.embedding, labels, margin=config.margin)
         losses["triplet_loss"] = reduce_triplets(sums, reduction=config.triplet_reduction)
         losses["active_share"] = sums.num_active / sums.num_triplets.clamp_min(1)
-        loss = (1 - share) * losses["triplet_loss"]
+        loss = losses["triplet_loss"] / max(config.margin, 1.0)
+        if config.center_weight:
+            losses["center_loss"] = center_loss(outputs.embedding, labels, centers)
+            loss = loss + config.center_weight * losses["center_loss"]
     if outputs.logits is not None:
-        losses["class_loss"] = classification_loss(outputs.logits, labels)
-        loss = loss + share * losses["class_loss"]
+        losses["class_loss"] = classification_loss(
+            outputs.logits, labels, label_smoothing=config.label_smoothing or 0.0
+        )
+        weight = config.class_weight if config.task == "joint" else 1.0
+        loss = loss + weight * losses["class_loss"]
     assert isinstance(loss, Tensor)  # a network without a head is not trained
     return {"loss": loss, **losses}
 

@@ -14,6 +14,9 @@ import logging
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
@@ -22,13 +25,14 @@ from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.hashnet import claim_run
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.training import start
+from c3dhash.training.centers import hash_centers
 from c3dhash.training.computing import computing
 from c3dhash.training.epoch import train_epoch
-from c3dhash.training.inputs import AugmentedClips, Inputs, frozen_features
+from c3dhash.training.inputs import AugmentedClips, Inputs, keep_stages
 from c3dhash.training.log import TrainingLog
 from c3dhash.training.run_files import mark_finished, save_best
 from c3dhash.training.state import TrainingState
-from c3dhash.training.validation import validate, warn_on_collapse
+from c3dhash.training.validation import val_gallery, validate, warn_on_collapse
 from c3dhash.training.videos import TrainingVideos, training_videos
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
@@ -59,7 +63,9 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
         else:
             claim_run(run_dir)
             config, state = start.begin(config, num_classes=len(dataset.classes))
-        dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
+        has_own_val = bool(dataset.split("val"))
+        if config.val_share:
+            dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
         reader = ClipReader.of_network(state.model.clip_size, state.model.preprocessing, cache)
         videos = training_videos(dataset, reader, config)
         if not resume:
@@ -70,9 +76,13 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
                 f"'{run_dir}' began with; restore them or train anew."
             )
         _log_start(state, videos, run_dir=run_dir, dataset=dataset, config=config)
-        make_inputs = frozen_features if config.freeze else AugmentedClips
-        inputs: Inputs = make_inputs(state.model, reader, videos, config)
-        _train(state, inputs, videos, run_dir=run_dir, dataset=dataset, config=config)
+        inputs: Inputs
+        if config.freeze_stages:
+            inputs = keep_stages(state.model, reader, videos, config, run_dir=run_dir)
+        else:
+            inputs = AugmentedClips(state.model, reader, videos, config)
+        is_carved = not has_own_val and bool(videos.val)
+        _train(state, inputs, videos, run_dir=run_dir, dataset=dataset, config=config, may_refit=is_carved)
     return run_dir
 
 
@@ -84,24 +94,84 @@ def _train(
     run_dir: Path,
     dataset: Dataset,
     config: TrainConfig,
+    may_refit: bool,
 ) -> None:
     """Train epoch by epoch, and write after each what the next one, and a user, need."""
-    if not state.epoch:  # what a training that is interrupted in its first epoch needs to resume
-        if config.init != "random":
-            initialize_hash_head(state.model, inputs.features(), method=config.init, seed=config.seed)
+    assert config.epochs is not None
+    centers = torch.from_numpy(hash_centers(len(dataset.classes), config.hash_length, seed=config.seed))
+    centers = centers.to(state.device)
+    gallery = val_gallery(
+        videos.train_labels, num_val=len(videos.val), seed=config.seed, takes_all=bool(config.freeze_stages)
+    )
+    if not state.epoch and not state.is_refit:  # what a training that is interrupted in its first epoch needs
+        _prepare_heads(state, inputs, config)
         state.save(run_dir)
         save_best(run_dir, state, dataset=dataset, config=config)
-    with closing(TrainingLog(run_dir, next_epoch=state.epoch + 1)) as log:
-        while state.epoch < config.epochs:
-            losses = train_epoch(state, inputs, videos.train_labels, config)
-            val = validate(inputs.encode_val(), videos.val, videos.val_labels)
-            is_best = state.end_epoch({**losses, **val})
-            warn_on_collapse(state.history, hash_length=config.hash_length, num_codes=len(videos.val))
+    with closing(TrainingLog(run_dir, next_epoch=len(state.history) + 1)) as log:
+        while not state.is_refit and state.epoch < config.epochs:
+            losses = train_epoch(state, inputs, videos.train_labels, config, centers=centers)
+            is_last = state.epoch + 1 == config.epochs
+            is_measured = is_last or (state.epoch + 1) % inputs.validates_every == 0
+            val = _validate(inputs, videos, gallery) if is_measured and videos.val else {}
+            is_best = state.end_epoch({**losses, **val}, may_be_best=is_measured or not videos.val)
+            if val:
+                measured = [row for row in state.history if "val_dead_bits" in row or "val_accuracy" in row]
+                warn_on_collapse(measured, hash_length=config.hash_length, num_codes=len(videos.val))
             if is_best:
                 save_best(run_dir, state, dataset=dataset, config=config)
-            log.report(state.history, is_best=is_best, is_last=state.epoch == config.epochs)
+            log.report(state.history, is_best=is_best and bool(val), is_last=is_last)
             state.save(run_dir)
+        if config.refit and may_refit:
+            _refit(state, inputs, videos, log, centers, run_dir=run_dir, dataset=dataset, config=config)
     mark_finished(run_dir)
+
+
+def _refit(
+    state: TrainingState,
+    inputs: Inputs,
+    videos: TrainingVideos,
+    log: TrainingLog,
+    centers: torch.Tensor,
+    *,
+    run_dir: Path,
+    dataset: Dataset,
+    config: TrainConfig,
+) -> None:
+    """Begin again and train on the val videos, too, up to the epoch that they chose; keep that."""
+    if not state.is_refit:
+        logger.info("epoch %d is the best; now the same on the val videos, too.", state.best_epoch)
+        state.begin_refit(start.restart(state, config, num_classes=len(dataset.classes)))
+        _prepare_heads(state, inputs, config)
+        state.save(run_dir)
+    while state.epoch < state.best_epoch:
+        losses = train_epoch(state, inputs, videos.labels, config, centers=centers)
+        state.end_epoch(losses, may_be_best=False)
+        log.report(state.history, is_best=False, is_last=state.epoch == state.best_epoch)
+        state.save(run_dir)
+    save_best(run_dir, state, dataset=dataset, config=config)
+
+
+def _prepare_heads(state: TrainingState, inputs: Inputs, config: TrainConfig) -> None:
+    """Scale the features that the heads read, and start the hash head from a code without training, where asked."""
+    model = state.model
+    if model.scaling is None and config.init == "random":
+        return
+    features = torch.from_numpy(inputs.features()).to(state.device)
+    if model.scaling is not None:
+        model.scaling.fit(torch.nn.functional.normalize(features, dim=1) if model.has_unit_features else features)
+    if config.init != "random":
+        with torch.inference_mode():
+            read = model.head_inputs(features).cpu().numpy()
+        initialize_hash_head(model, read, method=config.init, seed=config.seed)
+
+
+def _validate(inputs: Inputs, videos: TrainingVideos, gallery: np.ndarray) -> dict[str, float]:
+    """Let the val videos query training videos."""
+    num_train = len(videos.train)
+    val = inputs.encode(np.arange(num_train, num_train + len(videos.val)))
+    if val.embeddings is None:
+        return validate(val, videos.val_labels)
+    return validate(val, videos.val_labels, inputs.encode(gallery), videos.train_labels[gallery])
 
 
 def _log_start(

@@ -1,4 +1,4 @@
-"""What is measured on the val split after every epoch; the first of it chooses the weights that are kept."""
+"""What is measured on the val split; the first of it chooses the weights that are kept."""
 
 from __future__ import annotations
 
@@ -8,53 +8,73 @@ from collections.abc import Sequence
 import numpy as np
 
 from c3dhash.bits import pack_codes
-from c3dhash.datasets.groups import group_key
 from c3dhash.evaluation.accuracy import label_average_precision, top_k_accuracy
 from c3dhash.evaluation.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
 from c3dhash.models.encode import Encoded
-from c3dhash.records import Sample
 
 logger = logging.getLogger(__name__)
 
+MIN_GALLERY, GALLERY_SHARE = 500, 2  # videos, at least; and for each val video
 
-def validate(encoded: Encoded, samples: Sequence[Sample], labels: np.ndarray) -> dict[str, float]:
-    """Measure on the val split: each video queries all others that are not of its group; accuracy; health of the codes.
+
+def val_gallery(labels: np.ndarray, *, num_val: int, seed: int, takes_all: bool) -> np.ndarray:
+    """Choose the training videos that val videos are searched in: indices, ascending.
+
+    The val videos are the queries of the protocol that is reported, and the training videos its gallery: searched among
+    each other alone, few of them have an answer. Of large data sets a part of the training videos is enough, drawn
+    once: to encode them takes a part of every epoch.
 
     Args:
-        encoded: of the samples, in their order.
-        labels: int64 [N], or bool [N, num_classes].
+        labels: of the training videos, int64 [N], or bool [N, num_classes].
+        num_val: how many val videos there are.
+        takes_all: where encoding costs nothing.
+    """
+    size = max(MIN_GALLERY, GALLERY_SHARE * num_val)
+    if takes_all or size >= len(labels):
+        return np.arange(len(labels))
+    return np.sort(np.random.default_rng(seed).permutation(len(labels))[:size])
+
+
+def validate(
+    val: Encoded, val_labels: np.ndarray, gallery: Encoded | None = None, gallery_labels: np.ndarray | None = None
+) -> dict[str, float]:
+    """Measure on the val split: each video queries training videos; accuracy; health of the codes.
+
+    Args:
+        val: encoded val videos.
+        val_labels: int64 [N], or bool [N, num_classes].
+        gallery, gallery_labels: of training videos, where the network makes codes.
     Returns:
-        val_mAP (absent where no video has another of its class outside its group), val_accuracy (macro mAP where
+        val_mAP (absent where no val video is of the class of a training video), val_accuracy (macro mAP where
         multi-label), and what code_health and embedding_health say.
     """
     result: dict[str, float] = {}
-    if encoded.embeddings is not None:
-        codes, hash_length = pack_codes(encoded.embeddings), encoded.embeddings.shape[1]
-        _, groups = np.unique([group_key(sample) for sample in samples], return_inverse=True)
-        counts = rank_counts(codes, codes, labels, labels, hash_length=hash_length)
-        mean_ap = mean_defined(average_precision(counts.without_own_group(codes, labels, groups)))
+    if val.embeddings is not None:
+        assert gallery is not None and gallery.embeddings is not None and gallery_labels is not None
+        codes, hash_length = pack_codes(val.embeddings), val.embeddings.shape[1]
+        counts = rank_counts(codes, pack_codes(gallery.embeddings), val_labels, gallery_labels, hash_length=hash_length)
+        mean_ap = mean_defined(average_precision(counts))
         if mean_ap is None:
             logger.warning(
-                "no val video has another of its class from another source: val mAP is not defined and does not choose "
-                "the epoch."
+                "no val video is of the class of a training video: val mAP is not defined and chooses no epoch."
             )
         else:
             result["val_mAP"] = mean_ap
-        health = {**code_health(codes, hash_length=hash_length), **embedding_health(encoded.embeddings)}
+        health = {**code_health(codes, hash_length=hash_length), **embedding_health(val.embeddings)}
         result.update({f"val_{name}": value for name, value in health.items() if value is not None})
-    if encoded.scores is not None:
-        if labels.ndim == 2:
-            result["val_accuracy"] = mean_defined(label_average_precision(encoded.scores, labels)) or 0.0
+    if val.scores is not None:
+        if val_labels.ndim == 2:
+            result["val_accuracy"] = mean_defined(label_average_precision(val.scores, val_labels)) or 0.0
         else:
-            result["val_accuracy"] = top_k_accuracy(encoded.scores, labels, k=1)
+            result["val_accuracy"] = top_k_accuracy(val.scores, val_labels, k=1)
     return result
 
 
 def warn_on_collapse(history: Sequence[dict[str, float]], *, hash_length: int, num_codes: int) -> None:
-    """Log a warning in the first epoch in which the codes have collapsed, and again where they do so anew.
+    """Log a warning when the codes have collapsed, and again where they do so anew.
 
     Args:
-        history: a row for each epoch so far, with what `validate` says.
+        history: rows that `validate` has measured, the newest last.
         num_codes: how many codes it is about.
     """
     collapsed = [is_collapsed(row, hash_length=hash_length, num_codes=num_codes) for row in history[-2:]]

@@ -27,6 +27,15 @@ class TrainingVideos:
     val_labels: np.ndarray
     names: list[str]
 
+    @property
+    def samples(self) -> list[Sample]:
+        """All of them, as the inputs count them: train, then val."""
+        return [*self.train, *self.val]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.concatenate([self.train_labels, self.val_labels])
+
 
 def training_videos(dataset: Dataset, reader: ClipReader, config: TrainConfig) -> TrainingVideos:
     """Decode the train and val split into the frame cache, and keep what decodes.
@@ -35,7 +44,8 @@ def training_videos(dataset: Dataset, reader: ClipReader, config: TrainConfig) -
         TrainingError: a split is empty, or has videos without a label in single-label data.
         DatasetError: no video of a split decodes.
     """
-    train, val = (_readable(dataset, split, reader, config) for split in ("train", "val"))
+    train = _readable(dataset, "train", reader, config)
+    val = _readable(dataset, "val", reader, config) if config.val_share or dataset.split("val") else []
     names = [os.path.relpath(sample.video, dataset.directory) for sample in (*train, *val)]
     return TrainingVideos(train, val, dataset.labels(train), dataset.labels(val), names)
 

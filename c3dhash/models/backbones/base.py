@@ -33,6 +33,7 @@ class Backbone(nn.Module):
     preprocessing: Preprocessing
     shortcuts: tuple[str, ...] = ()
     shortcut: str | None = None
+    kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
 
     def stages(self) -> tuple[Stage, ...]:
         """Divide the network where its pictures become smaller; one stage where it is not divided."""
@@ -53,6 +54,8 @@ class Backbone(nn.Module):
 
         Both count as in a slice: run_stages(run_stages(clips, last=n), first=n) are the features.
         """
+        if first and batch.ndim == 5 and self.kept_format is not None:
+            batch = batch.contiguous(memory_format=self.kept_format)
         for stage in self.stages()[first:last]:
             batch = stage.run(batch)
         return batch

@@ -52,6 +52,7 @@ class TSN(Backbone):
     network: nn.Module
     clip_size = (8, 224, 224)
     preprocessing = IMAGENET
+    kept_format = None  # [B, T, C, h, w]
 
     def __init__(self, *, num_frames: int, size: int) -> None:
         super().__init__()
