@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.records import Preprocessing
 
 
-class TinyBackbone(nn.Module):
+class TinyBackbone(Backbone):
     """One convolution, a ReLU and the average; its random features tell the motions of the motion set apart a bit."""
 
     name = "tiny"

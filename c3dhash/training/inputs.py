@@ -239,7 +239,7 @@ def _room(shape: tuple[int, ...], dtype: np.dtype, run_dir: Path) -> np.ndarray:
     free = shutil.disk_usage(run_dir).free
     if num_bytes + SPARE_BYTES > free:
         raise TrainingError(
-            f"what the frozen stages give takes {num_bytes / 2**30:.1f} GiB, and '{run_dir}' has {free / 2**30:.1f} free: "
+            f"what the frozen stages give takes {num_bytes / 2**30:.1f} GiB, and '{run_dir}' has {free / 2**30:.1f}: "
             f"take fewer --views than {shape[0] - 1}, or --freeze, which keeps features only."
         )
     logger.info("what the frozen stages give takes %.1f GiB of disk while this trains.", num_bytes / 2**30)

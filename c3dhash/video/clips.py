@@ -118,7 +118,9 @@ class ClipReader:
                 f"{self._hash(sample)} {plan.short_side} px {sample.segment} {sample.frames} {self.channels == 'flow'} "
                 f"{decoders()}",
                 choose=partial(shown_frames, plan),
-                compress=partial(compress_sample, sample, short_side=plan.short_side, channels=self.channels),
+                compress=partial(
+                    compress_sample, sample, short_side=decoded_short_side(self.size), channels=self.channels
+                ),
             )
             if kept is not None:
                 return kept.reshape(-1, self.num_frames, *kept.shape[1:])

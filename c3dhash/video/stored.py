@@ -136,9 +136,11 @@ class StoredFrames:
 
     def _frame(self, index: int) -> np.ndarray:
         content = self._content[self._offsets[index] : self._offsets[index + 1]]
-        if zlib.crc32(content) != self._sums[index]:
+        if zlib.crc32(content.tobytes()) != self._sums[index]:
             raise ValueError(f"the picture of frame {index} is damaged")
         picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        if picture is None:
+            raise ValueError(f"the picture of frame {index} is damaged")
         if picture.ndim == 2:
             return np.stack(np.split(picture, 2, axis=1), axis=-1)  # [H, 2 W] -> [H, W, 2]
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

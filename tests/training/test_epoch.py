@@ -17,15 +17,21 @@ from c3dhash.errors import TrainingError
 from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.models.hashnet import HashNet
 from c3dhash.training import epoch, losses
+from c3dhash.training.centers import hash_centers
 from c3dhash.training.epoch import READ_STEPS, train_epoch
-from c3dhash.training.inputs import FrozenFeatures
+from c3dhash.training.inputs import KeptStages
 from c3dhash.training.optimization import make_optimizer, resolve
 from c3dhash.training.state import TrainingState
 
 
-def begin(features: np.ndarray, config: TrainConfig, *, num_classes: int) -> tuple[TrainingState, FrozenFeatures]:
+def begin(features: np.ndarray, config: TrainConfig, *, num_classes: int) -> tuple[TrainingState, KeptStages]:
     model = HashNet(TinyBackbone(), hash_length=config.hash_length, num_classes=num_classes)
-    return TrainingState(model, make_optimizer(model, config)), FrozenFeatures(model, features[None], features)
+    inputs = KeptStages(model, features[None], features, [1] * len(features), replace(config, freeze_stages=1))
+    return TrainingState(model, make_optimizer(model, config)), inputs
+
+
+def centers_of(num_classes: int, config: TrainConfig) -> torch.Tensor:
+    return torch.from_numpy(hash_centers(num_classes, config.hash_length))
 
 
 def features_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -53,7 +59,7 @@ def test_no_number_is_read_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     real = epoch._Means.read
     monkeypatch.setattr(epoch._Means, "read", lambda means: reads.append(means._num_steps) or real(means))
     with Reads() as mode:
-        row = train_epoch(state, inputs, labels, config)
+        row = train_epoch(state, inputs, labels, config, centers=centers_of(3, config))
         assert mode.count == 0
         torch.ones(1).item()
         assert mode.count == 1
@@ -68,13 +74,13 @@ def test_the_means_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> No
     seen: list[float] = []
     real = epoch.batch_losses
 
-    def remember(*arguments: Any) -> dict[str, torch.Tensor]:
-        values = real(*arguments)
+    def remember(*arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
+        values = real(*arguments, **options)
         seen.append(values["class_loss"].item())
         return values
 
     monkeypatch.setattr(epoch, "batch_losses", remember)
-    assert train_epoch(state, inputs, labels, config)["class_loss"] == sum(seen) / 4
+    assert train_epoch(state, inputs, labels, config, centers=centers_of(3, config))["class_loss"] == sum(seen) / 4
 
 
 @pytest.mark.parametrize(
@@ -90,14 +96,14 @@ def test_what_is_not_finite_stops_the_epoch(name: str, spoil: Any, step: int, mo
     state, inputs = begin(np.random.default_rng(0).random((24, 24), np.float32), config, num_classes=3)
     real, steps = epoch.batch_losses, []
 
-    def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
-        values = real(*arguments)
+    def spoiled(*arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
+        values = real(*arguments, **options)
         steps.append(0)
         return {**values, "loss": spoil(values["loss"])} if len(steps) == step else values
 
     monkeypatch.setattr(epoch, "batch_losses", spoiled)
-    with pytest.raises(TrainingError, match=rf"the {name} is (nan|inf) in epoch 1: try a learning_rate below 0\.05"):
-        train_epoch(state, inputs, labels, config)
+    with pytest.raises(TrainingError, match=rf"the {name} is (nan|inf) in epoch 1: try a learning_rate below 0\.07"):
+        train_epoch(state, inputs, labels, config, centers=centers_of(3, config))
     assert len(steps) == step
     assert state.epoch == 0
 
@@ -108,7 +114,8 @@ def test_many_labels_are_learned_beside_the_codes_with_the_defaults() -> None:
     labels = np.eye(20, dtype=bool)[rng.integers(20, size=400)] | (rng.random((400, 20)) < 0.3 / 20)
     features, config = features_of(labels, rng), resolve(TrainConfig(epochs=10, device="cpu"))
     state, inputs = begin(features[:300], config, num_classes=20)
+    centers = centers_of(20, config)
     for _ in range(config.epochs):
-        state.end_epoch(train_epoch(state, inputs, labels[:300], config))
+        state.end_epoch(train_epoch(state, inputs, labels[:300], config, centers=centers), may_be_best=True)
     scores = inputs.model.heads(torch.from_numpy(features[300:])).logits
     assert np.nanmean(label_average_precision(scores.detach().numpy(), labels[300:])) > 0.8

@@ -13,13 +13,14 @@ from conftest import TINY
 from safetensors.torch import save_file
 from tiny import TinyBackbone
 
-from c3dhash.errors import UsageError
+from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.hashnet import build_model, load_run
 from c3dhash.models.weights import weights_metadata
-from c3dhash.training.inputs import AugmentedClips, frozen_features
+from c3dhash.training import inputs
+from c3dhash.training.inputs import AugmentedClips, keep_stages
 from c3dhash.training.train import train_run
 from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
@@ -53,7 +54,7 @@ def weights(tmp_path_factory):
 
 
 def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
-    config = replace(CONFIG, weights=str(weights), freeze=True, views=3, epochs=40, learning_rate=0.1)
+    config = replace(CONFIG, weights=str(weights), freeze=True, views=3, epochs=40)
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
     assert caplog.text.count("the codes collapse") <= 1, "not in each epoch"
@@ -68,29 +69,48 @@ def test_only_the_heads_are_trained(motion, tmp_path, cache, weights, caplog):
     assert losses[-1] < 0.97 * losses[0]
 
 
-def test_features_are_those_of_the_network(motion, cache):
-    model = build_model(CONFIG, num_classes=3)
-    reader = ClipReader(*model.clip_size[:2], cache)
-    config = replace(CONFIG, views=2)
+@pytest.mark.parametrize(("backbone", "first"), [("tiny", 1), ("resnet3d10", 3), ("resnet3d10", 4)])
+def test_kept_stages_give_what_the_network_does(motion, tmp_path, cache, backbone, first):
+    config = replace(CONFIG, backbone=backbone, views=2, freeze_stages=first)
+    model = build_model(config, num_classes=3)
+    reader = ClipReader.of_network(model.clip_size, model.preprocessing, cache)
     videos = training_videos(motion, reader, config)
-    frozen, clips = frozen_features(model, reader, videos, config), AugmentedClips(model, reader, videos, config)
-    assert frozen.views.shape == (2, len(videos.train), model.backbone.feature_dim)
-    assert frozen.features().shape == (2 * len(videos.train), model.backbone.feature_dim)
+    kept = keep_stages(model, reader, videos, config, run_dir=tmp_path)
+    clips, num_videos = AugmentedClips(model, reader, videos, config), len(videos.train) + len(videos.val)
+    assert kept.views.shape[:2] == (3, num_videos)
+    assert kept.features().shape == (3 * num_videos, model.backbone.feature_dim)
     encoder = Encoder(model, device="cpu", precision="fp32")
     clip = reader.training_clip(
         videos.train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True
     )
-    np.testing.assert_allclose(frozen.views[1, 1], encoder(np.stack([clip])).features[0], rtol=1e-3, atol=1e-4)
-    assert not np.allclose(frozen.views[0], frozen.views[1])
-    for mine, theirs in zip(frozen.encode_val()[:2], clips.encode_val()[:2], strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
-    batch = frozen.load(np.array([4, 0, 4]), seed=(1,))
+    outputs = kept.outputs(torch.from_numpy(kept.views[1, 1:2]))
+    np.testing.assert_allclose(
+        outputs.feature.detach().numpy(), encoder(np.stack([clip])).features, rtol=1e-2, atol=1e-3
+    )
+    assert not np.allclose(kept.views[0], kept.views[1])
+    indices = np.array([14, 3, 0])
+    for mine, theirs in zip(kept.encode(indices), clips.encode(indices), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-2, atol=1e-3)
+    batch = kept.load(np.array([4, 0, 4]), seed=(1,))
     for row, index in zip(batch, (4, 0, 4), strict=True):
-        assert any(np.array_equal(row, view[index]) for view in frozen.views)
-    assert np.array_equal(batch, frozen.load(np.array([4, 0, 4]), seed=(1,)))
-    features = torch.from_numpy(batch)
-    for mine, theirs in zip(frozen.outputs(features), model.heads(features), strict=True):
-        assert torch.equal(mine, theirs)
+        assert any(np.array_equal(row, view[index]) for view in kept.views)
+    assert np.array_equal(batch, kept.load(np.array([4, 0, 4]), seed=(1,)))
+
+
+def test_what_is_kept_lies_in_a_file_without_a_name(motion, tmp_path, cache, monkeypatch):
+    config = replace(CONFIG, views=1, freeze_stages=1)
+    model = build_model(config, num_classes=3)
+    reader = ClipReader.of_network(model.clip_size, model.preprocessing, cache)
+    videos = training_videos(motion, reader, config)
+    expected = keep_stages(model, reader, videos, config, run_dir=tmp_path).views
+    monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
+    (tmp_path / "run").mkdir()
+    views = keep_stages(model, reader, videos, config, run_dir=tmp_path / "run").views
+    assert isinstance(views, np.memmap) and np.array_equal(views, expected)
+    assert not list((tmp_path / "run").iterdir())
+    monkeypatch.setattr(inputs, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(TrainingError, match=r"take fewer --views than 1, or --freeze"):
+        keep_stages(model, reader, videos, config, run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize("freeze", [False, True])
@@ -98,7 +118,8 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
     started = []
 
     def remember(model, features, *, method, seed):
-        assert features.shape == (12 * (4 if freeze else 1), model.backbone.feature_dim)
+        # with frozen stages 4 views and the middle of train and val, else the training videos
+        assert features.shape == (18 * 5 if freeze else 12, model.backbone.feature_dim)
         initialize_hash_head(model, features, method=method, seed=seed)
         values = torch.from_numpy(features) @ model.hash_head.weight.T + model.hash_head.bias
         started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from c3dhash.training.losses import (
     BatchAllTripletLoss,
     batch_all_triplet_loss,
     batch_all_triplet_sums,
+    center_loss,
     classification_loss,
     default_margin,
     reduce_triplets,
@@ -186,3 +188,26 @@ def test_metal_has_no_float64():
     assert [widest_float(torch.device(name)) for name in ("cpu", "cuda", "mps")] == [torch.float64] * 2 + [
         torch.float32
     ]
+
+
+def test_center_loss_is_the_cross_entropy_with_the_centres():
+    centers = torch.tensor([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]])
+    embeddings = torch.tensor([[0.5, 0.0, -0.8], [0.2, -0.6, 0.1]])
+    # By hand: -ln of (1 + h c) / 2 for each entry, since a target is 0 or 1.
+    expected = [-math.log(x) for x in (0.75, 0.5, 0.9, 0.4, 0.2, 0.55)]
+    loss = center_loss(embeddings, torch.tensor([0, 1]), centers)
+    assert loss.item() == pytest.approx(sum(expected) / 6, rel=1e-5)
+    many = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
+    both = torch.cat([embeddings, torch.zeros(1, 3), torch.full((1, 3), 0.9)])
+    # The third has targets 1/2, 1, 1/2 and chances 1/2, so that each entry gives ln 2; the fourth does not count.
+    assert center_loss(both, many, centers).item() == pytest.approx((sum(expected) / 3 + math.log(2)) / 3, rel=1e-5)
+    none = center_loss(embeddings.requires_grad_(), torch.zeros(2, 2, dtype=torch.bool), centers)
+    assert none.item() == 0
+    none.backward()
+
+
+def test_a_saturated_embedding_gives_a_finite_loss():
+    embeddings = torch.tensor([[1.0, -1.0]], requires_grad=True)
+    loss = center_loss(embeddings, torch.tensor([0]), torch.tensor([[-1.0, 1.0]]))
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(embeddings.grad).all()

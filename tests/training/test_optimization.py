@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -25,12 +23,18 @@ def test_defaults_that_depend_on_others():
     assert resolve(TrainConfig()).margin == 14
     assert resolve(TrainConfig(hash_length=64)).margin == 20
     assert resolve(TrainConfig(margin=0.0)).margin == 0
-    assert (resolve(TrainConfig()).learning_rate, resolve(TrainConfig()).weight_decay) == (0.05, 5e-4)
+    assert (resolve(TrainConfig()).learning_rate, resolve(TrainConfig()).weight_decay) == (0.07, 5e-4)
     assert resolve(TrainConfig(optimizer="adamw")).learning_rate == 0.001
-    assert resolve(TrainConfig(weights="kinetics400")).learning_rate == 0.01
-    assert resolve(TrainConfig(weights="kinetics400", freeze=True)).learning_rate == 0.05
-    (rate,) = (item for item in dataclasses.fields(TrainConfig) if item.name == "learning_rate")
-    assert "a fifth of it to fine-tune a backbone with weights, but not with --freeze" in rate.metadata["help"]
+    whole = resolve(TrainConfig(weights="kinetics400", freeze_stages=0), num_stages=4)
+    assert whole.learning_rate == pytest.approx(0.014)
+    assert (whole.optimizer, whole.refit, whole.center_weight, whole.epochs) == ("sgd", False, 1.0, 30)
+    heads = resolve(TrainConfig(weights="kinetics400", freeze=True), num_stages=4)
+    assert (heads.freeze_stages, heads.optimizer, heads.learning_rate, heads.weight_decay) == (4, "adamw", 0.01, 1.0)
+    assert (heads.epochs, heads.classes_per_batch, heads.clips_per_class, heads.refit) == (100, 32, 8, True)
+    tail = resolve(TrainConfig(weights="kinetics400", device="cpu"), num_stages=4)
+    assert (tail.freeze_stages, tail.learning_rate, tail.epochs, tail.freeze_bn) == (3, 0.003, 36, True)
+    assert resolve(TrainConfig(), num_stages=4).freeze_stages == 0
+    assert resolve(TrainConfig(weights="kinetics400", freeze=True, epochs=7, dropout=0.0), num_stages=4).epochs == 7
     assert resolve(TrainConfig(), shortcut="A").shortcut == "A"
 
 

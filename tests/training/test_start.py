@@ -78,7 +78,7 @@ def numbers(run_dir: Path) -> list[dict[str, float]]:
     "settings",
     [
         {},
-        {"freeze": True, "views": 2, "init": "lsh"},
+        {"freeze": True, "views": 2, "init": "lsh", "refit": True},
         {"optimizer": "adamw", "task": "classify"},
         {"weights": "none", "backbone": "resnet3d10", "epochs": 3},
     ],
@@ -134,6 +134,46 @@ def test_other_videos(motion: Dataset, tmp_path: Path, cache: FrameCache) -> Non
     fewer = Dataset(motion.directory, motion.format, motion.classes, motion.samples[1:-20] + motion.samples[-9:])
     with pytest.raises(TrainingError, match="18 training and val videos"):
         train_run(fewer, CONFIG, run_dir=run_dir, cache=cache, resume=True)
+
+
+@pytest.mark.parametrize("num_done", [1, 3])
+def test_a_refit_that_was_interrupted_goes_on(
+    motion: Dataset, tmp_path: Path, cache: FrameCache, weights: Path, num_done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = tuple(replace(s, split="train") if s.split == "val" else s for s in motion.samples)
+    dataset = Dataset(motion.directory, motion.format, motion.classes, samples)
+    config = replace(CONFIG, weights=str(weights), freeze=True, views=1, val_share=0.34)
+    whole = train_run(dataset, config, run_dir=tmp_path / "whole", cache=cache)
+    rows = numbers(whole)
+    best = load_run(whole).config["best_epoch"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, *range(1, best + 1)]
+    assert [row.get("refit") for row in rows] == [None] * 4 + [1] * best
+    real, calls = train.train_epoch, []
+
+    def stop_in_refit(*arguments: Any, **options: Any) -> dict[str, float]:
+        calls.append(0)
+        if len(calls) == 4 + min(num_done, best):
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(train, "train_epoch", stop_in_refit)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(dataset, config, run_dir=tmp_path / "resumed", cache=cache)
+    monkeypatch.setattr(train, "train_epoch", real)
+    resumed = train_run(dataset, config, run_dir=tmp_path / "resumed", cache=cache, resume=True)
+    assert numbers(resumed) == rows
+    assert load_run(resumed).fingerprint == load_run(whole).fingerprint
+
+
+def test_a_training_of_before_the_losses_changed_is_not_resumed(
+    motion: Dataset, tmp_path: Path, cache: FrameCache
+) -> None:
+    run_dir = train_run(motion, replace(CONFIG, epochs=1), run_dir=tmp_path / "run", cache=cache)
+    content = json.loads((run_dir / "config.json").read_text())
+    del content["freeze_stages"]
+    (run_dir / "config.json").write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match=r"run' was begun by a version of c3dhash with other losses"):
+        train_run(motion, CONFIG, run_dir=run_dir, cache=cache, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from c3dhash.errors import DatasetError, TrainingError, UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.files import MARKER
 from c3dhash.models.backbones import BACKBONES, build_backbone
-from c3dhash.models.hashnet import load_run
+from c3dhash.models.hashnet import FeatureScaling, HashNet, load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
@@ -125,16 +125,18 @@ def test_nothing_to_train_or_to_validate_on(motion, tmp_path, cache):
 
 
 def test_a_loss_that_is_not_finite_stops(motion, tmp_path, cache, monkeypatch):
-    monkeypatch.setattr("c3dhash.training.step.classification_loss", lambda logits, labels: logits.sum() * float("nan"))
-    with pytest.raises(TrainingError, match=r"loss is nan in epoch 1.*learning_rate below 0\.05"):
+    monkeypatch.setattr(
+        "c3dhash.training.step.classification_loss", lambda logits, labels, **_: logits.sum() * float("nan")
+    )
+    with pytest.raises(TrainingError, match=r"loss is nan in epoch 1.*learning_rate below 0\.07"):
         train_run(motion, CONFIG, run_dir=tmp_path / "run", cache=cache)
 
 
-def test_one_val_video_a_class_chooses_by_accuracy(motion, tmp_path, cache, monkeypatch, caplog):
-    val = {sample.labels: sample for sample in motion.split("val")}
-    samples = [sample for sample in motion.samples if sample.split != "val" or val[sample.labels] is sample]
+def test_val_videos_without_an_answer_choose_by_accuracy(motion, tmp_path, cache, monkeypatch, caplog):
+    # No val video is of a class that is trained on.
+    samples = [s for s in motion.samples if (s.split == "val") == (s.labels == (0,))]
     dataset = Dataset(motion.directory, motion.format, motion.classes, tuple(samples))
-    assert len(dataset.split("val")) == 3
+    assert dataset.split("val") and dataset.split("train")
     accuracies = iter([0.2, 0.9, 0.9, 0.1])
     monkeypatch.setattr("c3dhash.training.validation.top_k_accuracy", lambda *_, **__: next(accuracies))
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
@@ -183,3 +185,47 @@ def test_weights_in_pretrain_are_used_unless_refused(motion, tmp_path, cache, mo
     run = load_run(train_run(motion, replace(config, weights="none"), run_dir=tmp_path / "random", cache=cache))
     assert run.config["weights"] is None
     assert torch.equal(run.model.backbone.stem_bn.weight, torch.ones(64))
+
+
+def test_everything_is_trained_on_and_the_last_epoch_kept(motion, tmp_path, cache):
+    samples = tuple(replace(s, split="train") if s.split == "val" else s for s in motion.samples)
+    dataset = Dataset(motion.directory, motion.format, motion.classes, samples)
+    run = load_run(train_run(dataset, replace(CONFIG, val_share=0.0, epochs=3), run_dir=tmp_path / "run", cache=cache))
+    assert (run.config["best_epoch"], run.config["best_metric"], run.config["best_value"]) == (3, None, None)
+    assert len((run.path / "videos.txt").read_text().split()) == len(dataset.split("train"))
+    assert not any(name.startswith("val_") for row in numbers(run.path) for name in row)
+
+
+def test_stages_that_are_frozen_stay_and_the_others_learn(motion, tmp_path, cache):
+    torch.manual_seed(5)
+    backbone = build_backbone("resnet3d10", num_frames=TINY.num_frames, size=TINY.size)
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors", metadata=weights_metadata(backbone))
+    config = replace(TINY, weights=str(tmp_path / "w.safetensors"), views=1, refit=False)
+    run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
+    assert run.config["freeze_stages"] == 3  # of 4, on a CPU
+    for name, tensor in run.model.backbone.state_dict().items():
+        is_frozen = torch.equal(tensor, tensors[name])
+        if not name.startswith("stage4"):
+            assert is_frozen, name
+        elif name.endswith(("conv1.weight", "conv2.weight")):
+            assert not is_frozen, name
+    with pytest.raises(UsageError, match=r"freeze_stages \(5\) must be 4 or less, since resnet3d10 has so many"):
+        train_run(motion, replace(config, freeze_stages=5), run_dir=tmp_path / "other", cache=cache)
+    with pytest.raises(UsageError, match=r"freeze_stages \(0\) trains the whole backbone"):
+        replace(config, freeze=True, freeze_stages=0)
+
+
+def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):
+    # The scaling of features is folded into the heads, which read features at length 1.
+    torch.manual_seed(5)
+    model = HashNet(TinyBackbone(), hash_length=16, num_classes=3, has_unit_features=True)
+    model.scaling = FeatureScaling(TinyBackbone.feature_dim)
+    features = 100 * torch.rand(50, TinyBackbone.feature_dim) ** 3
+    model.scaling.fit(torch.nn.functional.normalize(features, dim=1))
+    assert model.head_inputs(features).std(0).mean() == pytest.approx(1, abs=0.05)
+    twin = model.without_scaling()
+    for mine, theirs in zip(twin.heads(features)[1:], model.heads(features)[1:], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    for mine, theirs in zip(model.heads(10 * features)[1:], model.heads(features)[1:], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)  # the scale of features does not matter

@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from c3dhash.models.encode import Encoded
-from c3dhash.records import Sample
-from c3dhash.training.validation import is_collapsed, validate, warn_on_collapse
+from c3dhash.training.validation import is_collapsed, val_gallery, validate, warn_on_collapse
 
 
-def samples_of(groups: list[str]) -> list[Sample]:
-    return [Sample(Path(f"{number}.avi"), (0,), "val", group) for number, group in enumerate(groups)]
-
-
-def test_cuts_of_one_recording_do_not_count():
-    # Four videos of class 0 and two of class 1, two cuts of each recording a, b, c, which have one code. The recordings
-    # lie 8 bits apart, b and c 16.
-    bits = np.zeros((6, 16), np.float32) - 1
-    bits[2:4, :8] = bits[4:6, 8:] = 1
-    labels = np.array([0, 0, 0, 0, 1, 1])
-    result = validate(Encoded(bits, None), samples_of(["a", "a", "b", "b", "c", "c"]), labels)
-    # A query of a: b and c, b's two of class 0, c's two of class 1, all at distance 8: expected AP over the orders of
-    # a tie of 4 with 2 relevant: (1/4 + ... ) = sum_i (2/4) (1 + (i-1)/3) / i / 2 for i = 1..4
-    tie_of_a = sum(0.5 * (1 + (i - 1) / 3) / i for i in range(1, 5)) / 2
-    # A query of b: a's two at distance 8, c's two at distance 16: AP = 1. Queries of c have nothing relevant left.
-    assert result["val_mAP"] == pytest.approx((tie_of_a + 1) / 2)
-    alone = validate(Encoded(bits, None), samples_of(list("uvwxyz")), labels)
-    assert alone["val_mAP"] > result["val_mAP"]
+def test_val_videos_query_training_videos():
+    # Codes of 4 bits; the query of class 0 is at distance 0 of the training video of class 1, and at 1 of its own.
+    gallery = np.array([[1, 1, 1, 1], [1, 1, 1, -1], [-1, -1, -1, -1]], np.float32)
+    val = np.array([[1, 1, 1, 1], [-1, -1, -1, 1]], np.float32)
+    scores = np.array([[1, 0], [1, 0]], np.float32)
+    encoded = (Encoded(val, scores, val), np.array([0, 1]), Encoded(gallery, None, gallery), np.array([1, 0, 1]))
+    result = validate(*encoded)
+    # Query 1, of class 1: distances 3, 4, 1, relevant are the first and the third: (1/1 + 2/2) / 2 = 1; query 0: 1/2.
+    assert result["val_mAP"] == pytest.approx((1 / 2 + 1) / 2)
+    assert result["val_accuracy"] == pytest.approx(1 / 2)
 
 
 def test_nothing_is_left_to_find(caplog):
     bits = np.array([[1, 1], [1, -1], [-1, 1]], np.float32)
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        result = validate(Encoded(bits, bits), samples_of(["a", "a", "b"]), np.array([0, 0, 1]))
+        result = validate(Encoded(bits, bits, bits), np.array([0, 0, 1]), Encoded(bits, None, bits), np.full(3, 2))
     assert "val_mAP" not in result
     assert result["val_accuracy"] == pytest.approx(2 / 3)  # [1, 1] is a draw, and the first class is taken
-    assert "another of its class from another source" in caplog.text
+    assert "no val video is of the class of a training video" in caplog.text
+
+
+def test_the_gallery_of_val_videos_is_a_part_of_large_data_sets():
+    labels = np.arange(3000) % 7
+    assert np.array_equal(val_gallery(labels, num_val=10, seed=0, takes_all=True), np.arange(3000))
+    assert np.array_equal(val_gallery(labels[:400], num_val=10, seed=0, takes_all=False), np.arange(400))
+    part = val_gallery(labels, num_val=400, seed=0, takes_all=False)
+    assert len(part) == 800 and len(set(part.tolist())) == 800
+    assert np.array_equal(part, val_gallery(labels, num_val=400, seed=0, takes_all=False))
 
 
 def test_collapse():

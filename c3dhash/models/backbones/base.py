@@ -36,8 +36,8 @@ class Backbone(nn.Module):
     kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
 
     def stages(self) -> tuple[Stage, ...]:
-        """Divide the network where its pictures become smaller; one stage where it is not divided."""
-        raise NotImplementedError
+        """Divide the network where its pictures become smaller. One that is not divided has its own `forward`."""
+        return (Stage(self.forward, (self,)),)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Compute features.
