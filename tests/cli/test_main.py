@@ -347,7 +347,7 @@ def test_data_commands(run, motion_dir, tmp_path):
     code, out, _ = run("data", "cache")
     assert (code, "c3dhash/frames: 0 videos" in out) == (0, True)
     cache = FrameCache(tmp_path / "cache", max_bytes=1 << 20)
-    ClipReader(4, 16, cache).evaluation_clip(Sample(next((tmp_path / "set").rglob("*.mp4")), (0,), "train"))
+    ClipReader(4, 16, cache).evaluation_clips(Sample(next((tmp_path / "set").rglob("*.mp4")), (0,), "train"))
     (tmp_path / "cache" / "mine.frames").touch()
     assert run("data", "cache", "--cache", "cache", "--clear")[1] == "cache: 1 videos, 0.00 GiB deleted\n"
     assert list((tmp_path / "cache").glob("*.frames")) == [tmp_path / "cache" / "mine.frames"]

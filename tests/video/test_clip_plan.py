@@ -49,9 +49,9 @@ def dense(num_frames: int, length: float, *, fps: float = 25, clips: int | None 
         (dense(4, 10 / 25, clips=3), [[1, 2, 3, 4], [3, 4, 5, 6], [5, 6, 7, 8]]),
         # two places for three clips: what would be the same is one
         (dense(4, 5 / 25, clips=3), [[0, 1, 2, 3], [1, 2, 3, 4]]),
-        # no room; too short, so that the last frame is held
+        # no room; too short, so that the frames are spread
         (dense(4, 4 / 25, clips=3), [[0, 1, 2, 3]]),
-        (dense(4, 2 / 25, clips=3), [[0, 1, 1, 1]]),
+        (dense(4, 2 / 25, clips=3), [[0, 0, 1, 1]]),
         (dense(4, 1 / 25), [[0, 0, 0, 0]]),
         # every second frame, and each frame twice
         (dense(4, 10 / 25, fps=12.5, clips=1), [[2, 4, 6, 8]]),
@@ -120,7 +120,8 @@ def test_plans_that_cannot_be(options: dict[str, float], message: str) -> None:
 def test_a_phase_moves_all_frames_together(phase: float, expected: list[int]) -> None:
     """Frames begin at 0, 0.1, 0.3, 0.5, 0.625, 0.8; a phase of 0.5 looks at 0.125, 0.375, 0.625, 0.875."""
     times = [0, 0.1, 0.3, 0.5, 0.625, 0.8]
-    assert Plan(4, phase=phase).shown(Segment(0, 1), times) == expected
+    (clip,) = Plan(4, phase=phase).clips([Segment(0, 1)])
+    assert clip.shown(times) == expected
 
 
 @pytest.mark.parametrize("phase", [-0.1, 1.0, float("nan")])

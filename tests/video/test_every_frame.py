@@ -20,21 +20,27 @@ from c3dhash.video.every_frame import video_frames
 from c3dhash.video.stored import LOSSLESS, Unkept
 
 SEGMENTS = [None, Segment(0.3, 0.92), Segment(0.5, 50)]
-PHASES = (0.0, 0.5, 0.97)
+# Interval in seconds, clips, phase: spread, and dense.
+CLIPS = [(None, 1, 0.0), (None, 1, 0.5), (None, 1, 0.97), (1 / 25, 1, 0.0), (1 / 25, 3, 0.5), (1 / 25, 1, 0.97)]
+
+
+def clips_of(reader: ClipReader, sample: Sample, *, num_clips: int = 1, phase: float = 0.5) -> np.ndarray:
+    """Return whole frames of clips, not their middles."""
+    return reader._clips(sample, reader._plan(sample, num_clips, phase=phase))
 
 
 def check_same(tmp_path: Path, sample: Sample, *, channels: str = "RGB", quality: int = LOSSLESS) -> None:
     """Compare clips from the cache with those read directly: each pixel, or the frame numbers and nearly each pixel."""
     cache = FrameCache(tmp_path / "cache", max_bytes=1 << 24, quality=quality)
     before = cache_usage(cache.directory)[0]
-    reader = ClipReader(9, 84, cache, channels)
-    direct = ClipReader(9, 84, FrameCache(tmp_path / "none", max_bytes=0), channels)
-    for phase in PHASES:
-        kept, read = reader._frames(sample, phase=phase), direct._frames(sample, phase=phase)
+    none = FrameCache(tmp_path / "none", max_bytes=0)
+    for interval_seconds, num_clips, phase in CLIPS:
+        reader, direct = (ClipReader(9, 84, where, channels, interval_seconds) for where in (cache, none))
+        kept, read = (clips_of(one, sample, num_clips=num_clips, phase=phase) for one in (reader, direct))
         if quality == LOSSLESS:
             assert np.array_equal(kept, read)
         else:
-            assert frame_numbers(kept) == frame_numbers(read)
+            assert frame_numbers(kept.reshape(-1, *kept.shape[2:])) == frame_numbers(read.reshape(-1, *read.shape[2:]))
             assert 0 < np.abs(kept.astype(int) - read).mean() < 4
     assert cache_usage(cache.directory)[0] == before + 1
 
@@ -124,7 +130,7 @@ class TestNotKept:
         sample = Sample(write_video(tmp_path / "a.avi", 20), (0,), "train")
         monkeypatch.setattr("c3dhash.video.samples._every_frame", breakers.crash)
         cache = FrameCache(tmp_path / "cache", max_bytes=1 << 24)
-        assert frame_numbers(ClipReader(20, 84, cache)._frames(sample)) == list(range(20))
+        assert frame_numbers(clips_of(ClipReader(20, 84, cache), sample)[0]) == list(range(20))
         assert cache_usage(cache.directory) == (0, 0)
 
 
@@ -134,17 +140,17 @@ def test_a_segment_after_the_end(tmp_path: Path, is_folder: bool) -> None:
     frames = FrameFolder() if is_folder else None
     reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24))
     with pytest.raises(VideoError, match=r"lasts 0\.36 s, but a segment begins at 5\.00 s"):
-        reader.evaluation_clips(Sample(path, (0,), "train", segment=Segment(5, 6), frames=frames))[0]
+        reader.evaluation_clips(Sample(path, (0,), "train", segment=Segment(5, 6), frames=frames))
 
 
 def test_flow_of_a_video(tmp_path: Path) -> None:
     reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24), "flow")
     with pytest.raises(UsageError, match=r"a\.avi' is a video, and optical flow is read from frame folders"):
-        reader.evaluation_clips(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))[0]
+        reader.evaluation_clips(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))
 
 
 def test_a_folder_whose_pictures_change_their_size(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "a", range(9))
     cv2.imwrite(str(folder / "img_00009.jpg"), np.zeros((50, 50, 3), np.uint8))
     reader = ClipReader(2, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24))
-    assert frame_numbers(reader._frames(Sample(folder, (0,), "train", frames=FrameFolder()))) == [2, 6]
+    assert frame_numbers(clips_of(reader, Sample(folder, (0,), "train", frames=FrameFolder()))[0]) == [2, 6]

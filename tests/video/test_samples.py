@@ -36,7 +36,7 @@ class TestSamples:
 
     def test_a_crash_costs_one_sample(self, tmp_path, monkeypatch):
         good = Sample(write_video(tmp_path / "v.avi", 20), (0,), "train")
-        monkeypatch.setattr("c3dhash.video.samples._one_clip", breakers.crash)
+        monkeypatch.setattr("c3dhash.video.samples._window", breakers.crash)
         with pytest.raises(VideoError, match=r"v\.avi': the decoder crashed"):
             read_sample(good, num_frames=2)
         monkeypatch.undo()
