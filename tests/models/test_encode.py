@@ -18,10 +18,12 @@ from c3dhash.errors import UsageError, VideoError
 from c3dhash.gallery.query import encode_video
 from c3dhash.models.encode import Encoder, encode_samples, encode_videos
 from c3dhash.models.hashnet import HashNet
+from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import stop_point
 from c3dhash.video.reader import read_clips
+from c3dhash.video.stored import LOSSLESS
 from c3dhash.video.transforms import center_clip, normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", batch_size=3)
@@ -119,6 +121,21 @@ def test_a_code_is_made_of_the_mean_feature_of_the_clips_of_its_window(dense_run
             np.testing.assert_allclose(result.features.features[row], feature[0], rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(result.scores[row], outputs.logits[0], rtol=1e-4, atol=1e-5)
             assert np.array_equal(result.codes.codes[row], pack_codes(outputs.embedding.numpy())[0])
+
+
+@pytest.mark.parametrize("clips_per_window", [None, 2])
+def test_samples_and_videos_give_the_same_codes_of_dense_clips(dense_run, motion, tmp_path, clips_per_window):
+    """Evaluation sees the clips that indexing sees, from the cache, too."""
+    config, samples = replace(FP32, clips_per_window=clips_per_window), motion.split("query")
+    cache = FrameCache(tmp_path, max_bytes=1 << 24, quality=LOSSLESS)
+    model = dense_run.model
+    reader = ClipReader.of_network(model.clip_size, model.preprocessing, cache, clips_per_window=clips_per_window)
+    encoder = Encoder(model, device="cpu", precision="fp32")
+    encoded = encode_samples(encoder, samples, reader=reader, batch_size=5, workers=2)
+    results = encode_videos(dense_run, [sample.video for sample in samples], config=config, with_features=True)
+    features = np.concatenate([result.features.features for result in results])
+    np.testing.assert_allclose(encoded.features, features, rtol=1e-4, atol=1e-5)
+    assert {len(reader.evaluation_clips(sample)) for sample in samples} == {clips_per_window or 3}
 
 
 def test_clips_per_window_are_for_dense_clips(untrained_run, dense_run, tmp_path):

@@ -99,6 +99,19 @@ def test_the_same_seed_gives_the_same_clip(tmp_path: Path) -> None:
     assert len({clip.tobytes() for clip in clips[0]}) > 6  # of ten places in a fourth of the video
 
 
+def test_training_draws_a_dense_clip_anywhere(tmp_path: Path) -> None:
+    """Of 40 frames at 25 a second, 4 in a row; the first of 37 places and the last are among many draws."""
+    reader = ClipReader(4, 84, FrameCache(tmp_path / "c", max_bytes=1 << 24), interval_seconds=1 / 25)
+    sample = Sample(write_video(tmp_path / "a.avi", 40), (0,), "train")
+    drawn = [
+        frame_numbers(clips_of(reader, sample, phase=np.random.default_rng(seed).uniform())[0]) for seed in range(200)
+    ]
+    assert all(numbers == list(range(numbers[0], numbers[0] + 4)) for numbers in drawn)
+    assert {numbers[0] for numbers in drawn} >= {0, 36}
+    clips = {reader.training_clip(sample, seed=(seed,), min_crop_scale=1.0, flip=False).tobytes() for seed in range(12)}
+    assert len(clips) > 6
+
+
 class TestNotKept:
     """What is better read from the video each time."""
 
