@@ -2,32 +2,37 @@
 
     python benchmarks/backbones.py [--only TEXT] [--repeats 3]
 
-The network alone, in inference mode, on random clips of its default size, as many at a time as make about half a
-second of work; fp32 and bf16 autocast in turns, medians after one run of warm-up. The peak is the better one of a
-square matrix multiplication and of a dense 3 x 3 x 3 convolution in the same precision, measured at the start and
-before and after each backbone, the best of the three: other work on the machine slows them all. GFLOPs are
-multiply-adds, each counted once, as `c3dhash models` counts.
+From pixels to features with each engine that is installed, on random clips of its default size, as many at a time as
+make about half a second of work; engines and precisions in turns, medians after one run of warm-up. The peak is the
+better one of a square matrix multiplication and of a dense 3 x 3 x 3 convolution in the same precision, measured at
+the start and before and after each backbone, the best of the three: other work on the machine slows them all, and
+PyTorch, whose threads wait for each other, more than OpenVINO. GFLOPs are multiply-adds, each counted once, as
+`c3dhash models` counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from common import machine
 
+from c3dhash.errors import C3DHashError
 from c3dhash.memory import keep_freed_memory
 from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.engines import Engine, make_engine
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.listing import backbone_facts
-from c3dhash.models.precision import autocast
 
 PEAK_SIZE = 2048
 TARGET_SECONDS = 0.5
-CPU = torch.device("cpu")
+COLUMNS = (("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnx", "fp32"))
 
 
 def seconds_of(function: Callable[[], object]) -> float:
@@ -53,36 +58,44 @@ def peak(precision: str) -> float:
     return best
 
 
+def make_engines(network: HashNet) -> dict[str, Engine]:
+    """Return what computes a backbone: PyTorch, and in the same precisions what else is installed and takes it."""
+    engines: dict[str, Engine] = {}
+    for engine, precision in COLUMNS:
+        try:
+            engines[f"{engine} {precision}"] = make_engine(engine, network.backbone, device="cpu", precision=precision)
+        except C3DHashError as error:
+            print(f"{engine}, {precision}: {error}", file=sys.stderr)
+    return engines
+
+
 def measure(name: str, *, repeats: int, first_peaks: dict[str, float]) -> str:
     """Return a row of the table."""
     network = HashNet(build_backbone(name), hash_length=48, num_classes=None).eval()
-    shape = network.preprocessing.num_channels, *network.clip_size
-    facts = backbone_facts(name)
-
-    def run(clips: torch.Tensor, precision: str) -> float:
-        with torch.inference_mode(), autocast(CPU, precision):
-            return seconds_of(lambda: network(clips))
-
+    shape = *network.clip_size, network.preprocessing.num_channels
+    facts, engines = backbone_facts(name), make_engines(network)
     peaks = {precision: max(first, peak(precision)) for precision, first in first_peaks.items()}
-    one = torch.randn(1, *shape)
-    for precision in peaks:
-        run(one, precision)
-    batch_size = max(1, min(32, round(TARGET_SECONDS / run(one, "bf16"))))
-    clips = torch.randn(batch_size, *shape)
-    times: dict[str, list[float]] = {precision: [] for precision in peaks}
-    for turn in range(repeats + 1):
-        for precision, found in times.items():
-            seconds = run(clips, precision)
-            if turn:
-                found.append(seconds)
+    one = np.zeros((1, *shape), np.uint8)
+    with torch.inference_mode():
+        for engine in engines.values():
+            engine(one)
+        batch_size = max(1, min(32, round(TARGET_SECONDS / seconds_of(lambda: engines["torch bf16"](one)))))
+        clips = np.random.default_rng(0).integers(0, 256, (batch_size, *shape), np.uint8)
+        times: dict[str, list[float]] = {column: [] for column in engines}
+        for turn in range(repeats + 1):
+            for column, found in times.items():
+                seconds = seconds_of(functools.partial(engines[column], clips))
+                if turn:
+                    found.append(seconds)
+    rates = {column: batch_size / statistics.median(found) for column, found in times.items()}
     cells = []
-    for precision, found in times.items():
-        rate = batch_size / statistics.median(found)
-        best = max(peaks[precision], peak(precision))
-        cells += [f"{rate:.2f}" if rate < 10 else f"{rate:.1f}", f"{rate * facts.gflops / best:.0%}"]
+    for engine, precision in COLUMNS:
+        rate = rates.get(f"{engine} {precision}")
+        cells.append("-" if rate is None else f"{rate:.2f}" if rate < 10 else f"{rate:.1f}")
+    for precision, first in peaks.items():
+        cells.append(f"{rates[f'torch {precision}'] * facts.gflops / max(first, peak(precision)):.0%}")
     clip = "x".join(map(str, network.clip_size))
-    size = f"{facts.num_parameters / 1e6:.1f} M | {facts.gflops:.1f}"
-    return f"| `{name}` | {clip} | {size} | {cells[0]} | {cells[2]} | {cells[1]} | {cells[3]} |"
+    return f"| `{name}` | {clip} | {facts.num_parameters / 1e6:.1f} M | {facts.gflops:.1f} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -91,11 +104,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="Backbones whose name holds this text.")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    print(machine("torch", "torchvision"))
+    print(machine("torchvision", "openvino", "onnxruntime"))
     peaks = {precision: peak(precision) for precision in ("fp32", "bf16")}
     print(f"peak: {peaks['fp32']:.0f} fp32, {peaks['bf16']:.0f} bf16, GFLOPs a second\n")
-    print("| backbone | clip | parameters | GFLOPs | clips/s fp32 | bf16 | share of peak fp32 | bf16 |")
-    print("|---|---|---|---|---|---|---|---|")
+    engines = " | ".join(" ".join(column) for column in COLUMNS)
+    print(f"| backbone | clip | parameters | GFLOPs | clips/s {engines} | share of peak torch fp32 | bf16 |")
+    print("|---" * (6 + len(COLUMNS)) + "|")
     for name in BACKBONES:
         if options.only in name:
             print(measure(name, repeats=options.repeats, first_peaks=peaks), flush=True)
