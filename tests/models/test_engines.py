@@ -41,8 +41,8 @@ def test_the_same_features_embeddings_and_scores(engine, backbone):
     if engine == "onnx" and backbone != "resnet3d10":
         pytest.skip("the translation is tested with the export, and takes seconds")
     model = HashNet(awake(backbone), hash_length=24, num_classes=5)
-    expected = Encoder(model, device="cpu", precision="fp32", with_features=True)
-    encoder = Encoder(model, device="cpu", precision="fp32", engine=engine, with_features=True)
+    expected = Encoder(model, device="cpu", precision="fp32")
+    encoder = Encoder(model, device="cpu", precision="fp32", engine=engine)
     assert encoder.engine_name.startswith(engine) and encoder.engine_name.endswith(", fp32")
     clips = pixels(model.backbone, 3)
     for batch in (clips, clips[:1], clips[1:]):  # the last batch is smaller
@@ -67,8 +67,8 @@ def test_openvino_in_bf16():
 def test_weights_as_they_are_or_as_they_were():
     """Without an engine a network that goes on training is followed; an engine keeps what it was made of."""
     model = HashNet(awake("resnet3d10"), hash_length=8, num_classes=None)
-    live = Encoder(model, device="cpu", precision="fp32", with_features=True)
-    kept = Encoder(model, device="cpu", precision="fp32", engine="torch", with_features=True)
+    live = Encoder(model, device="cpu", precision="fp32")
+    kept = Encoder(model, device="cpu", precision="fp32", engine="torch")
     clips = pixels(model.backbone, 1)
     before = live(clips).features, kept(clips).features
     with torch.no_grad():
