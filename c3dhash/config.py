@@ -194,8 +194,9 @@ class TrainConfig(ModelConfig):
     )
     refit: bool | None = setting(
         None,
-        "When the epoch is chosen, begin again and train on the videos kept for validation, too, up to that epoch; by "
-        "default where stages are frozen and the val videos are a share of the training groups.",
+        "When it is known how good the codes are on the videos kept for validation, begin again and train on these, "
+        "too; the last epoch is kept. By default where stages are frozen and the val videos are a share of the "
+        "training groups.",
     )
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS

@@ -99,4 +99,5 @@ def _print_summary(run_dir: Path) -> None:
     content = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     metric, value = content["best_metric"], content["best_value"]
     score = "no val score" if metric is None else f"{metric.replace('_', ' ')} {value:.3f}"
-    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, {score}: {run_dir}")
+    refit = ", then trained on the val videos, too" if content.get("is_refit") else ""
+    click.echo(f"Best epoch {content['best_epoch']} of {content['epochs']}, {score}{refit}: {run_dir}")

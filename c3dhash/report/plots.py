@@ -11,7 +11,7 @@ from c3dhash.files import replacing
 
 # What stands in which panel of curves.png; a panel without any of its series is left out.
 PANELS = {
-    "Training loss": ("loss", "triplet_loss", "class_loss"),
+    "Training loss": ("loss", "triplet_loss", "center_loss", "class_loss"),
     "Validation": ("val_mAP", "val_accuracy"),
     "Health of the codes (val)": ("val_share_near_zero", "val_mean_share_of_ones", "val_mean_abs_correlation"),
     "Share of active triplets": ("active_share",),
@@ -23,16 +23,16 @@ def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    panels = {title: [name for name in names if name in history[-1]] for title, names in PANELS.items()}
+    known = {name for row in history for name in row}
+    panels = {title: [name for name in names if name in known] for title, names in PANELS.items()}
     panels = {title: names for title, names in panels.items() if names}
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        epochs = [row["epoch"] for row in history]
         for name in names:
             label = name.removeprefix("val_").replace("_", " ")
-            axes.plot(
-                epochs, [row.get(name, np.nan) for row in history], label=label, marker="." if len(epochs) < 30 else ""
-            )
+            epochs = [number for number, row in enumerate(history, 1) if name in row]  # a refit counts on
+            values = [row[name] for row in history if name in row]
+            axes.plot(epochs, values, label=label, marker="." if len(epochs) < 30 else "")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -36,10 +36,11 @@ class TrainingLog:
         shown = ", ".join(
             f"{name[4:].replace('_', ' ')} {row[name]:.3f}" for name in ("val_mAP", "val_accuracy") if name in row
         )
-        logger.info("epoch %d: loss %.3f, val %s%s", row["epoch"], row["loss"], shown, " (best)" if is_best else "")
+        val = f", val {shown}" if shown else ""
+        logger.info("epoch %d: loss %.3f%s%s", row["epoch"], row["loss"], val, " (best)" if is_best else "")
         for name, value in row.items():
-            if name != "epoch":
-                self._writer.add_scalar(name.replace("val_", "val/", 1), value, row["epoch"])
+            if name not in ("epoch", "refit"):
+                self._writer.add_scalar(name.replace("val_", "val/", 1), value, len(history))
         self._writer.flush()
         write_text(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
         if is_last or time.monotonic() - self._plotted > PLOT_SECONDS:

@@ -29,6 +29,7 @@ def save_best(run_dir: Path, state: TrainingState, *, dataset: Dataset, config: 
         "allow_missing": bool(dataset.missing),
         "best_epoch": state.best_epoch,
         "best_metric": state.best_metric,
+        "is_refit": state.is_refit,
         "best_value": state.best_value[0] if state.best_value else None,
         "finished": False,
         "versions": versions(),

@@ -29,7 +29,7 @@ class TrainingState:
     videos: names of the training and val videos.
     epoch: how many are done. history: a row of metrics for each.
     best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first. best_epoch: which one.
-    is_refit: whether it has begun again, on the val videos too, to train up to best_epoch.
+    is_refit: whether it has begun again, on the val videos too, to keep the last epoch.
     """
 
     model: HashNet
