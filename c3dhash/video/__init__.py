@@ -22,9 +22,11 @@ In this order the files read as a story:
     messages      what goes between the two
     pictures      single pictures: from a file, and to a size
     frame_folder  a folder of pictures -> clips, as if it were a video
-    samples       a sample, be it a video or a frame folder -> one clip
+    every_frame   all frames of a video or a folder, with their times
+    stored        all frames of a sample in one file, compressed
+    samples       a sample, be it a video or a frame folder -> one clip, or its frames compressed
     hashes        content hashes of files that did not change, remembered on disk
-    cache         decoded frames, kept for the next epoch
+    cache         the frames of samples, kept for the next epoch
     transforms    crop, mirror, normalise
     clips         a sample -> the clip of a training step or of an evaluation
     loader        many clips at once, in order

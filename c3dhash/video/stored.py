@@ -86,23 +86,24 @@ def write_frames(path: Path, chunks: Iterable[Chunk], *, max_bytes: int) -> int:
     times: list[float] = []
     offsets = [len(MARK)]
     sums: list[int] = []
+    end_seconds: float | None = None
     with path.open("wb") as file:
         file.write(MARK)
-        for chunk in chunks:
+        for chunk in chunks:  # to its end: a decoder process that is left before is lost
             times += chunk.times
+            end_seconds = chunk.end_seconds
             for picture in chunk.pictures:
                 file.write(picture)
                 offsets.append(offsets[-1] + len(picture))
                 sums.append(zlib.crc32(picture))
-            if chunk.end_seconds is not None:
-                table = np.array([*times, chunk.end_seconds], "<f8").tobytes() + np.array(offsets, "<i8").tobytes()
-                file.write(table + np.array([*sums, zlib.crc32(table)], "<i8").tobytes())
-                file.write(_FOOTER.pack(len(times), MARK))
-            if file.tell() > max_bytes:
+            if offsets[-1] > max_bytes:
                 raise TooLarge(f"it takes more than {max_bytes} bytes")
-            if chunk.end_seconds is not None:
-                return file.tell()
-    raise Unkept("it has no end")
+        if end_seconds is None:
+            raise Unkept("it has no end")
+        table = np.array([*times, end_seconds], "<f8").tobytes() + np.array(offsets, "<i8").tobytes()
+        file.write(table + np.array([*sums, zlib.crc32(table)], "<i8").tobytes())
+        file.write(_FOOTER.pack(len(times), MARK))
+        return file.tell()
 
 
 class StoredFrames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_a_size_that_changes() -> None:
 def test_chunks_without_an_end(tmp_path: Path) -> None:
     with pytest.raises(Unkept, match="it has no end"):
         write_frames(tmp_path / "a", [Chunk([0.0], [b"x"])], max_bytes=100)
+
+
+def test_chunks_are_taken_to_the_end(tmp_path: Path) -> None:
+    """A decoder process whose task is not run to its end is not used again."""
+    chunks = compress(timed(FRAMES), quality=50)
+    write_frames(tmp_path / "a", chunks, max_bytes=1 << 20)
+    assert inspect.getgeneratorstate(chunks) == inspect.GEN_CLOSED
 
 
 def test_more_than_there_may_be(tmp_path: Path) -> None:
