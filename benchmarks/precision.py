@@ -38,9 +38,8 @@ def main() -> None:
     run, dataset = load_run(options.run), find_dataset(options.data)
     reports: dict[str, Report] = {}
     with tempfile.TemporaryDirectory() as folder:
-        reader = ClipReader(
-            *run.model.clip_size[:2], FrameCache(Path(folder), max_bytes=8 << 30), run.model.preprocessing.channels
-        )
+        cache = FrameCache(Path(folder), max_bytes=8 << 30)
+        reader = ClipReader.of_network(run.model.clip_size, run.model.preprocessing, cache)
         for precision in ("fp32", "bf16"):
             encode = EncodeConfig(precision=precision, device="cpu")
             config = EvaluateConfig(compare=False)

@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from upstream import fill, filled, golden_shapes, hollow, recognised, resnet3d_shapes
 
 from c3dhash.errors import CheckpointError
-from c3dhash.models.backbones import KNOWN_WEIGHTS, build_backbone
+from c3dhash.models.backbones import KNOWN_WEIGHTS, LAYOUTS, build_backbone
+from c3dhash.models.identify import open_checkpoint
 from c3dhash.models.weights import identify_weights, load_backbone, load_into
 from c3dhash.records import Preprocessing
 
-KINETICS_2018 = Preprocessing(scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1, 1, 1))
-KINETICS_2020 = Preprocessing(mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737))
+KINETICS_2018 = Preprocessing(scale=1.0, mean=(114.7748, 107.7354, 99.4750), std=(1, 1, 1), interval_seconds=1 / 30)
+KINETICS_2020 = Preprocessing(mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737), interval_seconds=1 / 30)
 DEPTHS = {
     "resnet3d10": ((1, 1, 1, 1), False),
     "resnet3d18": ((2, 2, 2, 2), False),
@@ -155,7 +156,9 @@ def test_layouts_of_c3d(save, style, layout, mean, head):
     report = load_into(network, path)
     assert report.is_complete and report.layout == layout
     assert (report.unexpected, set(report.not_used)) == ((), {f"{head}.weight", f"{head}.bias"})
-    assert network.preprocessing == Preprocessing(channels="RGB", scale=1.0, mean=mean, std=(1, 1, 1))
+    assert network.preprocessing == Preprocessing(
+        channels="RGB", scale=1.0, mean=mean, std=(1, 1, 1), interval_seconds=1 / 30
+    )
     assert identify_weights(path) == (("c3d",), None)
     for own, key in (("conv1a", first), ("fc7", last)):
         assert torch.equal(getattr(network, own).weight, filling[f"{key}.weight"])
@@ -180,3 +183,39 @@ def test_orders_of_c3d_agree():
     ]
     for style in ("abati", "mmaction2"):
         assert list(c3d_shapes(style).values())[:-2] == flat
+
+
+# Frames a second: of the weights that sample time densely; all others spread their frames.
+FRAMES_A_SECOND = {
+    "c3d": 30, "i3d": 25, "i3d_flow": 25, "resnet3d18": 30, "resnet3d34": 30, "resnet3d50": 30, "slowonly": 30 / 8,
+    "slowfast": 15, "i3d_r50": 15, "r3d_18": 15, "mc3_18": 15, "r2plus1d_18": 15, "s3d": 15, "mvit_v1_b": 7.5,
+    "mvit_v2_s": 7.5, "swin3d_t": 15, "swin3d_s": 15, "swin3d_b": 15,
+}  # fmt: skip
+EXCEPTIONS = {
+    ("c3d", "ucf101-mmaction2"): 25, ("i3d", "charades"): 24, ("i3d_flow", "charades"): 24,
+    ("slowonly", "kinetics400-4x16"): 30 / 16, ("i3d_r50", "imagenet"): None, ("i3d_r50", "imagenet-v2"): None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("known", KNOWN_WEIGHTS, ids=lambda known: f"{known.backbone}-{known.name}")
+def test_known_weights_sample_time_as_they_were_trained(known):
+    expected = EXCEPTIONS.get((known.backbone, known.name), FRAMES_A_SECOND.get(known.backbone))
+    assert known.interval_seconds == (expected and pytest.approx(1 / expected))
+
+
+def test_layouts_sample_time_as_the_known_files_do():
+    """Our own files say themselves how they were trained; a bare state dict of ours is spread."""
+    published = {round(1 / layout.preprocessing.interval_seconds, 2) for layout in LAYOUTS.values()
+                 if layout.preprocessing.interval_seconds}  # fmt: skip
+    assert published == {30, 25, 15, 7.5, 3.75}
+    own = [layout for layout in LAYOUTS.values() if layout.name.startswith("c3dhash")]
+    assert own and all(layout.preprocessing.interval_seconds is None for layout in own)
+
+
+def test_the_file_name_decides_between_weights_of_one_layout(tmp_path):
+    tensors = hollow(c3d_shapes("mmaction2"))
+    known = next(known for known in KNOWN_WEIGHTS if known.name == "ucf101-mmaction2")
+    for name, fps in ((known.file_name, 25), ("renamed.pth", 30)):
+        torch.save({"state_dict": tensors}, tmp_path / name)
+        found = open_checkpoint(tmp_path / name, layout=None)
+        assert found.preprocessing.interval_seconds == pytest.approx(1 / fps)

@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 import pytest
 from trees import write_flow, write_pictures
-from videos import FAR, H264, VARIABLE, frame_numbers, needs_ffmpeg, run_ffmpeg, write_ffmpeg, write_video
+from videos import FAR, H264, VARIABLE, frame_numbers, needs_ffmpeg, regular, run_ffmpeg, write_ffmpeg, write_video
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.records import FrameFolder, Sample, Segment
+from c3dhash.records import FrameFolder, Preprocessing, Sample, Segment
 from c3dhash.video import every_frame
 from c3dhash.video.cache import FrameCache, cache_usage
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.every_frame import video_frames
+from c3dhash.video.reader import read_clips
 from c3dhash.video.stored import LOSSLESS, Unkept
 
 SEGMENTS = [None, Segment(0.3, 0.92), Segment(0.5, 50)]
@@ -77,6 +78,32 @@ def test_clips_of_a_frame_folder(tmp_path: Path, segment: Segment | None) -> Non
     folder = write_pictures(tmp_path / "v", range(40))
     (folder / "times.txt").write_text(" ".join(str(0.03 * place + 0.02 * (place > 20)) for place in range(41)))
     check_same(tmp_path, Sample(folder, (0,), "train", segment=segment, frames=FrameFolder(3, 32)))
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "read"])
+@pytest.mark.parametrize("segment", [None, Segment(0.4, 1.6)])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_dense_clips_are_those_of_indexing(
+    tmp_path: Path, is_kept: bool, segment: Segment | None, is_folder: bool
+) -> None:
+    """Evaluation sees what indexing sees of a window; a training clip begins anywhere in it."""
+    if is_folder:
+        sample = Sample(write_pictures(tmp_path / "v", range(50)), (0,), "train", segment=segment, frames=FrameFolder())
+    else:
+        sample = Sample(write_video(tmp_path / "a.avi", 50), (0,), "train", segment=segment)
+    cache = FrameCache(tmp_path / "cache", max_bytes=is_kept << 24, quality=LOSSLESS)
+    reader = ClipReader.of_network((6, 84, 84), Preprocessing(interval_seconds=1 / 25), cache, clips_per_window=3)
+    assert reader.evaluation_clips(sample).shape == (3, 6, 84, 84, 3)
+    plan = reader._plan(sample, 3)
+    found = [frame_numbers(frames) for frames in reader._clips(sample, plan)]
+    assert found == [clip.shown(regular(50)) for clip in plan.clips(plan.segments(2.0))]
+    if segment is None and not is_folder:
+        clips = read_clips(sample.video, num_frames=6, interval_seconds=1 / 25, clips_per_window=3)
+        assert found == [frame_numbers(clip.frames) for clip in clips]
+    first, last = (0, 44) if segment is None else (10, 34)
+    plans = [reader._plan(sample, 1, phase=phase) for phase in np.arange(0, 1, 0.01)]
+    starts = {frame_numbers(frames)[0] for plan in plans for frames in reader._clips(sample, plan)}
+    assert starts == set(range(first, last + 1))
 
 
 def test_clips_of_flow(tmp_path: Path) -> None:
