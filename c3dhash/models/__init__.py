@@ -32,6 +32,7 @@ __all__ = [
     "encode",
     "engines",
     "fingerprints",
+    "freezing",
     "hashing",
     "hashnet",
     "known_weights",

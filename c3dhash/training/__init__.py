@@ -7,11 +7,12 @@ Out:    a run directory: weights, configuration, labels, metrics, curves.
     start         which settings hold, and the network they begin with; a run that goes on
     state         what the next epoch depends on: saved after each, restored
     videos        which videos are trained on, and which choose the epoch
-    inputs        augmented clips, or the features of a frozen backbone, computed once
+    inputs        augmented clips, or what frozen stages of the backbone give of them, computed once
     batches       classes x clips
     epoch         one pass over the training videos
     step          outputs -> losses -> new weights
-    losses        the batch-all triplet loss, exactly, and the loss of the class head
+    losses        the batch-all triplet loss, exactly; the losses of centres and of the class head
+    centers       codes far from each other, one for each class
     optimization  optimizer, schedule, the default margin
     validation    the figure that chooses the best epoch
     run_files     the best network and its settings, as a run that can be loaded

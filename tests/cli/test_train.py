@@ -14,17 +14,16 @@ from c3dhash.datasets.synth import make_motion_set
 from c3dhash.models.backbones import BACKBONES
 
 
-@pytest.mark.parametrize(("num_val", "metric"), [(1, "accuracy"), (2, "mAP")])
+@pytest.mark.parametrize(("task", "metric"), [("classify", "accuracy"), ("joint", "mAP")])
 def test_the_best_value_has_its_name(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path, num_val: int, metric: str, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, task: str, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One val video a class has no other to find: then accuracy chooses, also where codes are trained."""
-    num_videos = {"train": 2, "val": num_val, "query": 1}
+    num_videos = {"train": 2, "val": 1, "query": 1}
     make_motion_set(tmp_path / "videos", num_classes=2, videos_per_class=num_videos, seed=0)
     monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
     code, out, err = run(
         "train", "--data", "videos", "--out", "run", "--backbone", "tiny", "--num-frames", "4", "--size", "16",
-        "--epochs", "1", "--classes-per-batch", "2", "--clips-per-class", "2", "--device", "cpu", "--precision", "fp32",
+        "--epochs", "1", "--task", task, "--classes-per-batch", "2", "--clips-per-class", "2", "--device", "cpu", "--precision", "fp32",
     )  # fmt: skip
     assert code == 0, err
     saved = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from paths import ROOT
+from pixels import pixels_of
 from upstream import (
     fill,
     golden_arrays,
@@ -76,7 +77,7 @@ def resnet():
 def test_resnet3d18_shortcut_a_gives_the_golden_values(files):
     network, arrays = load_backbone(files[RESNET_A]), golden_arrays(RESNET_A)
     assert (network.name, network.shortcut, network.training) == ("resnet3d18", "A", False)
-    assert network.preprocessing == KINETICS_2018
+    assert pixels_of(network.preprocessing) == KINETICS_2018
     with torch.inference_mode():
         features = network(golden_clips(16))
         assert relative_error(features, arrays["features_T16"]) < 1e-3
@@ -89,7 +90,7 @@ def test_resnet3d18_shortcut_a_gives_the_golden_values(files):
 def test_resnet3d18_shortcut_b_gives_the_golden_values(files):
     network, arrays = load_backbone(files[RESNET_B], backbone="resnet3d18"), golden_arrays(RESNET_B)
     assert (network.shortcut, network.training) == ("B", False)
-    assert network.preprocessing == KINETICS_2020
+    assert pixels_of(network.preprocessing) == KINETICS_2020
     with torch.inference_mode():
         features = network(golden_clips(16))
     assert relative_error(features, arrays["features_T16"]) < 1e-3
@@ -103,7 +104,7 @@ def test_c3d_gives_the_golden_values(c3d):
     with torch.inference_mode():
         fc7 = c3d(golden_clips(16, scale=40))
     hook.remove()
-    assert c3d.preprocessing == SPORTS_1M and not c3d.training
+    assert pixels_of(c3d.preprocessing) == SPORTS_1M and not c3d.training
     assert relative_error(fc6[0], arrays["fc6"]) < 1e-3
     assert relative_error(fc7, arrays["fc7"]) < 1e-3
     logits = fc7 @ fill("fc8.weight", (101, 4096)).T + fill("fc8.bias", (101,))
@@ -114,7 +115,7 @@ def test_c3d_weights_load_for_another_clip_size(files, c3d):
     network = build_backbone("c3d", num_frames=8, size=56)
     report = load_into(network, files[C3D])
     assert report.is_complete and report.not_used == ("fc8.weight", "fc8.bias")
-    assert network.clip_size == (8, 56, 56) and network.preprocessing == SPORTS_1M
+    assert network.clip_size == (8, 56, 56) and pixels_of(network.preprocessing) == SPORTS_1M
     loaded = c3d.state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in network.state_dict().items())
 
@@ -159,10 +160,10 @@ def test_identify_weights(save):
 
 def test_the_caller_may_name_the_layout(save, resnet):
     path = save(hollow_tensors(RESNET_B))
-    assert load_into(resnet, path).preprocessing == resnet.preprocessing == KINETICS_2020
-    assert load_into(resnet, path, layout="3d-resnets-2018").preprocessing == KINETICS_2018
-    assert resnet.preprocessing == KINETICS_2018
-    assert load_backbone(path, layout="3d-resnets-2018").preprocessing == KINETICS_2018
+    assert pixels_of(load_into(resnet, path).preprocessing) == pixels_of(resnet.preprocessing) == KINETICS_2020
+    assert pixels_of(load_into(resnet, path, layout="3d-resnets-2018").preprocessing) == KINETICS_2018
+    assert pixels_of(resnet.preprocessing) == KINETICS_2018
+    assert pixels_of(load_backbone(path, layout="3d-resnets-2018").preprocessing) == KINETICS_2018
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -73,36 +73,58 @@ class TSN(Backbone):
         return without_head
 
     def parts(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """Divide the layers of the 2D network in front of its global pooling, where its pictures become smaller."""
+        """Divide the layers of the 2D network in front of its global pooling, where its pictures become smaller.
+
+        Returns:
+            The layers of each part; () for a network of which it is not known.
+        """
         network = self.network
-        if isinstance(getattr(network, "features", None), nn.Sequential):
+        if self.architecture in _EDGES:
             layers = tuple(network.get_submodule("features").children())
             edges = (*_EDGES[self.architecture], len(layers))
             return tuple(layers[first:last] for first, last in pairwise(edges))
-        stem = (network.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1"))
-        return tuple(stem), *((network.get_submodule(f"layer{number}"),) for number in (2, 3, 4))
+        if self.architecture.startswith("resnet"):
+            stem = (network.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1"))
+            return tuple(stem), *((network.get_submodule(f"layer{number}"),) for number in (2, 3, 4))
+        return ()
 
     def stages(self) -> tuple[Stage, ...]:
         parts = self.parts()
+        if not parts:
+            return (Stage(self._whole, (self,)),)
         last = len(parts) - 1
         return tuple(
             Stage(partial(self._run, part, is_first=number == 0, is_last=number == last), part)
             for number, part in enumerate(parts)
         )
 
+    def _whole(self, clips: torch.Tensor) -> torch.Tensor:
+        """Run a network that is not divided: [B, 3, T, H, W] -> features."""
+        frames = self.turn_frames(clips).transpose(1, 2)  # [B, T, 3, H, W]
+        return self._mean(self._run_frames((self.network,), frames), num_frames=frames.shape[1])
+
     def _run(self, part: tuple[nn.Module, ...], x: torch.Tensor, *, is_first: bool, is_last: bool) -> torch.Tensor:
         """Run some layers on every frame: clips, or [B, T, C, h, w] -> [B, T, C, h, w], or features."""
         if is_first:
             x = self.turn_frames(x).transpose(1, 2)  # [B, 3, T, H, W] -> [B, T, 3, H, W]
         num_frames = x.shape[1]
-        x = self.run_layers(part, x.flatten(0, 1).contiguous(memory_format=torch.channels_last), num_frames=num_frames)
-        if is_last:
-            x = F.adaptive_avg_pool2d(x, 1)
-            if isinstance(classifier := getattr(self.network, "classifier", None), nn.Module):
-                x = classifier(x)  # what is left of it: its last linear layer is not
-            dtype = next(self.network.parameters()).dtype
-            return x.reshape(-1, num_frames, self.feature_dim).mean(dim=1, dtype=dtype)
-        return x.reshape(-1, num_frames, *x.shape[1:])
+        x = self._run_frames(part, x)
+        if not is_last:
+            return x.reshape(-1, num_frames, *x.shape[1:])
+        x = F.adaptive_avg_pool2d(x, 1)
+        if isinstance(classifier := getattr(self.network, "classifier", None), nn.Module):
+            x = classifier(x)  # what is left of it: its last linear layer is not
+        return self._mean(x, num_frames=num_frames)
+
+    def _run_frames(self, layers: tuple[nn.Module, ...], x: torch.Tensor) -> torch.Tensor:
+        """Run layers on every frame: [B, T, C, h, w] -> [B * T, ...]."""
+        frames = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.run_layers(layers, frames, num_frames=x.shape[1])
+
+    def _mean(self, x: torch.Tensor, *, num_frames: int) -> torch.Tensor:
+        """Average the features of the frames of each clip."""
+        dtype = next(self.network.parameters()).dtype
+        return x.reshape(-1, num_frames, self.feature_dim).mean(dim=1, dtype=dtype)
 
     def run_layers(self, layers: tuple[nn.Module, ...], frames: torch.Tensor, *, num_frames: int) -> torch.Tensor:
         """Run layers one after the other on frames, [B * num_frames, C, h, w]."""

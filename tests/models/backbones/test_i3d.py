@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pixels import pixels_of
 from upstream import fill, golden_arrays, golden_shapes, golden_tensors, hollow_tensors, relative_error
 
 from c3dhash.errors import CheckpointError, UsageError
@@ -74,7 +75,7 @@ def test_each_layout_is_recognised_once_and_loads_whole(tmp_path, networks, gold
     report = load_into(network, tmp_path / "file.pt")
     assert report.is_complete and len(report.matched) == 57 * 5 and not report.unexpected
     assert report.not_used == (("logits.conv3d.weight", "logits.conv3d.bias") if num_classes else ())
-    assert network.clip_size == (8, 64, 64) and network.preprocessing == type(network).preprocessing
+    assert network.clip_size == (8, 64, 64) and pixels_of(network.preprocessing) == type(network).preprocessing
     assert network.mixed_5c.b2b.conv.weight.unique().tolist() == [0.5]
 
 
