@@ -322,7 +322,7 @@ class CacheConfig:
         None, "Folder for decoded frames; c3dhash/frames in $XDG_CACHE_HOME, or in ~/.cache, where it is not given."
     )
     cache_gib: float = setting(20.0, "Largest size of that folder in GiB; 0 keeps nothing.", low=0)
-    cache_quality: int = setting(90, "JPEG quality of the frames in it; 100 loses nothing (PNG).", low=1, high=100)
+    cache_quality: int = setting(85, "JPEG quality of the frames in it; 100 loses nothing (PNG).", low=1, high=100)
 
     @property
     def directory(self) -> Path:

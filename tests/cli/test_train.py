@@ -23,7 +23,8 @@ def test_the_best_value_has_its_name(
     monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
     code, out, err = run(
         "train", "--data", "videos", "--out", "run", "--backbone", "tiny", "--num-frames", "4", "--size", "16",
-        "--epochs", "1", "--task", task, "--classes-per-batch", "2", "--clips-per-class", "2", "--device", "cpu", "--precision", "fp32",
+        "--epochs", "1", "--task", task, "--classes-per-batch", "2", "--clips-per-class", "2", "--device", "cpu",
+        "--precision", "fp32",
     )  # fmt: skip
     assert code == 0, err
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
