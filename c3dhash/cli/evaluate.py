@@ -38,7 +38,7 @@ from c3dhash.errors import UsageError
     "--split", type=int, default=None, metavar="N", help="Official split of the data set; by default the run's."
 )
 @config_options(EvaluateConfig)
-@config_options(EncodeConfig, only=("batch_size", "precision", "device", "engine", "workers"))
+@config_options(EncodeConfig, only=("clips_per_window", "batch_size", "precision", "device", "engine", "workers"))
 @config_options(CacheConfig)
 @json_option
 @click.option(

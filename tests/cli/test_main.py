@@ -251,6 +251,7 @@ def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
         (["evaluate", "--codes", "a.npz", "--model", "b"], 2, "leave out --model"),
         (["evaluate", "--codes", "a.npz", "--compare"], 2, "leave out --compare"),
         (["evaluate"], 1, "no finished run"),
+        (["evaluate", "--clips-per-window", "0"], 2, r"clips_per_window \(0\) must be between 1 and 1000"),
         (["data", "synth", "x", "--classes", "1"], 2, r"num_classes \(1\)"),
         (["data", "synth", "x", "--seed", "-1"], 2, r"seed \(-1\)"),
         (["train", "--size", "4"], 2, r"size \(4\) must be between 8 and 1024\.$"),
