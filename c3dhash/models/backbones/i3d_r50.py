@@ -12,7 +12,6 @@ an entry of the state dict, is 1 or 0, the factor with which the outermost frame
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -66,14 +65,7 @@ class I3DR50(Backbone):
         start_weights(self)
 
     def stages(self) -> tuple[Stage, ...]:
-        network = self.network
-        return (
-            Stage(self._stages_0_1, (network.conv1, network.bn1, network.get_submodule("layer1"))),
-            *(
-                Stage(partial(self._stage, number), (network.get_submodule(f"layer{number}"),))
-                for number in (2, 3, 4)
-            ),
-        )  # fmt: skip
+        return self.network.divide(self._stages_0_1, edge=self.edge)
 
     def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
@@ -81,12 +73,6 @@ class I3DR50(Backbone):
         x = pool_space(x, stride=2)  # [B, 64, T/4, H/4, W/4]
         x = self.network.stage(1, x, self.edge)  # [B, 256, T/4, H/4, W/4]
         return F.max_pool3d_with_indices(x, (2, 1, 1), ceil_mode=True)[0]  # [B, 256, T/8, H/4, W/4]
-
-    def _stage(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        x = self.network.stage(number, x, self.edge)
-        if number < 4:
-            return x
-        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)  # [B, 2048, T/8, H/32, W/32] -> [B, 2048]
 
 
 def _identify_mmaction2(entries: Entries) -> tuple[tuple[str, ...], None]:

@@ -5,10 +5,14 @@ Its entries are named as in torchvision's 2D ResNets, so that 2D weights find th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from c3dhash.models.backbones.base import Stage
 from c3dhash.models.backbones.layouts import Entries
 from c3dhash.records import Preprocessing
 
@@ -136,6 +140,25 @@ class InflatedResNet50(nn.Module):
         for block in getattr(self, f"layer{number}"):
             x = block(x, edge)
         return x
+
+    def divide(
+        self, first: Callable[[torch.Tensor], torch.Tensor], *, edge: torch.Tensor | None = None
+    ) -> tuple[Stage, ...]:
+        """Return the stages of a backbone that is this network, with the global average behind the last.
+
+        Args:
+            first: what it computes up to stage 1, and behind that.
+            edge: as of `stage`.
+        """
+        layers = [self.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
+        later = (Stage(partial(self._later, number, edge), (layers[number - 1],)) for number in (2, 3, 4))
+        return Stage(first, (self.conv1, self.bn1, layers[0])), *later
+
+    def _later(self, number: int, edge: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        x = self.stage(number, x, edge)
+        if number < 4:
+            return x
+        return x.mean(dim=(2, 3, 4), dtype=self.conv1.weight.dtype)  # [B, C, T, H/32, W/32] -> [B, C]
 
 
 def pool_space(x: torch.Tensor, *, stride: int = 1) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import torch
 from torch import nn
@@ -49,25 +48,12 @@ class SlowOnly(Backbone):
         start_weights(self)
 
     def stages(self) -> tuple[Stage, ...]:
-        network = self.network
-        return (
-            Stage(self._stages_0_1, (network.conv1, network.bn1, network.get_submodule("layer1"))),
-            *(
-                Stage(partial(self._stage, number), (network.get_submodule(f"layer{number}"),))
-                for number in (2, 3, 4)
-            ),
-        )  # fmt: skip
+        return self.network.divide(self._stages_0_1)
 
     def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = pool_space(self.network.stem(x))  # [B, 64, T, H/4, W/4]
         return self.network.stage(1, x)
-
-    def _stage(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        x = self.network.stage(number, x)
-        if number < 4:
-            return x
-        return x.mean(dim=(2, 3, 4), dtype=self.network.conv1.weight.dtype)  # [B, 2048, T, H/32, W/32] -> [B, 2048]
 
 
 class SlowFast(Backbone):
