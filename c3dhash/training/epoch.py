@@ -31,7 +31,7 @@ READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 
 def train_epoch(
-    state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig, *, centers: Tensor
+    state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig, *, centers: Tensor | None
 ) -> dict[str, float]:
     """Train for one epoch.
 
@@ -40,7 +40,7 @@ def train_epoch(
         inputs: of the training videos.
         labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
         config: resolved.
-        centers: of the classes, on the device.
+        centers: of the classes, on the device; None where their loss has no weight.
     Returns:
         The last learning rate, the means of the losses, and the speed.
     Raises:

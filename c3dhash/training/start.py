@@ -13,8 +13,9 @@ import torch
 from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models.backbones import build_backbone
-from c3dhash.models.hashnet import CONFIG_FILE, FeatureScaling, build_model
+from c3dhash.models.hashnet import CONFIG_FILE, build_model
 from c3dhash.models.precision import pick_device
+from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Preprocessing
 from c3dhash.training.optimization import make_optimizer, resolve
@@ -65,11 +66,12 @@ def new_state(config: TrainConfig, *, num_classes: int) -> TrainingState:
     return state
 
 
-def restart(state: TrainingState, config: TrainConfig, *, num_classes: int) -> TrainingState:
-    """Bring the network of a state back to what it began with, with a new optimizer; it stays the same object."""
+def begin_refit(state: TrainingState, config: TrainConfig, *, num_classes: int) -> None:
+    """Bring a state back to what it began with, but for its history; its network stays the same object."""
     fresh = new_state(config, num_classes=num_classes)
     state.model.load_state_dict(fresh.model.state_dict())
-    return TrainingState(state.model, make_optimizer(state.model, config))
+    state.optimizer = make_optimizer(state.model, config)
+    state.epoch, state.is_refit = 0, True
 
 
 def num_stages(backbone: str) -> int:

@@ -64,10 +64,6 @@ class TrainingState:
             self.best_value, self.best_epoch = value, self.epoch
         return is_best
 
-    def begin_refit(self, fresh: TrainingState) -> None:
-        """Begin again with the weights and the optimizer of a state that has not been trained."""
-        self.model, self.optimizer, self.epoch, self.is_refit = fresh.model, fresh.optimizer, 0, True
-
     def save(self, run_dir: Path) -> None:
         """Write last.pt; a reader finds the old one or the new one."""
         saved = {

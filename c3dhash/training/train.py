@@ -98,8 +98,10 @@ def _train(
 ) -> None:
     """Train epoch by epoch, and write after each what the next one, and a user, need."""
     assert config.epochs is not None
-    centers = torch.from_numpy(hash_centers(len(dataset.classes), config.hash_length, seed=config.seed))
-    centers = centers.to(state.device)
+    centers = None
+    if config.has_hash_head and config.center_weight:  # of many classes they take seconds
+        found = hash_centers(len(dataset.classes), config.hash_length, seed=config.seed)
+        centers = torch.from_numpy(found).to(state.device)
     gallery = val_gallery(
         videos.train_labels, num_val=len(videos.val), seed=config.seed, takes_all=bool(config.freeze_stages)
     )
@@ -131,7 +133,7 @@ def _refit(
     inputs: Inputs,
     videos: TrainingVideos,
     log: TrainingLog,
-    centers: torch.Tensor,
+    centers: torch.Tensor | None,
     *,
     run_dir: Path,
     dataset: Dataset,
@@ -146,7 +148,7 @@ def _refit(
     assert config.epochs is not None
     if not state.is_refit:
         logger.info("epoch %d was the best on the val videos; now all epochs on these videos, too.", state.best_epoch)
-        state.begin_refit(start.restart(state, config, num_classes=len(dataset.classes)))
+        start.begin_refit(state, config, num_classes=len(dataset.classes))
         _prepare_heads(state, inputs, config)
         state.save(run_dir)
     while state.epoch < config.epochs:
@@ -164,7 +166,7 @@ def _prepare_heads(state: TrainingState, inputs: Inputs, config: TrainConfig) ->
         return
     features = torch.from_numpy(inputs.features()).to(state.device)
     if model.scaling is not None:
-        model.scaling.fit(torch.nn.functional.normalize(features, dim=1) if model.has_unit_features else features)
+        model.scaling.fit(model.head_inputs(features))  # it does nothing yet
     if config.init != "random":
         with torch.inference_mode():
             read = model.head_inputs(features).cpu().numpy()
