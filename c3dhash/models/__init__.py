@@ -5,6 +5,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
 
     backbones/    one architecture a file; BACKBONES
     hashnet       the network: backbone, hash head, class head; a run directory on disk
+    scaling       features at one scale, while heads are trained
     fingerprints  what tells one network from every other
     known_weights published files, and the folders in which they are looked for
     checkpoints   a file -> its arrays, without running what is in it
@@ -22,6 +23,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     engines       who computes that copy: PyTorch, OpenVINO, onnxruntime
     openvino_engine   OpenVINO
     onnx_engine   onnxruntime
+    clip_stream   videos -> clips, from many decoders, in one queue
     encode        clips and videos -> features, embeddings, codes
     onnx_export   a run -> ONNX, checked
 """
@@ -40,6 +42,7 @@ __all__ = [
     "onnx_export",
     "precision",
     "published",
+    "scaling",
     "weight_files",
     "weights",
 ]  # the modules that other wings import from

@@ -11,11 +11,7 @@ are mostly in the frame cache by then.
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from enum import Enum, auto
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,18 +22,15 @@ import torch
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
+from c3dhash.models.clip_stream import ClipStream, Message
 from c3dhash.models.engines import CPU, TorchBackbone, make_engine
 from c3dhash.models.hashnet import HashNet, Run
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.clips import ClipReader
-from c3dhash.video.isolation import shared_pool
-from c3dhash.video.loader import Stopped, prefetch, stop_when
-from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import center_clip, decoded_short_side
-
-AHEAD = 128  # videos that may be begun before the first of them is through
+from c3dhash.video.loader import prefetch
+from c3dhash.video.transforms import decoded_short_side
 
 
 class Encoded(NamedTuple):
@@ -145,7 +138,7 @@ def encode_samples(
 def clip_features(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: int) -> np.ndarray:
     """Return the features of clips, each uint8 [T, H, W, C], in their order: float32 [N, feature_dim]."""
     none = np.empty((0, encoder.feature_dim), np.float32)
-    return np.concatenate([none, *(encoder.features(batch) for batch in _batches(clips, batch_size))])
+    return np.concatenate([none, *(encoder.features(batch) for batch in batches(clips, batch_size))])
 
 
 def window_means(features: np.ndarray, num_clips: Sequence[int]) -> np.ndarray:
@@ -177,7 +170,7 @@ def encode_videos(
 
     Processes decode several videos at once and hand over clip by clip, so that memory holds a few batches
     of clips however long a video is, and a file that crashes or stops its decoder is one error. They are kept for the
-    next call. What is through waits for the videos before it: at most AHEAD of them are begun.
+    next call. What is through waits for the videos before it: at most `clip_stream.AHEAD` of them are begun.
 
     Args:
         run: with a hash head or a class head, or both; or with none, for features.
@@ -199,7 +192,7 @@ def encode_videos(
     encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=engine)
     if on_engine is not None:
         on_engine(encoder.engine_name)
-    stream = _ClipStream(run, videos, config, options, prepare)
+    stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
     collected: dict[int, _Collected] = {}
     done: dict[int, VideoResult] = {}
     try:
@@ -239,36 +232,19 @@ def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
     return options
 
 
-class _Message(NamedTuple):
-    """A clip of a video; or, with clip None, its end, with the error that ended it."""
-
-    number: int
-    video: Path
-    clip: np.ndarray | None
-    span: tuple[float, float] | None
-    error: VideoError | None
-
-
-class _Pause(Enum):
-    """A thread gives no more messages: for now, or for good."""
-
-    WAITING = auto()
-    DONE = auto()
-
-
 class _Collected(NamedTuple):
     """The clips of one video that are through the backbone: the window of each, and its feature."""
 
     spans: list[tuple[float, float]]
     features: list[np.ndarray]
 
-    def append(self, message: _Message, feature: np.ndarray) -> None:
+    def append(self, message: Message, feature: np.ndarray) -> None:
         assert message.span is not None  # a clip has one
         self.spans.append(message.span)
         self.features.append(feature)
 
 
-def _result(end: _Message, collected: _Collected, encoder: Encoder, *, with_features: bool) -> VideoResult:
+def _result(end: Message, collected: _Collected, encoder: Encoder, *, with_features: bool) -> VideoResult:
     """Put the windows of a video together. A video that failed half-way has no codes: half a video is none."""
     if end.error is not None or not collected.spans:
         error = end.error or VideoError(f"'{end.video}' gave no clip.")
@@ -283,115 +259,8 @@ def _result(end: _Message, collected: _Collected, encoder: Encoder, *, with_feat
     return VideoResult(end.video, codes, encoded.scores, None, kept)
 
 
-class _ClipStream:
-    """Threads that carry clips from processes, one each, into one bounded queue of messages."""
-
-    def __init__(
-        self,
-        run: Run,
-        videos: Iterable[Path],
-        config: EncodeConfig,
-        options: dict[str, Any],
-        prepare: Callable[[Path], object] | None,
-    ) -> None:
-        self.num_taken = 0  # videos whose results were taken, which happens in their order
-        self._batch_size, self._options, self._prepare = config.batch_size, options, prepare
-        self._taken = threading.Condition()
-        self._size = run.model.clip_size[1]
-        self._videos = enumerate(videos)
-        self._videos_lock = threading.Lock()
-        self._queue: queue.Queue[_Message | _Pause] = queue.Queue(maxsize=2 * config.batch_size)
-        self._closed = threading.Event()
-        self._failure: BaseException | None = None
-        self._pool = shared_pool().part()  # to start a process takes longer than to decode a short video
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(config.workers)]
-        for thread in self._threads:
-            thread.start()
-
-    def chunks(self) -> Iterator[list[_Message]]:
-        """Yield messages in lists with at most one batch of clips each, until all threads are done.
-
-        Where a thread waits for results, or has nothing more to do, what there is makes a batch.
-        """
-        running = len(self._threads)
-        chunk: list[_Message] = []
-        num_clips = 0
-        while running:
-            message = self._queue.get()
-            if isinstance(message, _Message):
-                chunk.append(message)
-                num_clips += message.clip is not None
-            else:
-                running -= message is _Pause.DONE
-            if chunk and (num_clips in (0, self._batch_size) or isinstance(message, _Pause)):
-                yield chunk
-                chunk, num_clips = [], 0
-        if self._failure is not None:
-            raise self._failure
-
-    def take(self) -> None:
-        """Note that the next result was taken, so that one more video may be begun."""
-        with self._taken:
-            self.num_taken += 1
-            self._taken.notify_all()
-
-    def close(self) -> None:
-        """End the threads, and with them the processes that are in the middle of a video."""
-        self._closed.set()
-        with self._taken:
-            self._taken.notify_all()
-        self._pool.close()
-        for thread in self._threads:
-            while thread.is_alive():
-                with contextlib.suppress(queue.Empty):  # it may wait for a place
-                    while True:
-                        self._queue.get_nowait()
-                thread.join(timeout=0.05)
-
-    def _work(self) -> None:
-        stop_when(self._closed)
-        try:
-            while not self._closed.is_set():
-                with self._videos_lock:
-                    numbered = next(self._videos, None)
-                if numbered is None:
-                    break
-                self._wait_for_turn(numbered[0])
-                self._read(numbered[0], Path(numbered[1]))
-        except BaseException as error:  # of the caller's iterator; raised again where its results are taken
-            self._failure = error
-        finally:
-            self._queue.put(_Pause.DONE)
-
-    def _wait_for_turn(self, number: int) -> None:
-        """Wait until a video may be begun; the one that all others wait for is always begun already."""
-        with self._taken:
-            if number < self.num_taken + AHEAD:
-                return
-        self._queue.put(_Pause.WAITING)
-        with self._taken:
-            self._taken.wait_for(lambda: number < self.num_taken + AHEAD or self._closed.is_set())
-
-    def _read(self, number: int, video: Path) -> None:
-        error = None
-        try:
-            if self._prepare is not None:
-                self._prepare(video)
-            for clip in self._pool.stream(read_clips, video, **self._options):
-                if self._closed.is_set():
-                    return
-                span = (clip.segment.start_seconds, clip.segment.end_seconds)
-                self._queue.put(_Message(number, video, center_clip(clip.frames, size=self._size), span, None))
-        except Stopped:
-            return
-        except VideoError as caught:
-            error = caught
-        except Exception as caught:  # a bug in a thread must not leave the consumer waiting for ever
-            error = VideoError(f"'{video}' failed in the decoder: {caught!r}.")
-        self._queue.put(_Message(number, video, None, None, error))
-
-
-def _batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+def batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    """Stack clips, each uint8 [T, H, W, C], into batches: uint8 [B, T, H, W, C], the last of them what is left."""
     batch = []
     for clip in clips:
         batch.append(clip)

@@ -39,18 +39,22 @@ MIN_COSINE = 0.99  # between features of two engines; bf16 alone stays above 0.9
 
 
 class TorchBackbone:
-    """A backbone in PyTorch, on any device."""
+    """A backbone in PyTorch, on any device.
 
-    def __init__(self, backbone: Backbone, *, device: torch.device, precision: str) -> None:
+    Args:
+        last: the stage in front of which it stops; None for all of it.
+    """
+
+    def __init__(self, backbone: Backbone, *, device: torch.device, precision: str, last: int | None = None) -> None:
         self.name = f"torch {torch.__version__.split('+')[0]}, {precision}"
         self._backbone, self._device, self._precision = backbone, device, precision
-        self._normalize = Normalizer(backbone.preprocessing, device)
+        self._normalize, self._last = Normalizer(backbone.preprocessing, device), last
 
     def __call__(self, clips: np.ndarray) -> Tensor:
-        """Map uint8 [B, T, H, W, C] to float32 [B, feature_dim], on the device."""
+        """Map uint8 [B, T, H, W, C] to float32 [B, feature_dim], or what stages in between give, on the device."""
         batch = to_device(for_device(clips, self._device), self._device)
         with autocast(self._device, self._precision):
-            features: Tensor = self._backbone(self._normalize(batch))
+            features = self._backbone.run_stages(self._normalize(batch), last=self._last)
         return features.float()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError
-from c3dhash.models.encode import Encoded, Encoder, encode_samples, window_means
+from c3dhash.models.encode import Encoded, Encoder, batches, encode_samples, window_means
+from c3dhash.models.engines import TorchBackbone
 from c3dhash.models.freezing import freeze_backbone
 from c3dhash.models.hashnet import HashNet, Outputs
-from c3dhash.models.precision import autocast
+from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.loader import prefetch
@@ -34,9 +35,9 @@ from c3dhash.video.transforms import Normalizer
 logger = logging.getLogger(__name__)
 
 IN_MEMORY_BYTES = 1 << 30  # what is kept beyond that lies in a file
+BATCH_SIZE = 16  # clips that go through frozen stages together
 SPARE_BYTES = 1 << 30  # left free on the disk
-KEPT_TYPE = np.float16  # of what frozen stages give; it has more digits than bf16, and their values are small
-LARGEST = float(np.finfo(KEPT_TYPE).max)
+LARGEST = torch.finfo(torch.float16).max  # what frozen stages give is kept in it: more digits than bf16, small values
 
 
 class Inputs(Protocol):
@@ -169,28 +170,19 @@ def keep_stages(
     Raises:
         TrainingError: the disk has no room for it.
     """
-    samples, first, batch_size = videos.samples, config.freeze_stages, 16
-    trunk = _Trunk(model, first or 0, config)
-
-    def whole(index: int) -> np.ndarray:
-        return reader.evaluation_clips(samples[index])
-
+    samples, trunk = videos.samples, _frozen_stages(model, config)
     num_clips: list[int] = []
-    clips_of_each = tqdm(
-        prefetch(whole, range(len(samples)), workers=config.workers, ahead=2 * batch_size),
-        desc="Frozen stages: videos", total=len(samples), unit="video",
-    )  # fmt: skip
 
-    def counted() -> Iterable[np.ndarray]:
-        for clips in clips_of_each:
+    def clips_of_windows() -> Iterator[np.ndarray]:
+        windows = prefetch(reader.evaluation_clips, samples, workers=config.workers, ahead=2 * BATCH_SIZE)
+        for clips in tqdm(windows, desc="Frozen stages: videos", total=len(samples), unit="video"):
             num_clips.append(len(clips))
             yield from clips
 
-    parts = [trunk(batch) for batch in _batches(counted(), batch_size)]
-    indexed = np.concatenate(parts)
+    whole = np.concatenate([trunk(batch) for batch in batches(clips_of_windows(), BATCH_SIZE)])
     middles = np.cumsum([0, *num_clips[:-1]]) + np.array(num_clips) // 2
-    views = _room((config.views + 1, len(samples), *indexed.shape[1:]), indexed.dtype, run_dir)
-    views[-1] = indexed[middles]
+    views = _room((config.views + 1, len(samples), *whole.shape[1:]), whole.dtype, run_dir)
+    views[-1] = whole[middles]
 
     def view(place: int) -> np.ndarray:
         number, index = divmod(place, len(samples))
@@ -198,37 +190,34 @@ def keep_stages(
             samples[index], seed=(config.seed, number, index), min_crop_scale=config.min_crop_scale, flip=config.flip
         )
 
-    total = config.views * len(samples)
-    drawn = tqdm(
-        prefetch(view, range(total), workers=config.workers, ahead=2 * batch_size),
-        desc="Frozen stages: views", total=total, unit="clip",
-    )  # fmt: skip
-    flat, place = views[:-1].reshape(total, *views.shape[2:]), 0
-    for batch in _batches(drawn, batch_size):
+    total, place = config.views * len(samples), 0
+    flat = views[:-1].reshape(total, *views.shape[2:])
+    drawn = prefetch(view, range(total), workers=config.workers, ahead=2 * BATCH_SIZE)
+    for batch in batches(tqdm(drawn, desc="Frozen stages: views", total=total, unit="clip"), BATCH_SIZE):
         flat[place : place + len(batch)] = trunk(batch)
         place += len(batch)
-    return KeptStages(model, views, indexed, num_clips, config)
+    return KeptStages(model, views, whole, num_clips, config)
 
 
-class _Trunk:
-    """The frozen stages, on their device."""
-
-    def __init__(self, model: HashNet, last: int, config: TrainConfig) -> None:
-        self._encoder = Encoder(model, device=config.device, precision=config.precision)
-        self._normalizer = Normalizer(model.preprocessing, self._encoder.device)
-        self._backbone, self._last = freeze_backbone(model.backbone), last
-        self._is_whole = last == len(model.backbone.stages())
+def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what maps clips, uint8 [B, T, H, W, C], to what the frozen stages give: float16 [B, ...], or features."""
+    device, is_whole = pick_device(config.device), config.freeze_stages == len(model.backbone.stages())
+    stages = TorchBackbone(
+        freeze_backbone(model.backbone),
+        device=device,
+        precision=pick_precision(config.precision, device),
+        last=config.freeze_stages,
+    )
 
     @torch.inference_mode()
-    def __call__(self, clips: np.ndarray) -> np.ndarray:
-        """Run clips, uint8 [B, T, H, W, C], through the frozen stages: float16 [B, ...], or float32 features."""
-        batch = self._normalizer(torch.from_numpy(clips).to(self._encoder.device))
-        with autocast(self._encoder.device, self._encoder.precision):
-            kept = self._backbone.run_stages(batch, last=self._last).float()
-        if not self._is_whole:
+    def run(clips: np.ndarray) -> np.ndarray:
+        kept = stages(clips)
+        if not is_whole:
             kept = kept.clamp(-LARGEST, LARGEST).half()
         result: np.ndarray = kept.contiguous().cpu().numpy()
         return result
+
+    return run
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype, run_dir: Path) -> np.ndarray:
@@ -245,17 +234,6 @@ def _room(shape: tuple[int, ...], dtype: np.dtype, run_dir: Path) -> np.ndarray:
     logger.info("what the frozen stages give takes %.1f GiB of disk while this trains.", num_bytes / 2**30)
     with tempfile.TemporaryFile(dir=run_dir) as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
-
-
-def _batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterable[np.ndarray]:
-    batch: list[np.ndarray] = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
 
 
 def _steps(rows: np.ndarray, batch_size: int) -> range:

@@ -223,7 +223,7 @@ def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, t
     found = []
     for seed in range(3):
         pauses = list(np.random.default_rng(seed).permutation(6) / 50)
-        monkeypatch.setattr("c3dhash.models.encode.center_clip", partial(slow_center_clip, pauses=pauses))
+        monkeypatch.setattr("c3dhash.models.clip_stream.center_clip", partial(slow_center_clip, pauses=pauses))
         with open_gallery(tmp_path / str(seed), untrained_run, config=config) as gallery:
             assert index_videos(untrained_run, gallery, [videos], config=config).added == 6
         found.append(rows(tmp_path / str(seed)))

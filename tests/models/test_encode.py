@@ -236,7 +236,7 @@ def hurried(monkeypatch):
 def test_videos_come_in_their_order(untrained_run, motion_dir, tmp_path, monkeypatch, hurried, ahead, batch_size):
     """Also where all threads wait for one result, and its clips for a full batch."""
     begun, prepare = hurried
-    monkeypatch.setattr("c3dhash.models.encode.AHEAD", ahead)
+    monkeypatch.setattr("c3dhash.models.clip_stream.AHEAD", ahead)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     files = [*sorted(motion_dir.glob("gallery/*/*.mp4")), tmp_path / "broken.mp4"]
     files = [files[number] for number in (9, 3, 9, 0, 1, 9, 9, 9, 2)]

@@ -19,6 +19,7 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import EngineError, MissingExtraError, UsageError
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.models import engines
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.encode import Encoder, encode_videos
 from c3dhash.models.engines import make_engine, settle_engine
 from c3dhash.models.hashnet import HashNet
@@ -151,13 +152,11 @@ def test_one_that_is_not_installed(monkeypatch, engine, module):
         make_engine(engine, awake("resnet3d10"), device="cpu", precision="fp32")
 
 
-class DependsOnPixels(torch.nn.Module):
+class DependsOnPixels(Backbone):
     """Computes another thing for dark clips, which a trace on a black one does not see."""
 
     name, feature_dim, clip_size = "double", 2, (2, 16, 16)
     preprocessing = awake("resnet3d10").preprocessing
-
-    def settle(self) -> None: ...
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         mean = clips.mean(dim=(2, 3, 4))[:, :2] - 2

@@ -1,0 +1,156 @@
+"""Video files -> clips, from many decoders at once, in one bounded queue."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from c3dhash.config import EncodeConfig
+from c3dhash.errors import VideoError
+from c3dhash.video.isolation import shared_pool
+from c3dhash.video.loader import Stopped, stop_when
+from c3dhash.video.reader import read_clips
+from c3dhash.video.transforms import center_clip
+
+AHEAD = 128  # videos that may be begun before the first of them is through
+
+
+class Message(NamedTuple):
+    """A clip of a video; or, with clip None, its end, with the error that ended it."""
+
+    number: int
+    video: Path
+    clip: np.ndarray | None
+    span: tuple[float, float] | None
+    error: VideoError | None
+
+
+class Pause(Enum):
+    """A thread gives no more messages: for now, or for good."""
+
+    WAITING = auto()
+    DONE = auto()
+
+
+class ClipStream:
+    """Threads that carry clips from processes, one each, into one bounded queue of messages.
+
+    Args:
+        videos: paths.
+        size: of the clips, px.
+        config: batch size and workers.
+        options: of `read_clips`.
+        prepare: as for `encode.encode_videos`.
+    """
+
+    def __init__(
+        self,
+        videos: Iterable[Path],
+        *,
+        size: int,
+        config: EncodeConfig,
+        options: dict[str, Any],
+        prepare: Callable[[Path], object] | None,
+    ) -> None:
+        self.num_taken = 0  # videos whose results were taken, which happens in their order
+        self._batch_size, self._options, self._prepare = config.batch_size, options, prepare
+        self._taken = threading.Condition()
+        self._size = size
+        self._videos = enumerate(videos)
+        self._videos_lock = threading.Lock()
+        self._queue: queue.Queue[Message | Pause] = queue.Queue(maxsize=2 * config.batch_size)
+        self._closed = threading.Event()
+        self._failure: BaseException | None = None
+        self._pool = shared_pool().part()  # to start a process takes longer than to decode a short video
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(config.workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def chunks(self) -> Iterator[list[Message]]:
+        """Yield messages in lists with at most one batch of clips each, until all threads are done.
+
+        Where a thread waits for results, or has nothing more to do, what there is makes a batch.
+        """
+        running = len(self._threads)
+        chunk: list[Message] = []
+        num_clips = 0
+        while running:
+            message = self._queue.get()
+            if isinstance(message, Message):
+                chunk.append(message)
+                num_clips += message.clip is not None
+            else:
+                running -= message is Pause.DONE
+            if chunk and (num_clips in (0, self._batch_size) or isinstance(message, Pause)):
+                yield chunk
+                chunk, num_clips = [], 0
+        if self._failure is not None:
+            raise self._failure
+
+    def take(self) -> None:
+        """Note that the next result was taken, so that one more video may be begun."""
+        with self._taken:
+            self.num_taken += 1
+            self._taken.notify_all()
+
+    def close(self) -> None:
+        """End the threads, and with them the processes that are in the middle of a video."""
+        self._closed.set()
+        with self._taken:
+            self._taken.notify_all()
+        self._pool.close()
+        for thread in self._threads:
+            while thread.is_alive():
+                with contextlib.suppress(queue.Empty):  # it may wait for a place
+                    while True:
+                        self._queue.get_nowait()
+                thread.join(timeout=0.05)
+
+    def _work(self) -> None:
+        stop_when(self._closed)
+        try:
+            while not self._closed.is_set():
+                with self._videos_lock:
+                    numbered = next(self._videos, None)
+                if numbered is None:
+                    break
+                self._wait_for_turn(numbered[0])
+                self._read(numbered[0], Path(numbered[1]))
+        except BaseException as error:  # of the caller's iterator; raised again where its results are taken
+            self._failure = error
+        finally:
+            self._queue.put(Pause.DONE)
+
+    def _wait_for_turn(self, number: int) -> None:
+        """Wait until a video may be begun; the one that all others wait for is always begun already."""
+        with self._taken:
+            if number < self.num_taken + AHEAD:
+                return
+        self._queue.put(Pause.WAITING)
+        with self._taken:
+            self._taken.wait_for(lambda: number < self.num_taken + AHEAD or self._closed.is_set())
+
+    def _read(self, number: int, video: Path) -> None:
+        error = None
+        try:
+            if self._prepare is not None:
+                self._prepare(video)
+            for clip in self._pool.stream(read_clips, video, **self._options):
+                if self._closed.is_set():
+                    return
+                span = (clip.segment.start_seconds, clip.segment.end_seconds)
+                self._queue.put(Message(number, video, center_clip(clip.frames, size=self._size), span, None))
+        except Stopped:
+            return
+        except VideoError as caught:
+            error = caught
+        except Exception as caught:  # a bug in a thread must not leave the consumer waiting for ever
+            error = VideoError(f"'{video}' failed in the decoder: {caught!r}.")
+        self._queue.put(Message(number, video, None, None, error))
