@@ -31,7 +31,7 @@ from c3dhash.records import Sample, Segment
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.clips import ClipReader
-from c3dhash.video.frame_folder import read_frame_folder
+from c3dhash.video.frame_folder import frame_folder_clips
 from c3dhash.video.isolation import DecoderPool
 from c3dhash.video.loader import prefetch
 from c3dhash.video.reader import choose_frames, packets, passes, read_clips
@@ -254,7 +254,7 @@ def compare_stores(case: Case, folder: Path, *, repeats: int) -> None:
     functions = {
         "c3dhash (OpenCV), video": lambda: c3dhash_opencv(case),
         "c3dhash (PyAV), video": lambda: c3dhash_pyav(case),
-        "JPEG frame folder (b)": lambda: read_frame_folder(frames, num_frames=NUM_FRAMES, short_side=SHORT_SIDE),
+        "JPEG frame folder (b)": lambda: next(frame_folder_clips(frames, Plan(NUM_FRAMES, SHORT_SIDE))),
         "cache, second epoch": lambda: np.array(reader.evaluation_clips(sample)[0]),
     }
     results = measure(functions, repeats=3 * repeats)

@@ -2,7 +2,7 @@
 
 Pictures are taken in the order of the numbers in their names: 2.jpg comes before 10.jpg, with zeros in front or
 without. A gap in the numbers is an error: the frames after it would be shown too early. Beside the pictures a folder
-may hold optical flow, two grey pictures a frame, which `read_flow_folder` reads:
+may hold optical flow, two grey pictures a frame, which `flow_folder_clips` reads:
 
     img_00001.jpg  img_00002.jpg ...            frames ("img_", "image_", "frame", or no letters)
     flow_x_00001.jpg, flow_y_00001.jpg ...      horizontal and vertical flow (also x_..., y_...)
@@ -59,36 +59,18 @@ def has_frames(folder: Path) -> bool:
         return False
 
 
-def read_frame_folder(
-    folder: Path | str,
-    *,
-    num_frames: int,
-    short_side: int | None = None,
-    segment: Segment | None = None,
-    phase: float = 0.5,
-    frames: FrameFolder | None = None,
-) -> Clip:
-    """Read a folder of pictures, or a part of it, as one clip of evenly spread frames.
+def frame_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[Clip]:
+    """Read a folder of pictures, or a part of it: yield the clips of a plan's one window.
 
     Args:
         folder: of the pictures.
-        num_frames: T; the same frames as of the video that the pictures are of: `video.choose_frames`.
-        short_side: px, the short side after resizing; as it is where None.
-        segment: seconds; one that reaches past the end is cut there.
-        phase: as in `Plan`.
+        plan: the same frames as of the video that the pictures are of.
         frames: which of the pictures; None for all.
-    Returns:
+    Yields:
         frames uint8 [T, H, W, 3], RGB.
     Raises:
-        UsageError: num_frames, short_side or phase is out of range.
         VideoError: no pictures, a gap, two kinds of them, one that does not decode or of another size.
     """
-    plan = Plan(num_frames, short_side, segment=segment, phase=phase)
-    return next(frame_folder_clips(Path(folder), plan, frames=frames))
-
-
-def frame_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[Clip]:
-    """Yield the clips of the one window of a plan of a folder; see `read_frame_folder`."""
     (paths,), times = pictures_of(folder, frames)
     for planned in _planned(folder, times, plan):
         chosen = planned.shown(times[:-1].tolist())
@@ -98,26 +80,12 @@ def frame_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None =
         yield Clip(np.ascontiguousarray(pictures[..., ::-1]), times[chosen], planned.segment)
 
 
-def read_flow_folder(
-    folder: Path | str,
-    *,
-    num_frames: int,
-    short_side: int | None = None,
-    segment: Segment | None = None,
-    phase: float = 0.5,
-    frames: FrameFolder | None = None,
-) -> FlowClip:
-    """Read the optical flow in a folder, chosen as in `read_frame_folder`.
+def flow_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[FlowClip]:
+    """Read the optical flow in a folder, chosen as in `frame_folder_clips`.
 
     Raises:
         VideoError: no flow, or one of its two parts is missing or damaged.
     """
-    plan = Plan(num_frames, short_side, segment=segment, phase=phase)
-    return next(flow_folder_clips(Path(folder), plan, frames=frames))
-
-
-def flow_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[FlowClip]:
-    """Yield the clips of the one window of a plan of the flow in a folder; see `read_flow_folder`."""
     axes, times = pictures_of(folder, frames, is_flow=True)
     for planned in _planned(folder, times, plan):
         chosen = planned.shown(times[:-1].tolist())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import read_frame_folder
 from trees import make_tree
 from videos import FPS, frame_numbers, needs_ffmpeg, write_ffmpeg, write_video
 
@@ -17,7 +18,7 @@ from c3dhash.datasets.frames import FrameOptions, extract_frames
 from c3dhash.errors import UsageError
 from c3dhash.files import MARKER, temporary_path
 from c3dhash.records import Segment
-from c3dhash.video.frame_folder import TIMES_FILE, read_frame_folder
+from c3dhash.video.frame_folder import TIMES_FILE
 from c3dhash.video.reader import read_clip
 
 

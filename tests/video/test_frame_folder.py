@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from folders import read_flow_folder, read_frame_folder
 from trees import write_flow, write_pictures
 from videos import FPS, frame_numbers, write_video
 
@@ -15,8 +16,6 @@ from c3dhash.video.frame_folder import (
     TIMES_FILE,
     has_frames,
     list_frames,
-    read_flow_folder,
-    read_frame_folder,
 )
 from c3dhash.video.reader import choose_frames, read_clip
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folders import read_frame_folder
 from paths import ROOT
 
 from c3dhash.errors import VideoError
 from c3dhash.records import FrameFolder, Sample
-from c3dhash.video.frame_folder import read_frame_folder
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import prefetch
 from c3dhash.video.reader import content_hash, find_videos, probe, read_clip, read_clips
