@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from pathlib import Path
@@ -97,6 +98,8 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("C3DHASH_OFFLINE", "1")  # nothing is fetched by accident
+    logger = logging.getLogger("c3dhash")  # the command line sets it up for itself, and this process has other tests
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
 
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
@@ -104,4 +107,6 @@ def run(tmp_path, monkeypatch, capsys):
         captured = capsys.readouterr()
         return caught.value.code, captured.out, captured.err
 
-    return call
+    yield call
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
