@@ -125,7 +125,7 @@ class TrainConfig(ModelConfig):
         "trained on in batches of 64 or more.",
     )
     views: int = setting(
-        4, "Augmented views of each training video, beside its middle, where stages are frozen.", low=1, high=1000
+        4, "Augmented views of each training video, beside its middle, where stages are frozen.", low=0, high=1000
     )
     margin: float | None = setting(
         None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0
