@@ -21,6 +21,7 @@ TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
 ENGINES = ("auto", "torch", "openvino", "onnx")
+MAX_VIEWS = 4  # of a clip that is encoded: `clip_views`
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
 
 
@@ -274,6 +275,13 @@ class EncodeConfig:
         "code is made of their mean. By default 1 to 3, by the length of the window.",
         low=1,
         high=1000,
+    )
+    views: int = setting(
+        1,
+        "Views of each clip that the network sees, whose mean counts: its middle, the mirror image, the largest "
+        "square, and its mirror image.",
+        low=1,
+        high=MAX_VIEWS,
     )
     batch_size: int = setting(16, "Clips that go through the network together.", low=1)
     precision: str = setting(

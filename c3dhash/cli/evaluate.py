@@ -38,7 +38,9 @@ from c3dhash.errors import UsageError
     "--split", type=int, default=None, metavar="N", help="Official split of the data set; by default the run's."
 )
 @config_options(EvaluateConfig)
-@config_options(EncodeConfig, only=("clips_per_window", "batch_size", "precision", "device", "engine", "workers"))
+@config_options(
+    EncodeConfig, only=("clips_per_window", "views", "batch_size", "precision", "device", "engine", "workers")
+)
 @config_options(CacheConfig)
 @json_option
 @click.option(
@@ -109,6 +111,7 @@ def _evaluate_run(
     )
     cache = open_cache(cache_config)
     reader = ClipReader.of_network(
-        run.model.clip_size, run.model.preprocessing, cache, clips_per_window=encode_config.clips_per_window
-    )
+        run.model.clip_size, run.model.preprocessing, cache, clips_per_window=encode_config.clips_per_window,
+        views=encode_config.views,
+    )  # fmt: skip
     return evaluate_run(run, dataset, reader=reader, config=config, encode=encode_config)

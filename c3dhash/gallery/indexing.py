@@ -31,7 +31,7 @@ from c3dhash.video.reader import content_hash
 logger = logging.getLogger(__name__)
 
 # One for the whole gallery, and for its queries.
-WINDOWS = ("window_seconds", "stride_seconds", "clips_per_window")
+WINDOWS = ("window_seconds", "stride_seconds", "clips_per_window", "views")
 
 
 @dataclass
@@ -81,18 +81,20 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
 def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
     """Return a config with the windows that a gallery was indexed with.
 
-    One that was made before there were several clips a window has networks that see one: None.
+    One that was made before there were several clips a window has networks that see one: None; and one before there
+    were views has the middle alone.
     """
     windows: dict[str, Any] = {name: gallery.run[name] for name in WINDOWS if name in gallery.run}
     if windows:
-        windows.setdefault("clips_per_window", None)
+        windows = {"clips_per_window": None, "views": 1, **windows}
     return dataclasses.replace(config, **windows)
 
 
 def _describe_windows(config: EncodeConfig) -> str:
-    length, stride, num_clips = (getattr(config, name) for name in WINDOWS)
+    length, stride, num_clips, num_views = (getattr(config, name) for name in WINDOWS)
     clips = "" if num_clips is None else f" with {num_clips} clips each"
-    return f"windows of {length} s every {stride} s{clips}"
+    views = "" if num_views == 1 else f" in {num_views} views"
+    return f"windows of {length} s every {stride} s{clips}{views}"
 
 
 def plan_index(

@@ -17,7 +17,7 @@ from c3dhash.errors import VideoError
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import Stopped, stop_when
 from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import center_clip
+from c3dhash.video.transforms import clip_views
 
 AHEAD = 128  # videos that may be begun before the first of them is through
 
@@ -45,7 +45,7 @@ class ClipStream:
     Args:
         videos: paths.
         size: of the clips, px.
-        config: batch size and workers.
+        config: views, batch size and workers.
         options: of `read_clips`.
         prepare: as for `encode.encode_videos`.
     """
@@ -62,7 +62,7 @@ class ClipStream:
         self.num_taken = 0  # videos whose results were taken, which happens in their order
         self._batch_size, self._options, self._prepare = config.batch_size, options, prepare
         self._taken = threading.Condition()
-        self._size = size
+        self._size, self._views = size, config.views
         self._videos = enumerate(videos)
         self._videos_lock = threading.Lock()
         self._queue: queue.Queue[Message | Pause] = queue.Queue(maxsize=2 * config.batch_size)
@@ -146,7 +146,8 @@ class ClipStream:
                 if self._closed.is_set():
                     return
                 span = (clip.segment.start_seconds, clip.segment.end_seconds)
-                self._queue.put(Message(number, video, center_clip(clip.frames, size=self._size), span, None))
+                for view in clip_views(clip.frames, size=self._size, num_views=self._views):
+                    self._queue.put(Message(number, video, view, span, None))
         except Stopped:
             return
         except VideoError as caught:

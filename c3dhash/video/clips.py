@@ -20,7 +20,7 @@ from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
 from c3dhash.video.samples import compress_sample, read_sample, sample_files, sample_hash
 from c3dhash.video.stored import StoredFrames
-from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side
+from c3dhash.video.transforms import augment_clip, clip_views, decoded_short_side
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class ClipReader:
 
     num_frames, size: of the clips, px.
     channels: as in Preprocessing; clips of "flow" have two, all others three in the order RGB.
-    interval_seconds: as in Preprocessing. clips_per_window: as in `Plan`, of clips that are evaluated.
+    interval_seconds: as in Preprocessing. clips_per_window: as in `Plan`, of clips that are evaluated. views: of each
+    of these, as in `clip_views`.
     """
 
     num_frames: int
@@ -46,6 +47,7 @@ class ClipReader:
     channels: str = "RGB"
     interval_seconds: float | None = None
     clips_per_window: int | None = None
+    views: int = 1
     _hashes: dict[tuple[Path, FrameFolder | None], str] = field(default_factory=dict)
 
     @classmethod
@@ -56,14 +58,17 @@ class ClipReader:
         cache: FrameCache,
         *,
         clips_per_window: int | None = None,
+        views: int = 1,
     ) -> ClipReader:
         """Make a reader of what a network reads."""
-        return cls(*clip_size[:2], cache, preprocessing.channels, preprocessing.interval_seconds, clips_per_window)
+        return cls(
+            *clip_size[:2], cache, preprocessing.channels, preprocessing.interval_seconds, clips_per_window, views
+        )
 
     def evaluation_clips(self, sample: Sample) -> np.ndarray:
-        """Return the clips that an indexed video would have, of their middles: uint8 [clips, T, size, size, C]."""
+        """Return the clips that an indexed video would have, in all views: uint8 [clips x views, T, size, size, C]."""
         clips = self._clips(sample, self._plan(sample, self.clips_per_window))
-        return np.stack([center_clip(frames, size=self.size) for frames in clips])
+        return np.stack([view for clip in clips for view in clip_views(clip, size=self.size, num_views=self.views)])
 
     def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
         """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip.

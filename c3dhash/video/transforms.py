@@ -45,18 +45,37 @@ def resize_crop(frames: np.ndarray, *, top: int, left: int, side: int, size: int
     return np.stack([cv2.resize(frame, (size, size), interpolation=interpolation) for frame in square])
 
 
-def center_clip(frames: np.ndarray, *, size: int) -> np.ndarray:
+def center_clip(frames: np.ndarray, *, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
     """Cut the middle out of a clip, at the scale that CROP_MARGIN leaves: what every evaluation sees.
 
     Args:
         frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
         size: px.
+        margin: the short side over the side of the square.
     Returns:
         uint8 [T, size, size, C].
     """
     height_px, width_px = frames.shape[1:3]
-    side = max(1, min(round(min(height_px, width_px) / CROP_MARGIN), height_px, width_px))
+    side = max(1, min(round(min(height_px, width_px) / margin), height_px, width_px))
     return resize_crop(frames, top=(height_px - side) // 2, left=(width_px - side) // 2, side=side, size=size)
+
+
+def clip_views(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndarray]:
+    """Return the first views of a clip: its middle, a mirror image of that, the largest square, its mirror image.
+
+    Args:
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
+        size: px.
+        num_views: 1 to MAX_VIEWS.
+    Returns:
+        uint8 [T, size, size, C] each.
+    """
+    views: list[np.ndarray] = []
+    for margin in (CROP_MARGIN, 1.0):
+        if len(views) < num_views:
+            view = center_clip(frames, size=size, margin=margin)
+            views += [view, _mirror(view)]
+    return views[:num_views]
 
 
 def augment_clip(

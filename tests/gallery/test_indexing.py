@@ -17,12 +17,13 @@ import pytest
 
 from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery import indexing
 from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
 from c3dhash.gallery.plan import make_plan
 from c3dhash.gallery.query import query_video
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
 from c3dhash.models.encode import encode_videos
-from c3dhash.video.transforms import center_clip
+from c3dhash.video.transforms import clip_views
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -135,7 +136,7 @@ def test_a_gallery_remembers_the_clips_of_its_windows(untrained_run, tmp_path, v
     model = copy.deepcopy(untrained_run.model)
     model.backbone.preprocessing = dataclasses.replace(model.preprocessing, interval_seconds=1 / 25)
     dense = dataclasses.replace(untrained_run, model=model, fingerprint="d" * 40)
-    two = dataclasses.replace(FP32, clips_per_window=2)
+    two = dataclasses.replace(FP32, clips_per_window=2, views=2)
     with open_gallery(tmp_path / "two", dense, config=two) as gallery:
         assert index_videos(dense, gallery, [videos]).added == 6  # takes the gallery's
         ids, codes = gallery.codes()
@@ -145,12 +146,24 @@ def test_a_gallery_remembers_the_clips_of_its_windows(untrained_run, tmp_path, v
         (hit, *_) = query_video(dense, gallery, name)
         assert hit.distance == 0
         with pytest.raises(
-            UsageError, match=r"windows of 10\.0 s every None s with 2 clips each, got windows of 10\.0 s"
+            UsageError, match=r"windows of 10\.0 s every None s with 2 clips each in 2 views, got windows of 10\.0 s"
         ):
             index_videos(dense, gallery, [videos], config=FP32)
     with pytest.raises(UsageError, match=r"clips_per_window \(2\) must be 1"):
         open_gallery(tmp_path / "none", untrained_run, config=two)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_gallery_from_before_there_were_views_goes_on_with_one(untrained_run, tmp_path, videos, monkeypatch):
+    monkeypatch.setattr(indexing, "WINDOWS", ("window_seconds", "stride_seconds"))
+    with open_gallery(tmp_path / "old", untrained_run, config=FP32) as gallery:
+        assert "views" not in gallery.run
+        assert index_videos(untrained_run, gallery, [videos], config=FP32).added == 6
+    monkeypatch.undo()
+    with open_gallery(tmp_path / "old", untrained_run, config=FP32) as gallery:
+        assert index_videos(untrained_run, gallery, [videos], config=FP32).unchanged == 6
+        with pytest.raises(UsageError, match=r"got windows of 10\.0 s every None s in 2 views"):
+            index_videos(untrained_run, gallery, [videos], config=dataclasses.replace(FP32, views=2))
 
 
 def test_a_gallery_from_before_there_were_clips_of_a_window(untrained_run, tmp_path, videos):
@@ -212,9 +225,9 @@ def rows(path: Path) -> list[tuple]:
         ]
 
 
-def slow_center_clip(frames, *, size, pauses):
+def slow_clip_views(frames, *, size, num_views, pauses):
     time.sleep(pauses.pop())
-    return center_clip(frames, size=size)
+    return clip_views(frames, size=size, num_views=num_views)
 
 
 def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, tmp_path, monkeypatch):
@@ -223,7 +236,7 @@ def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, t
     found = []
     for seed in range(3):
         pauses = list(np.random.default_rng(seed).permutation(6) / 50)
-        monkeypatch.setattr("c3dhash.models.clip_stream.center_clip", partial(slow_center_clip, pauses=pauses))
+        monkeypatch.setattr("c3dhash.models.clip_stream.clip_views", partial(slow_clip_views, pauses=pauses))
         with open_gallery(tmp_path / str(seed), untrained_run, config=config) as gallery:
             assert index_videos(untrained_run, gallery, [videos], config=config).added == 6
         found.append(rows(tmp_path / str(seed)))

@@ -123,19 +123,33 @@ def test_a_code_is_made_of_the_mean_feature_of_the_clips_of_its_window(dense_run
             assert np.array_equal(result.codes.codes[row], pack_codes(outputs.embedding.numpy())[0])
 
 
-@pytest.mark.parametrize("clips_per_window", [None, 2])
-def test_samples_and_videos_give_the_same_codes_of_dense_clips(dense_run, motion, tmp_path, clips_per_window):
+@pytest.mark.parametrize(("clips_per_window", "views"), [(None, 1), (2, 1), (2, 3)])
+def test_samples_and_videos_give_the_same_codes_of_dense_clips(dense_run, motion, tmp_path, clips_per_window, views):
     """Evaluation sees the clips that indexing sees, from the cache, too."""
-    config, samples = replace(FP32, clips_per_window=clips_per_window), motion.split("query")
+    config, samples = replace(FP32, clips_per_window=clips_per_window, views=views), motion.split("query")
     cache = FrameCache(tmp_path, max_bytes=1 << 24, quality=LOSSLESS)
     model = dense_run.model
-    reader = ClipReader.of_network(model.clip_size, model.preprocessing, cache, clips_per_window=clips_per_window)
+    reader = ClipReader.of_network(
+        model.clip_size, model.preprocessing, cache, clips_per_window=clips_per_window, views=views
+    )
     encoder = Encoder(model, device="cpu", precision="fp32")
     encoded = encode_samples(encoder, samples, reader=reader, batch_size=5, workers=2)
     results = encode_videos(dense_run, [sample.video for sample in samples], config=config, with_features=True)
     features = np.concatenate([result.features.features for result in results])
     np.testing.assert_allclose(encoded.features, features, rtol=1e-4, atol=1e-5)
-    assert {len(reader.evaluation_clips(sample)) for sample in samples} == {clips_per_window or 3}
+    assert {len(reader.evaluation_clips(sample)) for sample in samples} == {(clips_per_window or 3) * views}
+
+
+def test_a_feature_is_the_mean_of_its_views(untrained_run, motion):
+    video = motion.split("query")[0].video
+    (one,), (two,) = (
+        encode_videos(untrained_run, [video], config=replace(FP32, views=views), with_features=True) for views in (1, 2)
+    )
+    (clip,) = read_clips(video, num_frames=untrained_run.model.clip_size[0], short_side=18)
+    mirrored = center_clip(clip.frames, size=16)[:, :, ::-1].copy()
+    other = Encoder(untrained_run.model, device="cpu", precision="fp32").features(mirrored[None])
+    assert not np.allclose(one.features.features, other, rtol=1e-3)
+    np.testing.assert_allclose(two.features.features, (one.features.features + other) / 2, rtol=1e-4, atol=1e-5)
 
 
 def test_clips_per_window_are_for_dense_clips(untrained_run, dense_run, tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from c3dhash.errors import UsageError
 from c3dhash.records import Preprocessing
-from c3dhash.video.transforms import augment_clip, center_clip, decoded_short_side, normalize
+from c3dhash.video.transforms import augment_clip, center_clip, clip_views, decoded_short_side, normalize
 
 
 def ramp(num_frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:
@@ -23,6 +23,16 @@ def test_center_clip_takes_the_middle_at_its_scale():
     assert clip.shape == (4, 56, 56, 3)
     assert clip[0, 0, 0].tolist() == [20, 4, 0]
     assert clip[3, -1, -1].tolist() == [75, 59, 30]
+
+
+def test_views_of_a_clip():
+    views = clip_views(ramp(), size=56, num_views=4)
+    middle, largest = center_clip(ramp(), size=56), center_clip(ramp(), size=56, margin=1)
+    assert np.array_equal(views[0], middle) and np.array_equal(views[1], middle[:, :, ::-1])
+    assert np.array_equal(views[2], largest) and np.array_equal(views[3], largest[:, :, ::-1])
+    assert largest[0, 0, 0, 0] < middle[0, 0, 0, 0], "it begins further to the left"
+    assert [len(clip_views(ramp(), size=56, num_views=count)) for count in (1, 2, 3)] == [1, 2, 3]
+    assert (clip_views(flow_ramp(), size=28, num_views=2)[1][..., 0] > 128).all(), "flow turns with the picture"
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 90), (7, 5)])
