@@ -125,8 +125,12 @@ class TrainConfig(ModelConfig):
         "Keep the statistics of batch norms as the weights have them; by default with weights, unless whole clips are "
         "trained on in batches of 64 or more.",
     )
-    views: int = setting(
-        4, "Augmented views of each training video, beside its middle, where stages are frozen.", low=0, high=1000
+    views: int | None = setting(
+        None,
+        "Augmented views of each training video, beside what it is indexed by, where stages are frozen; by default 0 "
+        "with --freeze, else 4.",
+        low=0,
+        high=1000,
     )
     margin: float | None = setting(
         None, "Triplet margin; by default a bit above hash_length / 4 (48 -> 14, 64 -> 20).", low=0

@@ -22,11 +22,11 @@ STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a ten
 # Where stages are frozen: what has a default of its own, for the heads alone and with stages that are trained.
 HEADS_ALONE: dict[str, Any] = {
     "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 1.0, "epochs": 100, "classes_per_batch": 32,
-    "clips_per_class": 8, "freeze_bn": True,
+    "clips_per_class": 8, "freeze_bn": True, "views": 0,
 }  # fmt: skip
 SOME_STAGES: dict[str, Any] = {
     "optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.05, "epochs": 36, "classes_per_batch": 16,
-    "clips_per_class": 4, "freeze_bn": True,
+    "clips_per_class": 4, "freeze_bn": True, "views": 4,
 }  # fmt: skip
 WHOLE: dict[str, Any] = {"optimizer": "sgd", "epochs": 30, "classes_per_batch": 8, "clips_per_class": 4}
 WITH_WEIGHTS: dict[str, Any] = {"center_weight": 1.0, "label_smoothing": 0.1, "dropout": 0.5}

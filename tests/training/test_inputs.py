@@ -97,6 +97,22 @@ def test_kept_stages_give_what_the_network_does(motion, tmp_path, cache, backbon
     assert np.array_equal(batch, kept.load(np.array([4, 0, 4]), seed=(1,)))
 
 
+@pytest.mark.parametrize(("first", "views"), [(4, 0), (3, 0), (3, 1)])
+def test_last_view_is_what_a_video_is_indexed_by(motion, tmp_path, cache, first, views):
+    config = replace(CONFIG, backbone="resnet3d10", views=views, freeze_stages=first)
+    model = build_model(config, num_classes=3)
+    model.backbone.preprocessing = replace(model.preprocessing, interval_seconds=1 / 25)
+    reader = ClipReader.of_network(model.clip_size, model.preprocessing, cache)
+    videos = training_videos(motion, reader, config)
+    assert {len(reader.evaluation_clips(sample)) for sample in videos.samples} == {3}
+    kept = keep_stages(model, reader, videos, config, run_dir=tmp_path)
+    assert len(kept.views) == views + 1 and len(kept.whole) == 3 * 18
+    if first == 4:  # features: the heads train on what they will read
+        np.testing.assert_allclose(kept.views[-1], kept.encode(np.arange(18)).features, rtol=1e-5)
+    else:
+        assert np.array_equal(kept.views[-1], kept.whole[1::3])
+
+
 def test_what_is_kept_lies_in_a_file_without_a_name(motion, tmp_path, cache, monkeypatch):
     config = replace(CONFIG, views=1, freeze_stages=1)
     model = build_model(config, num_classes=3)
@@ -118,8 +134,8 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
     started = []
 
     def remember(model, features, *, method, seed):
-        # with frozen stages 4 views and the middle of train and val, else the training videos
-        assert features.shape == (18 * 5 if freeze else 12, model.backbone.feature_dim)
+        # with frozen stages of train and val, else of the training videos
+        assert features.shape == (18 if freeze else 12, model.backbone.feature_dim)
         initialize_hash_head(model, features, method=method, seed=seed)
         values = torch.from_numpy(features) @ model.hash_head.weight.T + model.hash_head.bias
         started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))
