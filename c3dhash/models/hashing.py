@@ -47,9 +47,9 @@ class HashHead(NamedTuple):
 def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int = 0) -> HashHead:
     """Make a hash head from features alone.
 
-    "itq" takes out the mean, scales to length 1, projects on the first hash_length principal components, and turns
-    these axes so that least is lost where a value becomes a sign. The length changes no sign, so that the rest is one
-    linear layer.
+    "itq" takes out the mean, scales to length 1, projects on the first hash_length principal components, stretches each
+    by the square root of its deviation, and turns these axes so that least is lost where a value becomes a sign. The
+    length changes no sign, so that the rest is one linear layer.
 
     "lsh" draws hyperplanes at random: Note [Hyperplanes]. It needs no features, and can do with few.
 
@@ -69,7 +69,7 @@ def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int =
     Source:
         Gong and Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011,
         section 2. The scaling to length 1 is FAISS's (ITQTransform); its rotation is not used, since it does not
-        reach the optimum: docs/decisions/0003-itq.md.
+        reach the optimum, and the stretching is our own: docs/decisions/0003-itq.md.
         Charikar, Similarity Estimation Techniques from Rounding Algorithms, STOC 2002, section 3.
     """
     if features.ndim != 2 or features.dtype.kind != "f":
@@ -161,7 +161,7 @@ def find_rotation(projected: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def _fit_itq(features: np.ndarray, *, hash_length: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return principal axes after the rotation, float32 [hash_length, feature_dim], and the mean of the features."""
+    """Return principal axes, stretched and turned, float32 [hash_length, feature_dim], and the mean of the features."""
     import faiss
 
     num_features, feature_dim = features.shape
@@ -177,5 +177,6 @@ def _fit_itq(features: np.ndarray, *, hash_length: int, seed: int) -> tuple[np.n
     pca.max_points_per_d = -(-num_features // feature_dim)  # all of them; it would draw some otherwise
     pca.train(centred)
     axes = faiss.vector_to_array(pca.A).reshape(hash_length, feature_dim)
+    axes *= np.sqrt((centred @ axes.T).std(axis=0, keepdims=True)).T  # codes follow what varies most
     rotation = find_rotation(centred @ axes.T, seed=seed)
     return (rotation.T @ axes).astype(np.float32), mean
