@@ -12,7 +12,7 @@ Out:    a run directory: weights, configuration, labels, metrics, curves.
     epoch         one pass over the training videos
     step          outputs -> losses -> new weights
     losses        the batch-all triplet loss, exactly; the losses of centres and of the class head
-    centers       codes far from each other, one for each class
+    centers       a code for each class, far from each other
     optimization  optimizer, schedule, the default margin
     validation    the figure that chooses the best epoch
     run_files     the best network and its settings, as a run that can be loaded

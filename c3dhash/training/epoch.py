@@ -30,9 +30,7 @@ from c3dhash.video.transforms import for_device, to_device
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 
-def train_epoch(
-    state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig, *, centers: Tensor | None
-) -> dict[str, float]:
+def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig) -> dict[str, float]:
     """Train for one epoch.
 
     Args:
@@ -40,7 +38,6 @@ def train_epoch(
         inputs: of the training videos.
         labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
         config: resolved.
-        centers: of the classes, on the device; None where their loss has no weight.
     Returns:
         The last learning rate, the means of the losses, and the speed.
     Raises:
@@ -62,7 +59,7 @@ def train_epoch(
         rate = learning_rate(config, state.epoch + place / len(batches))
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        losses = batch_losses(inputs.outputs(batch), batch_labels, config, centers=centers)
+        losses = batch_losses(inputs.outputs(batch), batch_labels, config, centers=state.centers)
         norm = take_step(state.model, state.optimizer, losses["loss"], gradient_clip=config.gradient_clip)
         means.add({**losses, "gradient_norm": norm})
         if place % READ_STEPS == 0:

@@ -59,8 +59,8 @@ class Inputs(Protocol):
         """Encode videos as they are indexed, not augmented, with the network as it is."""
         ...
 
-    def features(self) -> np.ndarray:
-        """Return features of the training videos, float32 [N, feature_dim], of the backbone as it is."""
+    def features(self, indices: np.ndarray) -> np.ndarray:
+        """Return features of videos in all their views, float32 [views, N, feature_dim], of the backbone as it is."""
         ...
 
 
@@ -95,8 +95,8 @@ class AugmentedClips:
             self.encoder, samples, reader=self.reader, batch_size=_batch_size(self.config), workers=self.config.workers
         )
 
-    def features(self) -> np.ndarray:
-        return self.encode(np.arange(len(self.videos.train))).features
+    def features(self, indices: np.ndarray) -> np.ndarray:
+        return self.encode(indices).features[None]
 
 
 class KeptStages:
@@ -142,11 +142,10 @@ class KeptStages:
         )
         return self.encoder.heads(window_means(features, counts.tolist()))
 
-    def features(self) -> np.ndarray:
+    def features(self, indices: np.ndarray) -> np.ndarray:
         self.model.eval()
-        return self._clip_features(
-            view[i : i + self._batch_size] for view in self.views for i in _steps(view, self._batch_size)
-        )
+        parts = [indices[i : i + self._batch_size] for i in _steps(indices, self._batch_size)]
+        return np.stack([self._clip_features(view[part] for part in parts) for view in self.views])
 
     @torch.inference_mode()
     def _clip_features(self, batches: Iterable[np.ndarray]) -> np.ndarray:

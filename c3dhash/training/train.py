@@ -25,7 +25,7 @@ from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.hashnet import claim_run
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.training import start
-from c3dhash.training.centers import hash_centers
+from c3dhash.training.centers import class_similarity, hash_centers
 from c3dhash.training.computing import computing
 from c3dhash.training.epoch import train_epoch
 from c3dhash.training.inputs import AugmentedClips, Inputs, keep_stages
@@ -98,20 +98,16 @@ def _train(
 ) -> None:
     """Train epoch by epoch, and write after each what the next one, and a user, need."""
     assert config.epochs is not None
-    centers = None
-    if config.has_hash_head and config.center_weight:  # of many classes they take seconds
-        found = hash_centers(len(dataset.classes), config.hash_length, seed=config.seed)
-        centers = torch.from_numpy(found).to(state.device)
     gallery = val_gallery(
         videos.train_labels, num_val=len(videos.val), seed=config.seed, takes_all=bool(config.freeze_stages)
     )
     if not state.epoch and not state.is_refit:  # what a training that is interrupted in its first epoch needs
-        _prepare_heads(state, inputs, config)
+        _prepare_heads(state, inputs, videos.train_labels, num_classes=len(dataset.classes), config=config)
         state.save(run_dir)
         save_best(run_dir, state, dataset=dataset, config=config)
     with closing(TrainingLog(run_dir, next_epoch=len(state.history) + 1)) as log:
         while not state.is_refit and state.epoch < config.epochs:
-            losses = train_epoch(state, inputs, videos.train_labels, config, centers=centers)
+            losses = train_epoch(state, inputs, videos.train_labels, config)
             is_last = state.epoch + 1 == config.epochs
             is_measured = is_last or (state.epoch + 1) % inputs.validates_every == 0
             val = _validate(inputs, videos, gallery) if is_measured and videos.val else {}
@@ -124,7 +120,7 @@ def _train(
             log.report(state.history, is_best=is_best and bool(val), is_last=is_last)
             state.save(run_dir)
         if config.refit and may_refit:
-            _refit(state, inputs, videos, log, centers, run_dir=run_dir, dataset=dataset, config=config)
+            _refit(state, inputs, videos, log, run_dir=run_dir, dataset=dataset, config=config)
     mark_finished(run_dir)
 
 
@@ -133,7 +129,6 @@ def _refit(
     inputs: Inputs,
     videos: TrainingVideos,
     log: TrainingLog,
-    centers: torch.Tensor | None,
     *,
     run_dir: Path,
     dataset: Dataset,
@@ -149,28 +144,43 @@ def _refit(
     if not state.is_refit:
         logger.info("epoch %d was the best on the val videos; now all epochs on these videos, too.", state.best_epoch)
         start.begin_refit(state, config, num_classes=len(dataset.classes))
-        _prepare_heads(state, inputs, config)
+        _prepare_heads(state, inputs, videos.labels, num_classes=len(dataset.classes), config=config)
         state.save(run_dir)
     while state.epoch < config.epochs:
-        losses = train_epoch(state, inputs, videos.labels, config, centers=centers)
+        losses = train_epoch(state, inputs, videos.labels, config)
         state.end_epoch(losses, may_be_best=False)
         log.report(state.history, is_best=False, is_last=state.epoch == config.epochs)
         state.save(run_dir)
     save_best(run_dir, state, dataset=dataset, config=config)
 
 
-def _prepare_heads(state: TrainingState, inputs: Inputs, config: TrainConfig) -> None:
-    """Scale the features that the heads read, and start the hash head from a code without training, where asked."""
-    model = state.model
-    if model.scaling is None and config.init == "random":
-        return
-    features = torch.from_numpy(inputs.features()).to(state.device)
-    if model.scaling is not None:
-        model.scaling.fit(model.head_inputs(features))  # it does nothing yet
+def _prepare_heads(
+    state: TrainingState, inputs: Inputs, labels: np.ndarray, *, num_classes: int, config: TrainConfig
+) -> None:
+    """Do what the features of the videos to train on are needed for, before the first step.
+
+    They scale what the heads read, say which centres of classes should be nearer, and, where asked, start the hash head
+    from a code without training.
+
+    Args:
+        labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
+    """
+    model, similarity = state.model, None
+    if model.scaling is not None or config.init != "random":
+        features = torch.from_numpy(inputs.features(np.arange(len(labels)))).to(state.device)  # [views, N, feature_dim]
+        with torch.inference_mode():
+            read = model.head_inputs(features.flatten(0, 1))  # the scaling does nothing yet
+        means = read.reshape(features.shape).mean(0).cpu().numpy()  # over views
+        similarity = class_similarity(means, labels, num_classes=num_classes)
+        if model.scaling is not None:
+            model.scaling.fit(read)
+    if config.has_hash_head and config.center_weight:  # of many classes they take seconds
+        found = hash_centers(num_classes, config.hash_length, similarity=similarity, seed=config.seed)
+        state.centers = torch.from_numpy(found).to(state.device)
     if config.init != "random":
         with torch.inference_mode():
-            read = model.head_inputs(features).cpu().numpy()
-        initialize_hash_head(model, read, method=config.init, seed=config.seed)
+            read = model.head_inputs(features.flatten(0, 1))
+        initialize_hash_head(model, read.cpu().numpy(), method=config.init, seed=config.seed)
 
 
 def _validate(inputs: Inputs, videos: TrainingVideos, gallery: np.ndarray) -> dict[str, float]:

@@ -17,7 +17,6 @@ from c3dhash.errors import TrainingError
 from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.models.hashnet import HashNet
 from c3dhash.training import epoch, losses
-from c3dhash.training.centers import hash_centers
 from c3dhash.training.epoch import READ_STEPS, train_epoch
 from c3dhash.training.inputs import KeptStages
 from c3dhash.training.optimization import make_optimizer, resolve
@@ -28,10 +27,6 @@ def begin(features: np.ndarray, config: TrainConfig, *, num_classes: int) -> tup
     model = HashNet(TinyBackbone(), hash_length=config.hash_length, num_classes=num_classes)
     inputs = KeptStages(model, features[None], features, [1] * len(features), replace(config, freeze_stages=1))
     return TrainingState(model, make_optimizer(model, config)), inputs
-
-
-def centers_of(num_classes: int, config: TrainConfig) -> torch.Tensor:
-    return torch.from_numpy(hash_centers(num_classes, config.hash_length))
 
 
 def features_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +54,7 @@ def test_no_number_is_read_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     real = epoch._Means.read
     monkeypatch.setattr(epoch._Means, "read", lambda means: reads.append(means._num_steps) or real(means))
     with Reads() as mode:
-        row = train_epoch(state, inputs, labels, config, centers=centers_of(3, config))
+        row = train_epoch(state, inputs, labels, config)
         assert mode.count == 0
         torch.ones(1).item()
         assert mode.count == 1
@@ -80,7 +75,7 @@ def test_the_means_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> No
         return values
 
     monkeypatch.setattr(epoch, "batch_losses", remember)
-    assert train_epoch(state, inputs, labels, config, centers=centers_of(3, config))["class_loss"] == sum(seen) / 4
+    assert train_epoch(state, inputs, labels, config)["class_loss"] == sum(seen) / 4
 
 
 @pytest.mark.parametrize(
@@ -103,7 +98,7 @@ def test_what_is_not_finite_stops_the_epoch(name: str, spoil: Any, step: int, mo
 
     monkeypatch.setattr(epoch, "batch_losses", spoiled)
     with pytest.raises(TrainingError, match=rf"the {name} is (nan|inf) in epoch 1: try a learning_rate below 0\.07"):
-        train_epoch(state, inputs, labels, config, centers=centers_of(3, config))
+        train_epoch(state, inputs, labels, config)
     assert len(steps) == step
     assert state.epoch == 0
 
@@ -114,8 +109,7 @@ def test_many_labels_are_learned_beside_the_codes_with_the_defaults() -> None:
     labels = np.eye(20, dtype=bool)[rng.integers(20, size=400)] | (rng.random((400, 20)) < 0.3 / 20)
     features, config = features_of(labels, rng), resolve(TrainConfig(epochs=10, device="cpu"))
     state, inputs = begin(features[:300], config, num_classes=20)
-    centers = centers_of(20, config)
     for _ in range(config.epochs):
-        state.end_epoch(train_epoch(state, inputs, labels[:300], config, centers=centers), may_be_best=True)
+        state.end_epoch(train_epoch(state, inputs, labels[:300], config), may_be_best=True)
     scores = inputs.model.heads(torch.from_numpy(features[300:])).logits
     assert np.nanmean(label_average_precision(scores.detach().numpy(), labels[300:])) > 0.8
