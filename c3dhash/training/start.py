@@ -19,7 +19,7 @@ from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Preprocessing
 from c3dhash.training.optimization import make_optimizer, resolve
-from c3dhash.training.state import LAST_FILE, TrainingState
+from c3dhash.training.state import LAST_FILE, TrainingState, other_losses
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +94,7 @@ def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[Tra
         raise TrainingError(f"'{run_dir}' has no {LAST_FILE} to resume from; train anew.")
     saved, preprocessing = _read_config(run_dir)
     if "freeze_stages" not in saved:
-        raise TrainingError(
-            f"'{run_dir}' was begun by a version of c3dhash with other losses, and cannot go on with these: train anew "
-            "(its best epoch so far can be used as it is)."
-        )
+        raise other_losses(run_dir)
     config = _own_settings(config, saved, run_dir)
     state = _build(config, num_classes)
     state.model.backbone.preprocessing = preprocessing  # of the weights that it began with

@@ -87,11 +87,13 @@ class TrainingState:
         """Take up what `save` wrote.
 
         Raises:
-            TrainingError: the file is damaged, or of another network.
+            TrainingError: the file is damaged, or of another network or version.
         """
         path = run_dir / LAST_FILE
         try:
             saved = torch.load(path, weights_only=True, map_location=self.device)
+            if "centers" not in saved:
+                raise other_losses(run_dir)
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.videos, self.epoch = saved["videos"], saved["epoch"]
@@ -101,3 +103,11 @@ class TrainingState:
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error
+
+
+def other_losses(run_dir: Path) -> TrainingError:
+    """Return the error of a training that was begun before the losses were these."""
+    return TrainingError(
+        f"'{run_dir}' was begun by a version of c3dhash with other losses, and cannot go on with these: train anew "
+        "(its best epoch so far can be used as it is)."
+    )

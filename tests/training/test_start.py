@@ -165,13 +165,19 @@ def test_a_refit_that_was_interrupted_goes_on(
     assert load_run(resumed).fingerprint == load_run(whole).fingerprint
 
 
+@pytest.mark.parametrize("lacks", ["config.json", "last.pt"])
 def test_a_training_of_before_the_losses_changed_is_not_resumed(
-    motion: Dataset, tmp_path: Path, cache: FrameCache
+    motion: Dataset, tmp_path: Path, cache: FrameCache, lacks: str
 ) -> None:
     run_dir = train_run(motion, replace(CONFIG, epochs=1), run_dir=tmp_path / "run", cache=cache)
-    content = json.loads((run_dir / "config.json").read_text())
-    del content["freeze_stages"]
-    (run_dir / "config.json").write_text(json.dumps(content))
+    if lacks == "config.json":
+        content = json.loads((run_dir / lacks).read_text())
+        del content["freeze_stages"]
+        (run_dir / lacks).write_text(json.dumps(content))
+    else:
+        saved = torch.load(run_dir / lacks, weights_only=True)
+        del saved["centers"]
+        torch.save(saved, run_dir / lacks)
     with pytest.raises(TrainingError, match=r"run' was begun by a version of c3dhash with other losses"):
         train_run(motion, CONFIG, run_dir=run_dir, cache=cache, resume=True)
 
