@@ -125,6 +125,9 @@ def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, en
             f"gallery '{gallery_path}' holds codes of a model that is not its own: index into another folder "
             "(--gallery NAME), or leave --backbone out."
         )
+    if run is not None and run.config["backbone"] == config.backbone:  # where nothing is asked for, its own clips
+        own = {name: run.config[name] for name in ("num_frames", "size") if getattr(config, name) is None}
+        config = dataclasses.replace(config, **own)
     network, config = _build(config)
     window_options(network, encode)
     if run is not None:

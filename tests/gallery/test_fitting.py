@@ -177,6 +177,14 @@ def test_other_options_than_those_of_the_model_are_refused(config, videos, path,
         make_run(path, [videos], config=dataclasses.replace(config, **{name: value}), encode=FP32)
 
 
+def test_clips_that_nothing_is_said_of_are_those_of_the_model(config, videos, path):
+    """The default clip of a backbone may change from version to version; a gallery keeps its own."""
+    run = make_run(path, [videos], config=dataclasses.replace(config, num_frames=5, size=48), encode=FP32)
+    again = dataclasses.replace(config, num_frames=None, size=None)
+    assert make_run(path, [videos], config=again, encode=FP32).fingerprint == run.fingerprint
+    assert again.num_frames is None and run.model.clip_size == (5, 48, 48)
+
+
 def test_a_gallery_of_a_trained_run_keeps_it(config, videos, path, untrained_run):
     open_gallery(path, untrained_run).close()
     with pytest.raises(ModelMismatchError, match=rf"gallery '{path}' holds codes of a model that is not its own"):

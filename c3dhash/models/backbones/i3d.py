@@ -88,7 +88,8 @@ class I3D(Backbone):
     The average pool is 2 frames long and moves by one, so that of three frames or more the inner ones count twice
     as much as the first and the last; over space it is global, which at 224 px is the 7 x 7 of the paper.
 
-    The paper's clips have 64 frames of video at 25 fps. 16 of them cost a quarter; `num_frames=64` gives the paper's.
+    The paper's clips have 64 frames of video at 25 fps, `num_frames=64`. 32 cost half, and lose less than 16 do: heads
+    alone on UT-Interaction, 48 bits, mAP 0.977 with 32 and 0.898 with 16; of a window, fewer clips are seen.
 
     Source: Carreira and Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, CVPR 2017,
         section 2.4 and figure 3. Input in [-1, 1] as in section 2.5's code, github.com/google-deepmind/kinetics-i3d.
@@ -98,10 +99,10 @@ class I3D(Backbone):
 
     name = "i3d"
     feature_dim = 1024
-    clip_size = (16, 224, 224)
+    clip_size = (32, 224, 224)
     preprocessing = Preprocessing(scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
 
-    def __init__(self, *, num_frames: int = 16, size: int = 224) -> None:
+    def __init__(self, *, num_frames: int = 32, size: int = 224) -> None:
         super().__init__()
         self.clip_size = (num_frames, size, size)
         self.conv_1a = Unit(self.preprocessing.num_channels, 64, 7, stride=2)

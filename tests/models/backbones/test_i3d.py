@@ -51,7 +51,7 @@ def test_golden_values(tmp_path, golden):
 
 
 def test_facts():
-    assert (I3D.feature_dim, I3D.clip_size, I3D.shortcut) == (1024, (16, 224, 224), None)
+    assert (I3D.feature_dim, I3D.clip_size, I3D.shortcut) == (1024, (32, 224, 224), None)
     assert I3D.preprocessing == Preprocessing("RGB", 1 / 127.5, (1, 1, 1), (1, 1, 1))
     assert I3DFlow.preprocessing == Preprocessing("flow", 1 / 127.5, (1, 1), (1, 1))
 
