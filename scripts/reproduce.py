@@ -55,7 +55,7 @@ from c3dhash.records import Preprocessing
 from c3dhash.training.computing import computing
 from c3dhash.training.inputs import AugmentedClips, Inputs, keep_stages
 from c3dhash.training.losses import batch_all_triplet_loss, center_loss, default_margin
-from c3dhash.training.optimization import resolve
+from c3dhash.training.optimization import resolve, trained_parameters
 from c3dhash.training.start import num_stages
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.cache import open_cache
@@ -161,6 +161,30 @@ class Places:
     labels: np.ndarray
 
 
+def read_videos(dataset: Dataset, reader: ClipReader, *, workers: int) -> tuple[TrainingVideos, Places]:
+    """List the videos of all splits that decode: those that are trained on, then the gallery's own, then the queries.
+
+    Raises:
+        UsageError: nothing to train on or to query with, or several labels a video.
+    """
+    names = [name for name in ("train", "gallery", "query") if any(s.split == name for s in dataset.samples)]
+    if missing := {"train", "query"} - set(names):
+        raise UsageError(f"'{dataset.directory}' has no {missing.pop()} videos ({dataset.describe()}).")
+    if dataset.is_multi_label:
+        raise UsageError(f"'{dataset.directory}' has several labels a video; the recipes are for one.")
+    splits = {
+        name: reader.readable(dataset.split(name), workers=workers, description=f"Decoding {name} videos")
+        for name in names
+    }
+    ends = np.cumsum([len(splits[name]) for name in names])
+    found = {name: np.arange(end - len(splits[name]), end) for name, end in zip(names, ends, strict=True)}
+    labels = np.concatenate([dataset.labels(splits[name]) for name in names])
+    places = Places(found["train"], found.get("gallery", found["train"]), found["query"], labels)
+    others = [sample for name in names[1:] for sample in splits[name]]
+    num_train = len(places.train)
+    return TrainingVideos(splits["train"], others, labels[:num_train], labels[num_train:], []), places
+
+
 def prepare(name: str, dataset: Dataset, config: TrainConfig, cache: CacheConfig) -> tuple[HashNet, Inputs, Places]:
     """Build the network with its weights, and what it reads."""
     recipe = RECIPES[name]
@@ -175,23 +199,8 @@ def prepare(name: str, dataset: Dataset, config: TrainConfig, cache: CacheConfig
         model.backbone.preprocessing = PUBLISHED_STATISTICS
     model.to(pick_device(config.device))
     reader = ClipReader.of_network(model.clip_size, model.preprocessing, open_cache(cache))
-    names = [name for name in ("train", "gallery", "query") if any(s.split == name for s in dataset.samples)]
-    if missing := {"train", "query"} - set(names):
-        raise UsageError(f"'{dataset.directory}' has no {missing.pop()} videos ({dataset.describe()}).")
-    if dataset.is_multi_label:
-        raise UsageError(f"'{dataset.directory}' has several labels a video; the recipes are for one.")
-    splits = {
-        name: reader.readable(dataset.split(name), workers=config.workers, description=f"Decoding {name} videos")
-        for name in names
-    }
-    ends = np.cumsum([len(splits[name]) for name in names])
-    found = {name: np.arange(end - len(splits[name]), end) for name, end in zip(names, ends, strict=True)}
-    labels = np.concatenate([dataset.labels(splits[name]) for name in names])
-    places = Places(found["train"], found.get("gallery", found["train"]), found["query"], labels)
-    others = [sample for name in names[1:] for sample in splits[name]]
-    num_train = len(places.train)
-    videos = TrainingVideos(splits["train"], others, labels[:num_train], labels[num_train:], [])
-    config = dataclasses.replace(config, views=recipe.views, freeze_bn=False)
+    videos, places = read_videos(dataset, reader, workers=config.workers)
+    config = dataclasses.replace(config, views=recipe.views)
     if config.freeze_stages:
         return model, keep_stages(model, reader, videos, config, run_dir=Path.cwd()), places
     return model, (AugmentedClips if recipe.views else MiddleClips)(model, reader, videos, config), places
@@ -219,13 +228,11 @@ def train(
         end_epoch: called with the number of each epoch, from 1.
     """
     device, rng = next(model.parameters()).device, np.random.default_rng(config.seed)
-    frozen = model.backbone.stages()[: config.freeze_stages] if config.freeze_stages else ()
-    left_out = {id(value) for stage in frozen for module in stage.modules for value in module.parameters()}
-    backbone = [value for value in model.backbone.parameters() if id(value) not in left_out]
-    assert model.hash_head is not None
-    groups: list[dict[str, Any]] = [{"params": list(model.hash_head.parameters()), "share": 1.0}]
-    if backbone:
-        groups.append({"params": backbone, "share": recipe.backbone_share})
+    groups: list[dict[str, Any]] = []
+    for part, share in (("hash_head.", 1.0), ("backbone.", recipe.backbone_share)):
+        trained = trained_parameters(model, freeze_stages=config.freeze_stages or 0).items()
+        if params := [value for name, value in trained if name.startswith(part)]:
+            groups.append({"params": params, "share": share})
     optimizer = torch.optim.SGD(
         groups, lr=recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )

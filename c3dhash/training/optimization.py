@@ -89,11 +89,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         It; each group has a "share" of the learning rate.
     """
     assert config.learning_rate is not None and config.weight_decay is not None
-    decayed, trained = decayed_names(model), dict(model.named_parameters())
-    if config.freeze_stages:
-        stages = model.get_submodule("backbone").stages()  # type: ignore[operator]  # of a Backbone
-        frozen = {id(p) for stage in stages[: config.freeze_stages] for m in stage.modules for p in m.parameters()}
-        trained = {name: value for name, value in trained.items() if id(value) not in frozen}
+    decayed, trained = decayed_names(model), trained_parameters(model, freeze_stages=config.freeze_stages or 0)
     groups: list[dict[str, Any]] = []
     for is_backbone in (False, True):
         share = STAGES_SHARE if is_backbone and config.freeze_stages else 1.0
@@ -108,6 +104,16 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def trained_parameters(model: nn.Module, *, freeze_stages: int) -> dict[str, nn.Parameter]:
+    """Return the parameters of a network, by name, without those of the first stages of its backbone."""
+    trained = dict(model.named_parameters())
+    if not freeze_stages:
+        return trained
+    stages = model.get_submodule("backbone").stages()  # type: ignore[operator]  # of a Backbone
+    frozen = {id(p) for stage in stages[:freeze_stages] for m in stage.modules for p in m.parameters()}
+    return {name: value for name, value in trained.items() if id(value) not in frozen}
 
 
 def decayed_names(model: nn.Module) -> set[str]:

@@ -165,22 +165,21 @@ def _prepare_heads(
     Args:
         labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
     """
-    model, similarity = state.model, None
+    model, means = state.model, None
     if model.scaling is not None or config.init != "random":
         features = torch.from_numpy(inputs.features(np.arange(len(labels)))).to(state.device)  # [views, N, feature_dim]
         with torch.inference_mode():
             read = model.head_inputs(features.flatten(0, 1))  # the scaling does nothing yet
-        means = read.reshape(features.shape).mean(0).cpu().numpy()  # over views
-        similarity = class_similarity(means, labels, num_classes=num_classes)
-        if model.scaling is not None:
-            model.scaling.fit(read)
+            means = read.reshape(features.shape).mean(0).cpu().numpy()  # over views
+            if model.scaling is not None:
+                model.scaling.fit(read)
+                read = model.scaling(read)
+        if config.init != "random":
+            initialize_hash_head(model, read.cpu().numpy(), method=config.init, seed=config.seed)
     if config.has_hash_head and config.center_weight:  # of many classes they take seconds
+        similarity = None if means is None else class_similarity(means, labels, num_classes=num_classes)
         found = hash_centers(num_classes, config.hash_length, similarity=similarity, seed=config.seed)
         state.centers = torch.from_numpy(found).to(state.device)
-    if config.init != "random":
-        with torch.inference_mode():
-            read = model.head_inputs(features.flatten(0, 1))
-        initialize_hash_head(model, read.cpu().numpy(), method=config.init, seed=config.seed)
 
 
 def _validate(inputs: Inputs, videos: TrainingVideos, gallery: np.ndarray) -> dict[str, float]:

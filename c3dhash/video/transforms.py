@@ -71,11 +71,10 @@ def clip_views(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
         uint8 [T, size, size, C] each.
     """
     views: list[np.ndarray] = []
-    for margin in (CROP_MARGIN, 1.0):
-        if len(views) < num_views:
-            view = center_clip(frames, size=size, margin=margin)
-            views += [view, _mirror(view)]
-    return views[:num_views]
+    for place in range(num_views):
+        margin = CROP_MARGIN if place < 2 else 1.0
+        views.append(_mirror(views[-1]) if place % 2 else center_clip(frames, size=size, margin=margin))
+    return views
 
 
 def augment_clip(
