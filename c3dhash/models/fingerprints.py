@@ -3,7 +3,7 @@
 Note [Rules of a fingerprint]
     A fingerprint covers all that decides the codes of a clip, or of a feature: which architecture it is (networks
     with and without shifts in time have the same weights), its clip size, how clips and pixels are prepared (the times
-    of the frames, too), and each tensor that is read. Batch counters and the class head are not.
+    of the frames, too), and each tensor that is read. Batch counters, and what only class scores need, are not.
 
     The first rule, of 32 digits, left the architecture out. Runs and galleries of that time keep it: a run whose
     config.json states such a fingerprint, or none, goes on under it, so that its galleries know it. That is safe
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FIRST_RULE_DIGITS = 32
 NOT_READ = ("num_batches_tracked",)  # ends of names
+OF_CLASSES = ("class_head.", "class_codes")  # beginnings of names
 
 
 def fingerprint(model: HashNet, *, like: str | None = None) -> str:
@@ -80,7 +81,7 @@ def _first_rule(model: HashNet) -> str:
 
 def _tensors(model: HashNet) -> list[tuple[str, torch.Tensor]]:
     """List what the codes are computed with, in the order of the names."""
-    return [(name, tensor) for name, tensor in sorted(model.state_dict().items()) if not name.startswith("class_head.")]
+    return [(name, tensor) for name, tensor in sorted(model.state_dict().items()) if not name.startswith(OF_CLASSES)]
 
 
 def _content(tensor: torch.Tensor) -> Any:

@@ -3,7 +3,7 @@
 A run directory holds what it takes to use the network anywhere:
 
     config.json          how it was made and what it reads; "finished" once training is done
-    model.safetensors    backbone.*, hash_head.*, class_head.*
+    model.safetensors    backbone.*, hash_head.*, class_head.*, class_codes
     labels.txt           one class a line
 """
 
@@ -38,6 +38,7 @@ MADE_BY = "train"  # as our marker has it
 # What a training may have written before its first epoch is over.
 TRAINING_FILES = ("tensorboard", "metrics.jsonl", "curves.png", "last.pt", "videos.txt")
 MAX_SHOWN = 5  # runs in a message
+LARGEST_VOTE = 5.0  # of the hash head, in a logit
 
 
 class Outputs(NamedTuple):
@@ -54,6 +55,10 @@ class Outputs(NamedTuple):
 class HashNet(nn.Module):
     """A backbone whose feature is read by a hash head (linear, tanh) and a class head (linear).
 
+    Where classes have codes, the logits are those of the class head and LARGEST_VOTE times the likeness of the
+    embedding and the code of each class, from -1 to 1; no gradient goes that way. Folds of JHMDB's training list, I3D,
+    heads alone: accuracy 0.711 by both, 0.680 by the class head, 0.705 by the nearest code; standard errors 0.014.
+
     Args:
         backbone: carries feature_dim, clip_size and preprocessing.
         hash_length: bits, or None for a network that only classifies.
@@ -61,8 +66,10 @@ class HashNet(nn.Module):
         has_unit_features: whether the heads read the feature at length 1.
 
     scaling, dropout: of a network in training: what stands between the feature and the heads.
+    class_codes: +1 or -1, float [num_classes, hash_length]: `training.centers`; None where it was trained without.
     """
 
+    class_codes: Tensor | None
     scaling: FeatureScaling | None
     dropout: float
 
@@ -78,6 +85,7 @@ class HashNet(nn.Module):
         self.backbone = backbone
         self.has_unit_features = has_unit_features
         self.scaling, self.dropout = None, 0.0
+        self.register_buffer("class_codes", None)
         self.hash_head: nn.Linear | None = None
         self.class_head: nn.Linear | None = None
         if hash_length is not None:
@@ -112,6 +120,9 @@ class HashNet(nn.Module):
                 read = F.dropout(read, self.dropout, training=self.training)
             embedding = None if self.hash_head is None else torch.tanh(self.hash_head(read))
             logits = None if self.class_head is None else self.class_head(read)
+            if logits is not None and embedding is not None and self.class_codes is not None:
+                likeness = embedding.detach() @ self.class_codes.T / self.class_codes.shape[1]
+                logits = logits + LARGEST_VOTE * likeness
         return Outputs(feature, embedding, logits)
 
     def head_inputs(self, feature: Tensor) -> Tensor:
@@ -127,7 +138,13 @@ class HashNet(nn.Module):
         twin = HashNet(self.backbone, hash_length=None, num_classes=None, has_unit_features=self.has_unit_features)
         twin.hash_head = None if self.hash_head is None else self.scaling.folded(self.hash_head)
         twin.class_head = None if self.class_head is None else self.scaling.folded(self.class_head)
+        twin.class_codes = self.class_codes
         return twin
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        codes = state_dict.get(f"{prefix}class_codes")
+        self.class_codes = None if codes is None else torch.empty_like(codes)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @dataclass(frozen=True, repr=False)

@@ -59,7 +59,7 @@ def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config
         rate = learning_rate(config, state.epoch + place / len(batches))
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        losses = batch_losses(inputs.outputs(batch), batch_labels, config, centers=state.centers)
+        losses = batch_losses(inputs.outputs(batch), batch_labels, config, class_codes=state.model.class_codes)
         norm = take_step(state.model, state.optimizer, losses["loss"], gradient_clip=config.gradient_clip)
         means.add({**losses, "gradient_norm": norm})
         if place % READ_STEPS == 0:

@@ -17,6 +17,7 @@ from c3dhash.files import replacing
 from c3dhash.models.hashnet import HashNet
 
 LAST_FILE = "last.pt"
+LOSSES = 3  # which losses a training was begun with; counted up with every other kind
 # What chooses the epoch that is kept, as far as the data set has it: the first, and the next among equals.
 CHOOSING_METRICS = ("val_mAP", "val_accuracy")
 
@@ -30,8 +31,6 @@ class TrainingState:
     epoch: how many are done. history: a row of metrics for each.
     best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first. best_epoch: which one.
     is_refit: whether it has begun again, on the val videos too, to keep the last epoch.
-    centers: of the classes, float [num_classes, hash_length], on the device of the model; None where their loss has no
-        weight.
     """
 
     model: HashNet
@@ -41,7 +40,6 @@ class TrainingState:
     best_value: list[float] = field(default_factory=list)
     best_epoch: int = 0
     is_refit: bool = False
-    centers: torch.Tensor | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -74,7 +72,7 @@ class TrainingState:
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
             "is_refit": self.is_refit,
-            "centers": self.centers,
+            "losses": LOSSES,
             "history": self.history,
             "videos": self.videos,
             "model": self.model.state_dict(),
@@ -92,14 +90,13 @@ class TrainingState:
         path = run_dir / LAST_FILE
         try:
             saved = torch.load(path, weights_only=True, map_location=self.device)
-            if "centers" not in saved:
+            if saved.get("losses") != LOSSES:
                 raise other_losses(run_dir)
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.videos, self.epoch = saved["videos"], saved["epoch"]
             self.best_value, self.history = saved["best_value"], saved["history"]
             self.best_epoch, self.is_refit = saved["best_epoch"], saved["is_refit"]
-            self.centers = saved["centers"]
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error

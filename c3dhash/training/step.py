@@ -10,7 +10,9 @@ from c3dhash.models.hashnet import Outputs
 from c3dhash.training.losses import batch_all_triplet_sums, center_loss, classification_loss, reduce_triplets
 
 
-def batch_losses(outputs: Outputs, labels: Tensor, config: TrainConfig, *, centers: Tensor | None) -> dict[str, Tensor]:
+def batch_losses(
+    outputs: Outputs, labels: Tensor, config: TrainConfig, *, class_codes: Tensor | None
+) -> dict[str, Tensor]:
     """Compute the losses of a batch: triplet / margin + center_weight * central + class_weight * cross-entropy.
 
     Divided by the margin, the hinge is about 1 at the start for any margin and code length, so that one learning rate
@@ -20,7 +22,7 @@ def batch_losses(outputs: Outputs, labels: Tensor, config: TrainConfig, *, cente
         outputs: of the network.
         labels: int64 [B], or bool [B, num_classes].
         config: resolved.
-        centers: float [num_classes, hash_length]: `hash_centers`; None where center_weight is 0.
+        class_codes: float [num_classes, hash_length]: `hash_centers`; None where center_weight is 0.
     Returns:
         Scalars: `loss`, with a graph, `triplet_loss` (not divided), `active_share` (of the triplets), `center_loss`,
         `class_loss`; those of heads that the network has, and of weights that are not 0.
@@ -34,8 +36,8 @@ def batch_losses(outputs: Outputs, labels: Tensor, config: TrainConfig, *, cente
         losses["active_share"] = sums.num_active / sums.num_triplets.clamp_min(1)
         loss = losses["triplet_loss"] / max(config.margin, 1.0)
         if config.center_weight:
-            assert centers is not None
-            losses["center_loss"] = center_loss(outputs.embedding, labels, centers)
+            assert class_codes is not None
+            losses["center_loss"] = center_loss(outputs.embedding, labels, class_codes)
             loss = loss + config.center_weight * losses["center_loss"]
     if outputs.logits is not None:
         losses["class_loss"] = classification_loss(

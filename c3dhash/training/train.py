@@ -179,7 +179,7 @@ def _prepare_heads(
     if config.has_hash_head and config.center_weight:  # of many classes they take seconds
         similarity = None if means is None else class_similarity(means, labels, num_classes=num_classes)
         found = hash_centers(num_classes, config.hash_length, similarity=similarity, seed=config.seed)
-        state.centers = torch.from_numpy(found).to(state.device)
+        model.class_codes = torch.from_numpy(found).to(state.device)
 
 
 def _validate(inputs: Inputs, videos: TrainingVideos, gallery: np.ndarray) -> dict[str, float]:

@@ -31,6 +31,32 @@ def test_the_heads_stand_beside_each_other():
     assert model(clips[:1]).embedding.shape == (1, 16), "a batch of one keeps its axis"
 
 
+def test_the_hash_head_votes_where_classes_have_codes():
+    model = build_model(SMALL, num_classes=2).eval()
+    clips = torch.randn(2, 3, 4, 16, 16)
+    _, embedding, alone = model(clips)
+    model.class_codes = torch.ones(2, 16)
+    model.class_codes[1] = -1
+    # by hand: the likeness to +1 everywhere is the mean of the embedding, to -1 everywhere its opposite; times 5
+    vote = 5 * embedding.mean(1, keepdim=True)
+    logits = model(clips).logits
+    torch.testing.assert_close(logits, alone + torch.cat([vote, -vote], 1))
+    model.zero_grad()
+    logits.sum().backward()
+    assert model.hash_head.weight.grad is None, "class scores do not train the hash head"
+
+
+def test_class_codes_come_and_go_with_the_weights():
+    model, other = build_model(SMALL, num_classes=2), build_model(SMALL, num_classes=2)
+    model.class_codes = torch.ones(2, 16)
+    other.load_state_dict(model.state_dict())
+    assert other.class_codes is not None and other.class_codes is not model.class_codes
+    assert torch.equal(other.class_codes, model.class_codes)
+    model.class_codes = None
+    other.load_state_dict(model.state_dict())
+    assert other.class_codes is None
+
+
 def test_heads_compute_in_float32_under_autocast():
     model = build_model(SMALL, num_classes=2).eval()
     with torch.autocast("cpu", torch.bfloat16):
@@ -55,6 +81,7 @@ def test_rgb_and_flow_are_not_mixed_up(backbone, given):
 def test_a_run_comes_back_as_it_was(tmp_path, num_classes, has_hash_head):
     torch.manual_seed(1)
     model = build_model(SMALL, num_classes=num_classes, has_hash_head=has_hash_head).eval()
+    model.class_codes = torch.ones(num_classes, 16) if num_classes and has_hash_head else None
     model.backbone.preprocessing = Preprocessing("BGR", 1.0, (90, 98, 102), (1, 1, 1))
     config = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}
     save_run(tmp_path / "run", model, config=config, labels=("a b", "c", "d"))
