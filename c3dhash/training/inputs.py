@@ -14,6 +14,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -104,8 +105,8 @@ class KeptStages:
 
     Args:
         model: on its device; only the stages behind the frozen ones, and the heads, are used.
-        views: [views, N, ...], of augmented views of each video, and last of it as it is indexed: the mean of the
-            features of its clips, or the middle one of these.
+        views: [views, N, ...], of augmented views of each video; views may be 0. A view more is the video as it is
+            indexed: the mean of the features of its clips, or the middle one of these.
         whole: [clips, ...], of the clips that each video is indexed by, video after video.
         num_clips: of each video, in `whole`.
         config: resolved.
@@ -123,12 +124,23 @@ class KeptStages:
         self.validates_every = 1 if self.is_whole_backbone else max(1, config.epochs // 12)
         self._num_clips = np.array(num_clips)
         self._starts = np.cumsum([0, *num_clips[:-1]])
+        self._means = window_means(whole, num_clips) if self.is_whole_backbone else None
         self._batch_size = _batch_size(config)
 
     def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
-        views = np.random.default_rng(seed).integers(len(self.views), size=len(indices))
-        batch: np.ndarray = self.views[views, indices]
-        return batch
+        views = np.random.default_rng(seed).integers(len(self.views) + 1, size=len(indices))
+        return np.stack([self.view(int(view), index) for view, index in zip(views, indices, strict=True)])
+
+    def view(self, number: int, indices: np.ndarray | np.integer) -> np.ndarray:
+        """Return what was kept of a view of videos, or of one; the view after the last is what is indexed."""
+        rows: np.ndarray
+        if number < len(self.views):
+            rows = self.views[number, indices]
+        elif self._means is not None:
+            rows = self._means[indices]
+        else:
+            rows = self.whole[self._starts[indices] + self._num_clips[indices] // 2]
+        return rows
 
     def outputs(self, batch: Tensor) -> Outputs:
         return self.model.heads(self._features(batch))
@@ -145,7 +157,8 @@ class KeptStages:
     def features(self, indices: np.ndarray) -> np.ndarray:
         self.model.eval()
         parts = [indices[i : i + self._batch_size] for i in _steps(indices, self._batch_size)]
-        return np.stack([self._clip_features(view[part] for part in parts) for view in self.views])
+        views = range(len(self.views) + 1)
+        return np.stack([self._clip_features(self.view(number, part) for part in parts) for number in views])
 
     @torch.inference_mode()
     def _clip_features(self, batches: Iterable[np.ndarray]) -> np.ndarray:
@@ -182,12 +195,7 @@ def keep_stages(
             num_clips.append(len(clips))
             yield from clips
 
-    whole = np.concatenate([trunk(batch) for batch in batches(clips_of_windows(), BATCH_SIZE)])
-    views = _room((config.views + 1, len(samples), *whole.shape[1:]), whole.dtype, run_dir)
-    if whole.ndim == 2:  # features
-        views[-1] = window_means(whole, num_clips)
-    else:
-        views[-1] = whole[np.cumsum([0, *num_clips[:-1]]) + np.array(num_clips) // 2]
+    whole = _put_together(map(trunk, batches(clips_of_windows(), BATCH_SIZE)), num_rows=len(samples), run_dir=run_dir)
 
     def view(place: int) -> np.ndarray:
         number, index = divmod(place, len(samples))
@@ -195,14 +203,13 @@ def keep_stages(
             samples[index], seed=(config.seed, number, index), min_crop_scale=config.min_crop_scale, flip=config.flip
         )
 
-    total, place = config.views * len(samples), 0
-    flat = views[:-1].reshape(total, *views.shape[2:])
+    total = config.views * len(samples)
+    if not total:
+        return KeptStages(model, whole[:0].reshape(0, len(samples), *whole.shape[1:]), whole, num_clips, config)
     drawn = prefetch(view, range(total), workers=config.workers, ahead=2 * BATCH_SIZE)
-    progress = tqdm(drawn, desc="Frozen stages: views", total=total, unit="clip", disable=not total)
-    for batch in batches(progress, BATCH_SIZE):
-        flat[place : place + len(batch)] = trunk(batch)
-        place += len(batch)
-    return KeptStages(model, views, whole, num_clips, config)
+    progress = tqdm(drawn, desc="Frozen stages: views", total=total, unit="clip")
+    views = _put_together(map(trunk, batches(progress, BATCH_SIZE)), num_rows=total, run_dir=run_dir)
+    return KeptStages(model, views.reshape(config.views, len(samples), *views.shape[1:]), whole, num_clips, config)
 
 
 def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray], np.ndarray]:
@@ -226,20 +233,43 @@ def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray]
     return run
 
 
-def _room(shape: tuple[int, ...], dtype: np.dtype, run_dir: Path) -> np.ndarray:
-    """Return an array to write into: in memory, or, where it is large, in a file that goes when the process ends."""
-    num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    if num_bytes <= IN_MEMORY_BYTES:
-        return np.empty(shape, dtype)
+def _put_together(parts: Iterable[np.ndarray], *, num_rows: int, run_dir: Path) -> np.ndarray:
+    """Concatenate arrays [B, ...]: in memory, or, where they are large, in a file that goes when the process ends.
+
+    Args:
+        num_rows: how many rows there will be at the least, to find out early that there is no room.
+    Raises:
+        TrainingError: the disk has no room for it.
+    """
+    kept: list[np.ndarray] = []
+    file, shape = None, [0]
+    with ExitStack() as stack:
+        for part in parts:
+            shape, dtype = [shape[0] + len(part), *part.shape[1:]], part.dtype
+            kept.append(part)
+            row_bytes = part.nbytes // len(part)
+            if file is None and shape[0] * row_bytes > IN_MEMORY_BYTES:
+                _require_room(num_rows * row_bytes, run_dir)
+                file = stack.enter_context(tempfile.TemporaryFile(dir=run_dir))
+                logger.info("what the frozen stages give is kept on the disk while this trains.")
+            if file is not None:
+                for rows in kept:
+                    _require_room(rows.nbytes, run_dir)
+                    file.write(np.ascontiguousarray(rows).data)
+                kept.clear()
+        if file is None:
+            return np.concatenate(kept)
+        file.flush()
+        return np.memmap(file, dtype=dtype, mode="r", shape=tuple(shape))
+
+
+def _require_room(num_bytes: int, run_dir: Path) -> None:
     free = shutil.disk_usage(run_dir).free
     if num_bytes + SPARE_BYTES > free:
         raise TrainingError(
-            f"what the frozen stages give takes {num_bytes / 2**30:.1f} GiB, and '{run_dir}' has {free / 2**30:.1f}: "
-            f"take fewer --views than {shape[0] - 1}, or --freeze, which keeps features only."
+            f"what the frozen stages give takes another {num_bytes / 2**30:.1f} GiB, and '{run_dir}' has "
+            f"{free / 2**30:.1f}: take fewer --views, or --freeze, which keeps features only."
         )
-    logger.info("what the frozen stages give takes %.1f GiB of disk while this trains.", num_bytes / 2**30)
-    with tempfile.TemporaryFile(dir=run_dir) as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
 def _steps(rows: np.ndarray, batch_size: int) -> range:

@@ -77,7 +77,7 @@ def test_kept_stages_give_what_the_network_does(motion, tmp_path, cache, backbon
     videos = training_videos(motion, reader, config)
     kept = keep_stages(model, reader, videos, config, run_dir=tmp_path)
     clips, num_videos = AugmentedClips(model, reader, videos, config), len(videos.train) + len(videos.val)
-    assert kept.views.shape[:2] == (3, num_videos)
+    assert kept.views.shape[:2] == (2, num_videos)
     features = kept.features(np.array([3, 0]))
     assert features.shape == (3, 2, model.backbone.feature_dim)
     encoder = Encoder(model, device="cpu", precision="fp32")
@@ -96,10 +96,11 @@ def test_kept_stages_give_what_the_network_does(motion, tmp_path, cache, backbon
     indices = np.array([14, 3, 0])
     for mine, theirs in zip(kept.encode(indices), clips.encode(indices), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-2, atol=1e-3)
-    batch = kept.load(np.array([4, 0, 4]), seed=(1,))
-    for row, index in zip(batch, (4, 0, 4), strict=True):
-        assert any(np.array_equal(row, view[index]) for view in kept.views)
-    assert np.array_equal(batch, kept.load(np.array([4, 0, 4]), seed=(1,)))
+    batch = kept.load(np.array([4, 0, 4] * 9), seed=(1,))
+    rows = [[np.array_equal(row, kept.view(number, index)) for number in range(3)]
+            for row, index in zip(batch, [4, 0, 4] * 9, strict=True)]  # fmt: skip
+    assert np.all(np.any(rows, axis=1)) and np.all(np.any(rows, axis=0)), "each is some view, and each view is drawn"
+    assert np.array_equal(batch, kept.load(np.array([4, 0, 4] * 9), seed=(1,)))
 
 
 @pytest.mark.parametrize(("first", "views"), [(4, 0), (3, 0), (3, 1)])
@@ -111,11 +112,12 @@ def test_last_view_is_what_a_video_is_indexed_by(motion, tmp_path, cache, first,
     videos = training_videos(motion, reader, config)
     assert {len(reader.evaluation_clips(sample)) for sample in videos.samples} == {3}
     kept = keep_stages(model, reader, videos, config, run_dir=tmp_path)
-    assert len(kept.views) == views + 1 and len(kept.whole) == 3 * 18
+    assert len(kept.views) == views and len(kept.whole) == 3 * 18
+    last = kept.view(views, np.arange(18))
     if first == 4:  # features: the heads train on what they will read
-        np.testing.assert_allclose(kept.views[-1], kept.encode(np.arange(18)).features, rtol=1e-5)
+        np.testing.assert_allclose(last, kept.encode(np.arange(18)).features, rtol=1e-5)
     else:
-        assert np.array_equal(kept.views[-1], kept.whole[1::3])
+        assert np.array_equal(last, kept.whole[1::3])
 
 
 def test_what_is_kept_lies_in_a_file_without_a_name(motion, tmp_path, cache, monkeypatch):
@@ -123,15 +125,17 @@ def test_what_is_kept_lies_in_a_file_without_a_name(motion, tmp_path, cache, mon
     model = build_model(config, num_classes=3)
     reader = ClipReader.of_network(model.clip_size, model.preprocessing, cache)
     videos = training_videos(motion, reader, config)
-    expected = keep_stages(model, reader, videos, config, run_dir=tmp_path).views
-    monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
+    expected = keep_stages(model, reader, videos, config, run_dir=tmp_path)
+    monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", expected.whole[:1].nbytes * 17)  # a batch and one more
     (tmp_path / "run").mkdir()
-    views = keep_stages(model, reader, videos, config, run_dir=tmp_path / "run").views
-    assert isinstance(views, np.memmap) and np.array_equal(views, expected)
+    kept = keep_stages(model, reader, videos, config, run_dir=tmp_path / "run")
+    assert isinstance(kept.views.base, np.memmap) and np.array_equal(kept.views, expected.views)
+    assert isinstance(kept.whole, np.memmap) and np.array_equal(kept.whole, expected.whole)
     assert not list((tmp_path / "run").iterdir())
     monkeypatch.setattr(inputs, "SPARE_BYTES", 1 << 60)
-    with pytest.raises(TrainingError, match=r"take fewer --views than 1, or --freeze"):
+    with pytest.raises(TrainingError, match=r"take fewer --views, or --freeze"):
         keep_stages(model, reader, videos, config, run_dir=tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.parametrize("freeze", [False, True])
