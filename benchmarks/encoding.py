@@ -27,7 +27,7 @@ from c3dhash.models.encode import Encoder
 from c3dhash.models.hashnet import Run, build_model, load_run, save_run
 from c3dhash.video.reader import find_videos
 
-MOST_BARE_CLIPS = 192
+MOST_BARE_CLIPS = 192  # of a folder of any size: the bare rate does not depend on them
 
 
 def bare_rate(encoder: Encoder, *, batch_size: int, num_clips: int) -> float:

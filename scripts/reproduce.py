@@ -229,9 +229,9 @@ def train(
     """
     device, rng = next(model.parameters()).device, np.random.default_rng(config.seed)
     groups: list[dict[str, Any]] = []
+    trained = trained_parameters(model, freeze_stages=config.freeze_stages or 0)
     for part, share in (("hash_head.", 1.0), ("backbone.", recipe.backbone_share)):
-        trained = trained_parameters(model, freeze_stages=config.freeze_stages or 0).items()
-        if params := [value for name, value in trained if name.startswith(part)]:
+        if params := [value for name, value in trained.items() if name.startswith(part)]:
             groups.append({"params": params, "share": share})
     optimizer = torch.optim.SGD(
         groups, lr=recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -241,26 +242,24 @@ def _put_together(parts: Iterable[np.ndarray], *, num_rows: int, run_dir: Path) 
     Raises:
         TrainingError: the disk has no room for it.
     """
-    kept: list[np.ndarray] = []
-    file, shape = None, [0]
-    with ExitStack() as stack:
-        for part in parts:
-            shape, dtype = [shape[0] + len(part), *part.shape[1:]], part.dtype
-            kept.append(part)
-            row_bytes = part.nbytes // len(part)
-            if file is None and shape[0] * row_bytes > IN_MEMORY_BYTES:
-                _require_room(num_rows * row_bytes, run_dir)
-                file = stack.enter_context(tempfile.TemporaryFile(dir=run_dir))
-                logger.info("what the frozen stages give is kept on the disk while this trains.")
-            if file is not None:
-                for rows in kept:
-                    _require_room(rows.nbytes, run_dir)
-                    file.write(np.ascontiguousarray(rows).data)
-                kept.clear()
-        if file is None:
-            return np.concatenate(kept)
+    kept: deque[np.ndarray] = deque()
+    parts, num_bytes = iter(parts), 0
+    for part in parts:
+        kept.append(part)
+        num_bytes += part.nbytes
+        if num_bytes > IN_MEMORY_BYTES:
+            break
+    else:
+        return np.concatenate(list(kept))
+    row = kept[0][0]
+    _require_room(num_rows * row.nbytes, run_dir)
+    logger.info("what the frozen stages give is kept on the disk while this trains.")
+    with tempfile.TemporaryFile(dir=run_dir) as file:
+        for part in chain((kept.popleft() for _ in range(len(kept))), parts):
+            _require_room(part.nbytes, run_dir)
+            file.write(np.ascontiguousarray(part).data)
         file.flush()
-        return np.memmap(file, dtype=dtype, mode="r", shape=tuple(shape))
+        return np.memmap(file, dtype=row.dtype, mode="r", shape=(file.tell() // row.nbytes, *row.shape))
 
 
 def _require_room(num_bytes: int, run_dir: Path) -> None:
