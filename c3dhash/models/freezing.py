@@ -5,7 +5,8 @@ saved. With w, b of the convolution and the mean m, variance v, scale g and shif
 
     g (w x + b - m) / sqrt(v + eps) + s  =  (r w) x + r (b - m) + s,   r = g / sqrt(v + eps)
 
-Which batch norm reads which convolution is seen by letting a copy without numbers (on PyTorch's device "meta") compute.
+Which batch norm reads which convolution is seen by letting it compute on the smallest clip that it takes. (Without
+numbers, on PyTorch's device "meta", that is no cheaper: a normalisation there loads PyTorch's compiler, two seconds.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.utils.hooks import RemovableHandle
 
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.video.transforms import normalize
@@ -48,14 +50,15 @@ def freeze_backbone(backbone: Backbone) -> Backbone:
 
 def _batch_norms_of_convolutions(backbone: Backbone) -> list[tuple[str, str]]:
     """Return the names of each convolution whose output goes into a batch norm, and of that batch norm."""
-    if not any(map(_has_statistics, backbone.modules())):
+    norms = list(filter(_has_statistics, backbone.modules()))
+    if not norms:
         return []
-    skeleton = copy.deepcopy(backbone).to("meta")
+    device = next(norms[0].parameters()).device
     writers: dict[int, tuple[str, Tensor]] = {}  # by the identity of what they wrote, which is kept alive for it
     pairs: list[tuple[str, str]] = []
     num_calls: Counter[str] = Counter()
 
-    def watch(name: str, module: nn.Module) -> None:
+    def watch(name: str, module: nn.Module) -> RemovableHandle:
         def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             num_calls[name] += 1
             if isinstance(module, CONVOLUTIONS):
@@ -63,13 +66,17 @@ def _batch_norms_of_convolutions(backbone: Backbone) -> list[tuple[str, str]]:
             elif id(inputs[0]) in writers:
                 pairs.append((writers[id(inputs[0])][0], name))
 
-        module.register_forward_hook(note)
+        return module.register_forward_hook(note)
 
-    for name, module in skeleton.named_modules():
-        if isinstance(module, CONVOLUTIONS) or _has_statistics(module):
-            watch(name, module)
+    handles = [
+        watch(name, module)
+        for name, module in backbone.named_modules()
+        if isinstance(module, CONVOLUTIONS) or _has_statistics(module)
+    ]
     with torch.no_grad():
-        skeleton(torch.zeros(1, backbone.preprocessing.num_channels, *backbone.clip_size, device="meta"))
+        backbone(torch.zeros(1, backbone.preprocessing.num_channels, *backbone.min_clip_size, device=device))
+    for handle in handles:
+        handle.remove()
     return [pair for pair in pairs if num_calls[pair[0]] == num_calls[pair[1]] == 1]
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from c3dhash.records import Preprocessing
+from c3dhash.video.pictures import shrink
 
 # Frames are decoded, and cached, with a short side of 8/7 of the crop: 128 for 112, as C3D and the
 # torchvision video models do, so that a crop has room to move.
@@ -41,8 +42,9 @@ def resize_crop(frames: np.ndarray, *, top: int, left: int, side: int, size: int
     square = frames[:, top : top + side, left : left + side]
     if side == size:
         return np.ascontiguousarray(square)
-    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(frame, (size, size), interpolation=interpolation) for frame in square])
+    if side > size:
+        return np.stack([shrink(frame, (size, size)) for frame in square])
+    return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_LINEAR) for frame in square])
 
 
 def center_clip(frames: np.ndarray, *, size: int, margin: float = CROP_MARGIN) -> np.ndarray:

@@ -57,7 +57,7 @@ class Twice(torch.nn.Module):
     """A convolution that is used with a batch norm and without one."""
 
     preprocessing = BACKBONES["resnet3d10"].preprocessing
-    clip_size = (2, 8, 8)
+    min_clip_size = (2, 8, 8)
 
     def __init__(self) -> None:
         super().__init__()
