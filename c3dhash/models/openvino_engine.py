@@ -8,8 +8,11 @@ Note [OpenVINO without its telemetry]
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -83,4 +86,17 @@ def _translate(openvino: Any, frozen: Backbone) -> Any:
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             FromPixels(frozen), (torch.zeros((1, *shape), dtype=torch.uint8),), check_trace=False
         )
-        return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *shape])])
+        with _logging_as_it_is():
+            return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *shape])])
+
+
+@contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """Undo what OpenVINO's converter does to the root logger: it lets errors through only, for all of the program."""
+    root = logging.getLogger()
+    level, filters = root.level, root.filters[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:] = filters

@@ -194,6 +194,14 @@ def test_openvino_reports_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@needs_openvino
+def test_openvino_leaves_logging_as_it_is():
+    root = logging.getLogger()
+    before = root.level, root.filters[:], root.handlers[:]
+    make_engine("openvino", awake("resnet3d10"), device="cpu", precision="fp32")
+    assert (root.level, root.filters, root.handlers) == before
+
+
 def test_an_engine_is_a_setting_of_encoding_alone():
     assert "engine" in {item.name for item in dataclasses.fields(EncodeConfig)}
     assert {OnnxBackbone, OpenVinoBackbone} <= set(engines.Engine.__args__)
