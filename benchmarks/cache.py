@@ -30,7 +30,8 @@ from c3dhash.records import Sample
 from c3dhash.video.cache import FrameCache, cache_usage
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.every_frame import folder_frames, video_frames
-from c3dhash.video.transforms import Normalizer, decoded_short_side
+from c3dhash.video.normalization import Normalizer
+from c3dhash.video.transforms import decoded_short_side
 
 CACHE_BYTES = 8 << 30
 TURNS = 5

@@ -60,7 +60,7 @@ from c3dhash.training.start import num_stages
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.cache import open_cache
 from c3dhash.video.clips import ClipReader
-from c3dhash.video.transforms import for_device, to_device
+from c3dhash.video.normalization import for_device, to_device
 
 PUBLISHED_STATISTICS = Preprocessing(mean=(0.434, 0.405, 0.378), std=(0.152, 0.149, 0.157))
 TRIED_EVERY = 5  # epochs

@@ -17,8 +17,9 @@ from c3dhash.models.hashnet import load_run
 from c3dhash.models.known_weights import find_file
 from c3dhash.models.weights import load_backbone, load_checkpoint, load_into
 from c3dhash.records import Preprocessing
+from c3dhash.video.normalization import normalize
 from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import center_clip, normalize
+from c3dhash.video.transforms import center_clip
 
 pytestmark = pytest.mark.realdata
 

@@ -16,8 +16,7 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import Stopped, stop_when
-from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import clip_views
+from c3dhash.video.reader import read_views
 
 AHEAD = 128  # videos that may be begun before the first of them is through
 
@@ -60,9 +59,9 @@ class ClipStream:
         prepare: Callable[[Path], object] | None,
     ) -> None:
         self.num_taken = 0  # videos whose results were taken, which happens in their order
-        self._batch_size, self._options, self._prepare = config.batch_size, options, prepare
+        self._batch_size, self._prepare = config.batch_size, prepare
+        self._options = {**options, "size": size, "num_views": config.views}
         self._taken = threading.Condition()
-        self._size, self._views = size, config.views
         self._videos = enumerate(videos)
         self._videos_lock = threading.Lock()
         self._queue: queue.Queue[Message | Pause] = queue.Queue(maxsize=2 * config.batch_size)
@@ -142,11 +141,11 @@ class ClipStream:
         try:
             if self._prepare is not None:
                 self._prepare(video)
-            for clip in self._pool.stream(read_clips, video, **self._options):
+            for segment, views in self._pool.stream(read_views, video, **self._options):
                 if self._closed.is_set():
                     return
-                span = (clip.segment.start_seconds, clip.segment.end_seconds)
-                for view in clip_views(clip.frames, size=self._size, num_views=self._views):
+                span = (segment.start_seconds, segment.end_seconds)
+                for view in views:
                     self._queue.put(Message(number, video, view, span, None))
         except Stopped:
             return

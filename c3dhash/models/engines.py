@@ -26,7 +26,7 @@ from c3dhash.models.freezing import freeze_backbone
 from c3dhash.models.onnx_engine import OnnxBackbone
 from c3dhash.models.openvino_engine import OpenVinoBackbone
 from c3dhash.models.precision import autocast, pick_device, pick_precision
-from c3dhash.video.transforms import Normalizer, for_device, to_device
+from c3dhash.video.normalization import Normalizer, for_device, to_device
 
 logger = logging.getLogger(__name__)
 

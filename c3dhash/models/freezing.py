@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.hooks import RemovableHandle
 
 from c3dhash.models.backbones.base import Backbone
-from c3dhash.video.transforms import normalize
+from c3dhash.video.normalization import normalize
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

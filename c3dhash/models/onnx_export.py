@@ -31,7 +31,7 @@ import c3dhash
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
 from c3dhash.files import replacing
 from c3dhash.models.hashnet import HashNet, Run
-from c3dhash.video.transforms import normalize
+from c3dhash.video.normalization import normalize
 
 if TYPE_CHECKING:  # of the extra `onnx`
     import onnx_ir

@@ -25,7 +25,7 @@ from c3dhash.training.optimization import learning_rate
 from c3dhash.training.state import TrainingState
 from c3dhash.training.step import batch_losses, take_step
 from c3dhash.video.loader import prefetch
-from c3dhash.video.transforms import for_device, to_device
+from c3dhash.video.normalization import for_device, to_device
 
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 

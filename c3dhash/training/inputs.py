@@ -34,7 +34,7 @@ from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.loader import prefetch
-from c3dhash.video.transforms import Normalizer
+from c3dhash.video.normalization import Normalizer
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """A video file or a folder of frames -> clips: the right frames of a stretch, uint8, and what a network reads of them.
 
 In:     a path, the stretch that is wanted (`records.Segment`), the number of frames.
-Out:    `records.Clip` with the time of every frame; float32 [C, T, H, W] after `transforms`.
+Out:    `records.Clip` with the time of every frame; float32 [C, T, H, W] after `normalization`.
 
 In this order the files read as a story:
 
@@ -27,9 +27,10 @@ In this order the files read as a story:
     samples       a sample, be it a video or a frame folder -> one clip, or its frames compressed
     hashes        content hashes of files that did not change, remembered on disk
     cache         the frames of samples, kept for the next epoch
-    transforms    crop, mirror, normalise
+    transforms    crop, resize and mirror
     clips         a sample -> the clip of a training step or of an evaluation
     loader        many clips at once, in order
+    normalization a batch of clips -> what the network reads, on its device
 """
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "frame_folder",
     "isolation",
     "loader",
+    "normalization",
     "packets",
     "passes",
     "pictures",

@@ -17,6 +17,7 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from c3dhash.video.clip_plan import Plan, Unsuited
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
 from c3dhash.video.loader import stop_point
+from c3dhash.video.transforms import clip_views
 
 logger = logging.getLogger(__name__)
 
@@ -202,6 +204,20 @@ def read_clips(
         clips_per_window=clips_per_window,
     )
     return _read(Path(path), plan, on_frame)
+
+
+def read_views(
+    path: Path | str, *, size: int, num_views: int, on_frame: Callable[[], object] | None = None, **options: Any
+) -> Iterator[tuple[Segment, list[np.ndarray]]]:
+    """Yield what a network sees of the clips of a video: the segment of each, and its views as `clip_views` cuts them.
+
+    Args:
+        size, num_views: as for `clip_views`.
+        options: of `read_clips`.
+    """
+    for clip in read_clips(path, on_frame=on_frame, **options):
+        views = clip_views(clip.frames, size=size, num_views=num_views)
+        yield clip.segment, [np.ascontiguousarray(view) for view in views]
 
 
 def _read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:

@@ -1,7 +1,7 @@
-"""Crop, resize and mirror clips; turn them into what the network reads.
+"""Crop, resize and mirror clips, uint8 [T, H, W, 3]; without torch, since decoder processes do it.
 
-Everything random is drawn once a clip, never once a frame. Clips stay uint8 [T, H, W, 3] until they are a
-batch on the device; `normalize` makes the float tensor there.
+Everything random is drawn once a clip, never once a frame. `video.normalization` makes of a batch of clips what the
+network reads.
 
 # Note [Flow clips]
 A clip uint8 [T, H, W, 2] is optical flow, horizontal and vertical, 0 to 255 for -20 to 20 px a frame. It is cut and
@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from c3dhash.records import Preprocessing
 from c3dhash.video.pictures import shrink
 
 # Frames are decoded, and cached, with a short side of 8/7 of the crop: 128 for 112, as C3D and the
@@ -107,50 +104,3 @@ def _mirror(clip: np.ndarray) -> np.ndarray:
     if clip.shape[3] == 2:
         mirrored = np.stack([255 - mirrored[..., 0], mirrored[..., 1]], axis=3)
     return mirrored
-
-
-class Normalizer:
-    """Turns batches of pixels into what a backbone reads; what it needs lies on the device from the start.
-
-    Args:
-        preprocessing: of the backbone.
-        device: of the batches.
-    """
-
-    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
-        self.preprocessing = preprocessing
-        std = torch.tensor(preprocessing.std)
-        self._factor = (preprocessing.scale / std).to(device)
-        self._offset = (torch.tensor(preprocessing.mean) / std).to(device)
-
-    def __call__(self, clips: Tensor) -> Tensor:
-        """Normalise a batch.
-
-        Args:
-            clips: uint8 [B, T, H, W, C], RGB or flow.
-        Returns:
-            float32 [B, C, T, H, W], a view of channels-last memory.
-        Raises:
-            UsageError: RGB for a network that reads flow, or the other way round.
-        """
-        self.preprocessing.check_channels(clips.shape[-1])
-        if self.preprocessing.channels == "BGR":
-            clips = clips.flip(-1)
-        # [B, T, H, W, C] -> [B, C, T, H, W]
-        return clips.float().mul_(self._factor).sub_(self._offset).permute(0, 4, 1, 2, 3)
-
-
-def normalize(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Normalise one batch; for many, a Normalizer prepares once."""
-    return Normalizer(preprocessing, clips.device)(clips)
-
-
-def for_device(batch: np.ndarray, device: torch.device) -> Tensor:
-    """Make a tensor of a batch, where CUDA can fetch it while the CPU goes on: in pinned memory. Costs a copy there."""
-    tensor = torch.from_numpy(batch)
-    return tensor.pin_memory() if device.type == "cuda" else tensor
-
-
-def to_device(batch: Tensor, device: torch.device) -> Tensor:
-    """Put a batch of `for_device` on the device, without waiting for the copy."""
-    return batch.to(device, non_blocking=device.type == "cuda")

@@ -18,7 +18,7 @@ from c3dhash.evaluation.evaluate import describe, evaluate_codes, evaluate_run, 
 from c3dhash.files import MARKER
 from c3dhash.models.hashnet import HashNet, load_run, save_run
 from c3dhash.video.clips import ClipReader
-from c3dhash.video.transforms import normalize
+from c3dhash.video.normalization import normalize
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
-from functools import partial
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,11 @@ from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
 from c3dhash.gallery.plan import make_plan
 from c3dhash.gallery.query import query_video
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
+from c3dhash.models.clip_stream import ClipStream
 from c3dhash.models.encode import encode_videos
-from c3dhash.video.transforms import clip_views
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
+READ = ClipStream._read
 
 
 @pytest.fixture
@@ -225,9 +226,9 @@ def rows(path: Path) -> list[tuple]:
         ]
 
 
-def slow_clip_views(frames, *, size, num_views, pauses):
+def read_slowly(stream, number, video, *, pauses):
     time.sleep(pauses.pop())
-    return clip_views(frames, size=size, num_views=num_views)
+    READ(stream, number, video)
 
 
 def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, tmp_path, monkeypatch):
@@ -235,8 +236,8 @@ def test_a_gallery_is_the_same_whatever_the_threads_did(untrained_run, videos, t
     config = EncodeConfig(precision="fp32", device="cpu", workers=3, batch_size=1)
     found = []
     for seed in range(3):
-        pauses = list(np.random.default_rng(seed).permutation(6) / 50)
-        monkeypatch.setattr("c3dhash.models.clip_stream.clip_views", partial(slow_clip_views, pauses=pauses))
+        pauses = list(np.random.default_rng(seed).permutation(7) / 50)
+        monkeypatch.setattr(ClipStream, "_read", partialmethod(read_slowly, pauses=pauses))
         with open_gallery(tmp_path / str(seed), untrained_run, config=config) as gallery:
             assert index_videos(untrained_run, gallery, [videos], config=config).added == 6
         found.append(rows(tmp_path / str(seed)))

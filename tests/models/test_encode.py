@@ -22,9 +22,10 @@ from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import stop_point
+from c3dhash.video.normalization import normalize
 from c3dhash.video.reader import read_clips
 from c3dhash.video.stored import LOSSLESS
-from c3dhash.video.transforms import center_clip, normalize
+from c3dhash.video.transforms import center_clip
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", batch_size=3)
 

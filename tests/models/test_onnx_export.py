@@ -18,7 +18,7 @@ from c3dhash.errors import ExportError, MissingExtraError, UsageError
 from c3dhash.models.hashnet import build_model, load_run, save_run
 from c3dhash.models.onnx_export import _max_pool_rounding_down, _means_of_slices, export_onnx
 from c3dhash.records import Preprocessing
-from c3dhash.video.transforms import normalize
+from c3dhash.video.normalization import normalize
 
 
 def open_session(path):

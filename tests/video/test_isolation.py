@@ -22,7 +22,8 @@ from videos import frame_numbers, write_video
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.video import isolation
 from c3dhash.video.isolation import DecoderPool, shared_pool
-from c3dhash.video.reader import read_clips
+from c3dhash.video.reader import read_clips, read_views
+from c3dhash.video.transforms import clip_views
 
 NOWHERE = Path("nowhere.mp4")
 PYTHON = sys.executable
@@ -56,6 +57,18 @@ def test_relative_paths_follow_this_process(pool, tmp_path: Path, monkeypatch) -
         monkeypatch.chdir(tmp_path / folder)
         clip = pool.call(read_clips, Path("v.mp4"), num_frames=num_frames)
         assert frame_numbers(clip.frames) == list(range(num_frames))
+
+
+def test_views_are_cut_in_the_process(pool, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 60)
+    windows = {"num_frames": 5, "short_side": 40, "window_seconds": 1.0}
+    here = list(read_clips(path, **windows))
+    there = list(pool.stream(read_views, path, size=35, num_views=2, **windows))
+    assert [segment for segment, _ in there] == [clip.segment for clip in here]
+    for clip, (_, views) in zip(here, there, strict=True):
+        for view, expected in zip(views, clip_views(clip.frames, size=35, num_views=2), strict=True):
+            assert view.shape == (5, 35, 35, 3) and view.flags.c_contiguous
+            assert np.array_equal(view, expected)
 
 
 def test_clips_are_those_of_this_process(pool, tmp_path: Path) -> None:
@@ -154,7 +167,7 @@ def test_logs_and_errors_come_through(pool, caplog: pytest.LogCaptureFixture) ->
 
 def test_processes_do_without_torch(pool, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 5)
-    assert len(list(pool.stream(read_clips, path, num_frames=4))) == 1
+    assert len(list(pool.stream(read_views, path, num_frames=4, size=16, num_views=1))) == 1
     modules = pool.call(breakers.loaded_modules, NOWHERE)
     assert "cv2" in modules
     assert ("av" in modules) == (importlib.util.find_spec("av") is not None)  # read with PyAV where it is installed

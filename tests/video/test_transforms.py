@@ -6,7 +6,8 @@ import torch
 
 from c3dhash.errors import UsageError
 from c3dhash.records import Preprocessing
-from c3dhash.video.transforms import augment_clip, center_clip, clip_views, decoded_short_side, normalize
+from c3dhash.video.normalization import normalize
+from c3dhash.video.transforms import augment_clip, center_clip, clip_views, decoded_short_side
 
 
 def ramp(num_frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:

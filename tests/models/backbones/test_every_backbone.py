@@ -25,8 +25,9 @@ from c3dhash.models.weights import load_backbone
 from c3dhash.recognition.recognize import recognize_videos
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
+from c3dhash.video.normalization import normalize
 from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import center_clip, decoded_short_side, normalize
+from c3dhash.video.transforms import center_clip, decoded_short_side
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 # One of each kind goes the road by default; the others are 5 to 90 seconds each on one thread.

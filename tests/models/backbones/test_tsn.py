@@ -120,7 +120,7 @@ def test_the_batch_and_the_memory_format_do_not_matter(networks, name):
     with torch.inference_mode():
         batch = networks[name](clips)
         alone = torch.cat([networks[name](clip[None]) for clip in clips])
-        # as c3dhash.video.transforms.normalize returns them
+        # as c3dhash.video.normalization.normalize returns them
         views = networks[name](clips.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3))
     for other in (alone, views):
         torch.testing.assert_close(batch, other, rtol=1e-3, atol=1e-3 * batch.std().item())
