@@ -52,8 +52,11 @@ def fingerprint(model: HashNet, *, like: str | None = None) -> str:
         "crop_margin": CROP_MARGIN,
         "preprocessing": pixels,
     }
-    if model.has_unit_features:  # named only then, so that networks of before keep their fingerprints
+    # Named only where they are so, so that networks of before keep their fingerprints.
+    if model.has_unit_features:
         facts["has_unit_features"] = True
+    if backbone.has_changes:
+        facts["has_changes"] = True
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=20)
     for name, tensor in _tensors(model):
         if not name.endswith(NOT_READ):

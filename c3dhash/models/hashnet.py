@@ -190,10 +190,22 @@ class Run:
 
 
 def build_model(
-    config: ModelConfig, *, num_classes: int | None, has_hash_head: bool = True, has_unit_features: bool = False
+    config: ModelConfig,
+    *,
+    num_classes: int | None,
+    has_hash_head: bool = True,
+    has_unit_features: bool = False,
+    has_changes: bool = False,
 ) -> HashNet:
-    """Build an untrained network."""
+    """Build an untrained network.
+
+    Args:
+        has_unit_features: as for HashNet.
+        has_changes: whether features also say how frames change, of a backbone that looks at each by itself.
+    """
     backbone = build_backbone(config.backbone, num_frames=config.num_frames, size=config.size, shortcut=config.shortcut)
+    if has_changes:
+        backbone.add_changes()
     hash_length = config.hash_length if has_hash_head else None
     return HashNet(backbone, hash_length=hash_length, num_classes=num_classes, has_unit_features=has_unit_features)
 
@@ -219,6 +231,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "has_hash_head": model.hash_head is not None,
         "has_class_head": model.class_head is not None,
         "has_unit_features": model.has_unit_features,
+        "has_changes": model.backbone.has_changes,
         "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -277,7 +290,8 @@ def load_run(path: Path | str) -> Run:
             settings,
             num_classes=len(labels) if config["has_class_head"] else None,
             has_hash_head=config["has_hash_head"],
-            has_unit_features=bool(config.get("has_unit_features")),  # runs of before have none
+            has_unit_features=bool(config.get("has_unit_features")),  # runs of before have neither
+            has_changes=bool(config.get("has_changes")),
         )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)

@@ -114,6 +114,7 @@ def _build(config: TrainConfig, num_classes: int) -> TrainingState:
         num_classes=num_classes if config.has_class_head else None,
         has_hash_head=config.has_hash_head,
         has_unit_features=bool(config.weights),
+        has_changes=bool(config.weights),
     )
     model.dropout = config.dropout or 0.0
     if config.weights:

@@ -17,7 +17,7 @@ from c3dhash.files import replacing
 from c3dhash.models.hashnet import HashNet
 
 LAST_FILE = "last.pt"
-LOSSES = 3  # which losses a training was begun with; counted up with every other kind
+LOSSES = 4  # which losses and features a training was begun with; counted up with every other kind
 # What chooses the epoch that is kept, as far as the data set has it: the first, and the next among equals.
 CHOOSING_METRICS = ("val_mAP", "val_accuracy")
 
@@ -103,8 +103,8 @@ class TrainingState:
 
 
 def other_losses(run_dir: Path) -> TrainingError:
-    """Return the error of a training that was begun before the losses were these."""
+    """Return the error of a training that was begun before losses and features were these."""
     return TrainingError(
-        f"'{run_dir}' was begun by a version of c3dhash with other losses, and cannot go on with these: train anew "
-        "(its best epoch so far can be used as it is)."
+        f"'{run_dir}' was begun by a version of c3dhash with other losses or features, and cannot go on with these: "
+        "train anew (its best epoch so far can be used as it is)."
     )

@@ -36,6 +36,18 @@ def pixels(backbone, num_clips: int) -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
 
 
+@pytest.mark.parametrize("engine", ["torch", *OTHERS])
+def test_features_that_say_how_frames_change(engine):
+    backbone = awake("tsn_resnet18")
+    backbone.add_changes()
+    model = HashNet(backbone, hash_length=24, num_classes=None)
+    clips = pixels(backbone, 2)
+    expected = Encoder(model, device="cpu", precision="fp32")(clips).features
+    found = Encoder(model, device="cpu", precision="fp32", engine=engine)(clips).features
+    assert expected.shape == (2, 1024) and expected[:, 512:].any()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("backbone", [*NETWORKS[:2], pytest.param(NETWORKS[2], marks=pytest.mark.slow), NETWORKS[3]])
 @pytest.mark.parametrize("engine", ["torch", *OTHERS])
 def test_the_same_features_embeddings_and_scores(engine, backbone):

@@ -27,9 +27,9 @@ def tiny(monkeypatch):
     monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
 
 
-def build(config: ModelConfig) -> HashNet:
+def build(config: ModelConfig, **given: bool) -> HashNet:
     """Build a network whose tensors are numbered through, the same on every machine."""
-    model = build_model(config, num_classes=3)
+    model = build_model(config, num_classes=3, **given)
     with torch.no_grad():
         for place, (_, tensor) in enumerate(sorted(model.state_dict().items())):
             if tensor.is_floating_point():
@@ -111,6 +111,27 @@ def test_the_first_rule_stays_what_it_was(make, expected):
 )
 def test_networks_with_spread_clips_stay_what_they_were(make, expected):
     assert fingerprint(make()) == expected
+
+
+@pytest.mark.parametrize("has_changes", [False, True])
+def test_a_run_keeps_whether_features_say_how_frames_change(tmp_path, has_changes):
+    model = build_model(TSN, num_classes=3, has_changes=has_changes).eval()
+    save_run(tmp_path / "run", model, config=dataclasses.asdict(TSN), labels=("a", "b", "c"))
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["has_changes"] is has_changes
+    if not has_changes:  # as earlier versions wrote it
+        del config["has_changes"]
+        path.write_text(json.dumps(config))
+    run = load_run(tmp_path / "run")
+    assert run.model.hash_head.in_features == run.model.backbone.feature_dim == (2560 if has_changes else 1280)
+    assert run.fingerprint == fingerprint(model)
+    clips = torch.randn(1, 3, 2, 32, 32)
+    assert torch.equal(run.model(clips).embedding, model(clips).embedding)
+
+
+def test_changes_count_in_a_network_without_heads():
+    assert fingerprint(headless(build(TSN))) != fingerprint(headless(build(TSN, has_changes=True)))
 
 
 def test_how_time_is_sampled_counts():

@@ -30,9 +30,9 @@ def pixels(run, num_clips):
     return np.random.default_rng(5).integers(0, 256, shape, np.uint8)
 
 
-def make_run(path, *, num_classes=2, has_hash_head=True, preprocessing=None, **settings):
+def make_run(path, *, num_classes=2, has_hash_head=True, preprocessing=None, has_changes=False, **settings):
     config = ModelConfig(**{"backbone": "resnet3d10", "hash_length": 8, **settings})
-    model = build_model(config, num_classes=num_classes, has_hash_head=has_hash_head)
+    model = build_model(config, num_classes=num_classes, has_hash_head=has_hash_head, has_changes=has_changes)
     if preprocessing:
         model.backbone.preprocessing = preprocessing
     save_run(path, model, config={**dataclasses.asdict(config), "finished": True}, labels=("a", "b ü"))
@@ -112,6 +112,14 @@ def test_c3d_reads_bgr_and_its_poolings_are_plain(tmp_path):
         x = torch.from_numpy(clips[..., ::-1].astype(np.float32) - np.array([90, 98, 102], np.float32))
         expected = run.model(x.permute(0, 4, 1, 2, 3)).embedding.numpy()
     assert np.abs(embedding - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_features_that_say_how_frames_change(tmp_path, num_frames):
+    run = make_run(tmp_path / "run", backbone="tsn_resnet18", num_frames=num_frames, size=32, has_changes=True)
+    report = export_onnx(run, tmp_path / "model.onnx")  # which compares with what PyTorch computes
+    assert max(report.differences.values()) < 1e-4
+    assert run.model.hash_head.in_features == 1024
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

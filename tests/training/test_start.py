@@ -165,6 +165,25 @@ def test_a_refit_that_was_interrupted_goes_on(
     assert load_run(resumed).fingerprint == load_run(whole).fingerprint
 
 
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_tsn_with_weights_says_how_frames_change(
+    motion: Dataset, tmp_path: Path, cache: FrameCache, freeze: bool
+) -> None:
+    backbone = build_backbone("tsn_resnet18", num_frames=CONFIG.num_frames, size=CONFIG.size)
+    path = tmp_path / "resnet18.pth"
+    torch.save(backbone.state_dict(), path)
+    config = replace(CONFIG, backbone="tsn_resnet18", epochs=2, weights=str(path), freeze=freeze)
+    with interrupted_in(2):
+        train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True)
+    run = load_run(run_dir)
+    assert run.config["has_changes"] is True
+    assert run.model.hash_head is not None and run.model.hash_head.in_features == 1024
+    assert run.model.hash_head.weight[:, 512:].any()
+    without = train_run(motion, replace(config, weights="none", freeze=False), run_dir=tmp_path / "b", cache=cache)
+    assert load_run(without).config["has_changes"] is False
+
+
 @pytest.mark.parametrize("lacks", ["config.json", "last.pt"])
 def test_a_training_of_before_the_losses_changed_is_not_resumed(
     motion: Dataset, tmp_path: Path, cache: FrameCache, lacks: str

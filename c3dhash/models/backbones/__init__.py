@@ -10,6 +10,7 @@ Every backbone is a Backbone (base.py), which maps clips [B, C, T, H, W] to feat
     preprocessing      what its weights expect of the pixels; loading weights sets it (c3dhash.models.weights)
     shortcuts          the shortcut types that it can be built with, () where there is no choice
     shortcut           the one it was built with, or None
+    has_changes        whether features also say how frames change: add_changes(), of TSN and TSM
     stages()           the network in parts, so that the first can be left as they are and computed once
 
 To add an architecture: a file with a class like these, its LAYOUTS (one for each way in which its weights are

@@ -34,6 +34,10 @@ class Backbone(nn.Module):
     shortcuts: tuple[str, ...] = ()
     shortcut: str | None = None
     kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
+    has_changes = False
+
+    def add_changes(self) -> None:
+        """Let features also say how frames change, where the network looks at each by itself; else nothing is done."""
 
     def stages(self) -> tuple[Stage, ...]:
         """Divide the network where its pictures become smaller. One that is not divided has its own `forward`."""

@@ -13,6 +13,18 @@ sides, of which the stride uses the left and the top: its network on weights of 
 fewer edges. That is the same network seen in a mirror: turn the kernels and the frames by 180 degrees, and
 torchvision's padding is where TensorFlow's was, while the average over the picture does not notice. So the
 kernels are turned when they are loaded, and `turned` says that frames must be, too.
+
+# Note [Changes]
+The average over the frames does not tell a still picture from a movement. Where heads are trained, features are the
+average and behind it the mean absolute difference from frame to frame, number by number. Heads on frozen
+ImageNet weights, 48 bits, folds of the training lists (mAP, standard errors 0.014 to 0.02):
+
+                      JHMDB                UT-Interaction
+    EfficientNet-Lite0    0.572 -> 0.587       0.692 -> 0.721
+    MobileNetV2           0.551 -> 0.561       0.585 -> 0.658
+
+The difference at the length of the average, or times 2 or 4, gave the same within these errors; so did, beside
+it, differences of every place of the last map before the average over the picture, and of maps before it.
 """
 
 from __future__ import annotations
@@ -44,6 +56,8 @@ _EDGES = {"mobilenet_v2": (0, 4, 7, 14), "efficientnet_b0": (0, 3, 4, 6), "convn
 class TSN(Backbone):
     """Map clips to the mean over their frames of a 2D network's feature: the input of its last linear layer.
 
+    With `add_changes`, features are [B, 2 * feature_dim of the class]: Note [Changes].
+
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, section 3.1, with the average as consensus; here on
         features in place of class scores, which is the same to a linear class head. Initialisation: torchvision's.
     """
@@ -59,6 +73,9 @@ class TSN(Backbone):
         self.clip_size = (num_frames, size, size)
         self.network = self.build_network()
         self.to(memory_format=torch.channels_last)  # Note [Channels last in 2D]
+
+    def add_changes(self) -> None:
+        self.has_changes, self.feature_dim = True, 2 * type(self).feature_dim
 
     def build_network(self) -> nn.Module:
         """Build the 2D network of `architecture`, which maps frames [N, 3, H, W] to features [N, feature_dim]."""
@@ -101,7 +118,7 @@ class TSN(Backbone):
     def _whole(self, clips: torch.Tensor) -> torch.Tensor:
         """Run a network that is not divided: [B, 3, T, H, W] -> features."""
         frames = self.turn_frames(clips).transpose(1, 2)  # [B, T, 3, H, W]
-        return self._mean(self._run_frames((self.network,), frames), num_frames=frames.shape[1])
+        return self._describe(self._run_frames((self.network,), frames), num_frames=frames.shape[1])
 
     def _run(self, part: tuple[nn.Module, ...], x: torch.Tensor, *, is_first: bool, is_last: bool) -> torch.Tensor:
         """Run some layers on every frame: clips, or [B, T, C, h, w] -> [B, T, C, h, w], or features."""
@@ -114,17 +131,24 @@ class TSN(Backbone):
         x = F.adaptive_avg_pool2d(x, 1)
         if isinstance(classifier := getattr(self.network, "classifier", None), nn.Module):
             x = classifier(x)  # what is left of it: its last linear layer is not
-        return self._mean(x, num_frames=num_frames)
+        return self._describe(x, num_frames=num_frames)
 
     def _run_frames(self, layers: tuple[nn.Module, ...], x: torch.Tensor) -> torch.Tensor:
         """Run layers on every frame: [B, T, C, h, w] -> [B * T, ...]."""
         frames = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return self.run_layers(layers, frames, num_frames=x.shape[1])
 
-    def _mean(self, x: torch.Tensor, *, num_frames: int) -> torch.Tensor:
-        """Average the features of the frames of each clip."""
+    def _describe(self, x: torch.Tensor, *, num_frames: int) -> torch.Tensor:
+        """Turn features of frames, [B * T, D], into those of clips: the mean, and with `add_changes` the changes."""
+        frames = x.reshape(-1, num_frames, type(self).feature_dim)
         dtype = next(self.network.parameters()).dtype
-        return x.reshape(-1, num_frames, self.feature_dim).mean(dim=1, dtype=dtype)
+        mean = frames.mean(dim=1, dtype=dtype)
+        if not self.has_changes:
+            return mean
+        if num_frames == 1:
+            return torch.cat((mean, torch.zeros_like(mean)), dim=1)
+        changes = (frames[:, 1:].to(dtype) - frames[:, :-1].to(dtype)).abs().mean(dim=1)
+        return torch.cat((mean, changes), dim=1)
 
     def run_layers(self, layers: tuple[nn.Module, ...], frames: torch.Tensor, *, num_frames: int) -> torch.Tensor:
         """Run layers one after the other on frames, [B * num_frames, C, h, w]."""

@@ -150,6 +150,45 @@ def test_order_counts_for_tsm_only(networks, name):
     assert change > 0.1 if name.startswith("tsm") else change < 1e-4
 
 
+@pytest.mark.parametrize("name", ["tsn_mobilenet_v2", "tsm_resnet18", "tsn_efficientnet_lite0"])
+def test_changes_stand_behind_the_mean(name):
+    network, clips = build_backbone(name, num_frames=4, size=48).eval(), torch.randn(2, 3, 4, 48, 48)
+    of_frames = []
+    describe = network._describe
+    network._describe = lambda x, **given: of_frames.append(x) or describe(x, **given)
+    with torch.inference_mode():
+        mean = network(clips)
+        network.add_changes()
+        features = network(clips)
+    dim = mean.shape[1]
+    assert (network.feature_dim, type(network).feature_dim) == (2 * dim, dim)
+    assert features.shape == (2, 2 * dim)
+    torch.testing.assert_close(features[:, :dim], mean, rtol=0, atol=0)
+    frames = of_frames[-1].reshape(2, 4, dim)
+    expected = sum((frames[:, place + 1] - frames[:, place]).abs() for place in range(3)) / 3
+    torch.testing.assert_close(features[:, dim:], expected)
+    assert expected.any()
+
+
+def test_a_clip_that_stands_still_has_no_changes():
+    network = build_backbone("tsn_resnet18", num_frames=6, size=32).eval()
+    network.add_changes()
+    with torch.inference_mode():
+        still = network(torch.randn(2, 3, 1, 32, 32).expand(2, 3, 6, 32, 32))
+        one = network(torch.randn(2, 3, 1, 32, 32))
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(torch.randn(2, 3, 3, 32, 32))
+    for features in (still, one):
+        assert features[:, :512].any() and features[:, 512:].abs().max() < 1e-5
+    assert rough.dtype == torch.float32 and rough[:, 512:].any()
+
+
+def test_changes_are_of_networks_that_see_frame_by_frame():
+    network = build_backbone("resnet3d10", num_frames=4, size=32)
+    network.add_changes()
+    assert (network.has_changes, network.feature_dim) == (False, type(network).feature_dim)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_frame_counts_and_all_weights_get_a_gradient(networks, name):
     network, size = networks[name], 2 * smallest(name)
