@@ -5,8 +5,8 @@ saved. With w, b of the convolution and the mean m, variance v, scale g and shif
 
     g (w x + b - m) / sqrt(v + eps) + s  =  (r w) x + r (b - m) + s,   r = g / sqrt(v + eps)
 
-Which batch norm reads which convolution is seen by letting it compute on the smallest clip that it takes. (Without
-numbers, on PyTorch's device "meta", that is no cheaper: a normalisation there loads PyTorch's compiler, two seconds.)
+Which batch norm reads which convolution is seen by letting the network compute on its smallest clip. (Without numbers,
+on PyTorch's device "meta", that is no cheaper: a normalisation there loads PyTorch's compiler, two seconds.)
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ def freeze_backbone(backbone: Backbone) -> Backbone:
 
 def _batch_norms_of_convolutions(backbone: Backbone) -> list[tuple[str, str]]:
     """Return the names of each convolution whose output goes into a batch norm, and of that batch norm."""
-    norms = list(filter(_has_statistics, backbone.modules()))
-    if not norms:
+    if not any(map(_has_statistics, backbone.modules())):
         return []
-    device = next(norms[0].parameters()).device
+    device = next(backbone.parameters()).device
     writers: dict[int, tuple[str, Tensor]] = {}  # by the identity of what they wrote, which is kept alive for it
     pairs: list[tuple[str, str]] = []
     num_calls: Counter[str] = Counter()

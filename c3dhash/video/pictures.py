@@ -52,7 +52,12 @@ def resize_picture(
     size = max(1, round(wide * scale)), max(1, round(high * scale))
     if size == (width_px, height_px):
         return picture
-    if size[0] > width_px or size[1] > height_px:
+    return resize(picture, size)
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a picture, uint8 [H, W, ...], to width and height, px: by areas where no side grows, else linearly."""
+    if size[0] > picture.shape[1] or size[1] > picture.shape[0]:
         return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     return shrink(picture, size)
 

@@ -11,10 +11,9 @@ Zisserman, CVPR 2017). In a mirror what moves to the left moves to the right: th
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from c3dhash.video.pictures import shrink
+from c3dhash.video.pictures import resize
 
 # Frames are decoded, and cached, with a short side of 8/7 of the crop: 128 for 112, as C3D and the
 # torchvision video models do, so that a crop has room to move.
@@ -39,9 +38,7 @@ def resize_crop(frames: np.ndarray, *, top: int, left: int, side: int, size: int
     square = frames[:, top : top + side, left : left + side]
     if side == size:
         return np.ascontiguousarray(square)
-    if side > size:
-        return np.stack([shrink(frame, (size, size)) for frame in square])
-    return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_LINEAR) for frame in square])
+    return np.stack([resize(frame, (size, size)) for frame in square])
 
 
 def center_clip(frames: np.ndarray, *, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
