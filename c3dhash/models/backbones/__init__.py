@@ -30,7 +30,7 @@ from c3dhash.models.backbones import (
     torchvision_image,
     torchvision_video_weights,
     tsm,
-    tsn,
+    tsn_weights,
 )
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.backbones.c3d import C3D
@@ -114,7 +114,7 @@ _FILES = (
     slowfast,
     torchvision_image,
     torchvision_video_weights,
-    tsn,
+    tsn_weights,
     efficientnet_lite,
     tsm,
 )

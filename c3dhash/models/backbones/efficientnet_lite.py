@@ -29,7 +29,8 @@ import torch
 from torch import nn
 
 from c3dhash.models.backbones.layouts import Entries, Layout
-from c3dhash.models.backbones.tsn import TSN, turn
+from c3dhash.models.backbones.tsn import TSN
+from c3dhash.models.backbones.tsn_weights import turn
 from c3dhash.models.known_weights import KnownWeights, Package
 from c3dhash.records import Preprocessing
 

@@ -16,15 +16,14 @@ from c3dhash.models.backbones.efficientnet_lite import (
     TSNEfficientNetLite2,
 )
 from c3dhash.models.backbones.tsn import (
-    MMACTION2_SOURCE,
     TSN,
     TSNConvNeXtTiny,
     TSNEfficientNetB0,
     TSNMobileNetV2,
     TSNResNet18,
     TSNResNet50,
-    image_weights,
 )
+from c3dhash.models.backbones.tsn_weights import MMACTION2_SOURCE, image_weights
 from c3dhash.models.known_weights import KnownWeights
 
 SHIFTED_SHARE = 1 / 8  # of the channels, each way; Source: Lin et al., ICCV 2019, section 3.3
@@ -144,7 +143,7 @@ class TSMConvNeXtTiny(TSM):
     min_clip_size = TSNConvNeXtTiny.min_clip_size
 
 
-LAYOUTS = ()  # those in tsn.py and efficientnet_lite.py: the names are the same
+LAYOUTS = ()  # those in tsn_weights.py and efficientnet_lite.py: the names are the same
 KNOWN_WEIGHTS = (
     *image_weights("tsm"),
     KnownWeights(
