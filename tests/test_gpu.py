@@ -27,7 +27,7 @@ def test_the_triplet_loss_is_the_same():
     embeddings, labels = torch.tanh(torch.randn(64, 48)), torch.randint(8, (64,))
     losses = []
     for device in ("cpu", "cuda"):
-        on_device = embeddings.to(device).requires_grad_()
+        on_device = embeddings.to(device).clone().requires_grad_()
         loss = batch_all_triplet_loss(on_device, labels.to(device), margin=14.0)
         loss.backward()
         losses.append((loss.item(), on_device.grad.cpu()))
