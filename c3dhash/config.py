@@ -116,7 +116,8 @@ class TrainConfig(ModelConfig):
     freeze_stages: int | None = setting(
         None,
         "Leave so many stages of the backbone as the weights have them, compute once what they give, and train the "
-        "rest; by default, with weights on a CPU, all but the last, else none.",
+        "rest; by default, with weights on a CPU, all but the last of networks that see motion, all of others, else "
+        "none.",
         low=0,
         high=100,
     )
@@ -128,7 +129,7 @@ class TrainConfig(ModelConfig):
     views: int | None = setting(
         None,
         "Augmented views of each training video, beside what it is indexed by, where stages are frozen; by default 0 "
-        "with --freeze, else 4.",
+        "with --freeze, else 8.",
         low=0,
         high=1000,
     )
@@ -155,28 +156,30 @@ class TrainConfig(ModelConfig):
         low=0, high=0.95,
     )  # fmt: skip
     epochs: int | None = setting(
-        None, "Passes over the training videos; by default 100 with --freeze, 36 with other frozen stages, else 30.",
+        None, "Passes over the training videos; by default 100 with --freeze, 60 with other frozen stages, else 30.",
         low=1,
     )  # fmt: skip
     classes_per_batch: int | None = setting(
-        None, "P of the P x K batches; by default 32 with --freeze, 16 with other frozen stages, else 8.", low=1
+        None, "P of the P x K batches; by default 32 where stages are frozen, else 8.", low=1
     )
-    clips_per_class: int | None = setting(None, "K of the P x K batches; by default 8 with --freeze, else 4.", low=1)
+    clips_per_class: int | None = setting(
+        None, "K of the P x K batches; by default 8 where stages are frozen, else 4.", low=1
+    )
     optimizer: str | None = setting(
         None, "Optimizer; by default adamw where stages are frozen, else sgd.", choices=("sgd", "adamw")
     )
     learning_rate: float | None = setting(
         None,
         "Peak learning rate; by default 0.07 with sgd, 0.001 with adamw, a fifth of it to fine-tune a whole backbone "
-        "with weights; where stages are frozen 0.01 with --freeze, else 0.003, of which the stages that are trained "
-        "have a seventh.",
+        "with weights; where stages are frozen 0.01, of which the stages that are trained have a tenth.",
         low=0,
     )
     momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
     weight_decay: float | None = setting(
         None,
         "Weight decay of linear layers and convolutions (not of biases, normalisation, layer scales, position tables); "
-        "by default 0.0005 (sgd), 0.05 (adamw), 1 with --freeze.",
+        "by default 0.0005 (sgd), 0.05 (adamw), 1 where stages are frozen, of which the stages that are trained have a "
+        "twentieth.",
         low=0,
     )
     warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)

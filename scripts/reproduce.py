@@ -245,7 +245,7 @@ def train(
         for start in range(0, len(order), recipe.batch_size):
             batch = order[start : start + recipe.batch_size]
             clips = to_device(for_device(inputs.load(batch, seed=(config.seed, epoch, start)), device), device)
-            embedding = inputs.outputs(clips).embedding
+            embedding = model.heads(inputs.read(clips)).embedding
             assert embedding is not None
             loss = loss_of(embedding, torch.from_numpy(labels[batch]).to(device))
             if not loss:

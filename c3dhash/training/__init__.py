@@ -10,7 +10,8 @@ Out:    a run directory: weights, configuration, labels, metrics, curves.
     inputs        augmented clips, or what frozen stages of the backbone give of them, computed once
     batches       classes x clips
     epoch         one pass over the training videos
-    step          outputs -> losses -> new weights
+    gradients     a batch that is too large for memory, in parts, exactly
+    step          outputs -> losses; gradients -> new weights
     losses        the batch-all triplet loss, exactly; the losses of centres and of the class head
     centers       a code for each class, far from each other
     optimization  optimizer, schedule, the default margin

@@ -19,6 +19,7 @@ from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError
 from c3dhash.models.batch_norm import training_mode
 from c3dhash.training.batches import balanced_batches
+from c3dhash.training.gradients import backward, fitting_rows
 from c3dhash.training.inputs import Inputs
 from c3dhash.training.losses import widest_float
 from c3dhash.training.optimization import learning_rate
@@ -30,7 +31,9 @@ from c3dhash.video.normalization import for_device, to_device
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 
-def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig) -> dict[str, float]:
+def train_epoch(
+    state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig, *, part_size: int | None = None
+) -> dict[str, float]:
     """Train for one epoch.
 
     Args:
@@ -38,6 +41,7 @@ def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config
         inputs: of the training videos.
         labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
         config: resolved.
+        part_size: the most videos that are read at once, of `gradients.backward`; None reads a batch as a whole.
     Returns:
         The last learning rate, the means of the losses, and the speed.
     Raises:
@@ -59,8 +63,13 @@ def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config
         rate = learning_rate(config, state.epoch + place / len(batches))
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        losses = batch_losses(inputs.outputs(batch), batch_labels, config, class_codes=state.model.class_codes)
-        norm = take_step(state.model, state.optimizer, losses["loss"], gradient_clip=config.gradient_clip)
+
+        def losses_of(features: Tensor, *, batch_labels: Tensor = batch_labels) -> dict[str, Tensor]:
+            outputs = state.model.heads(features)
+            return batch_losses(outputs, batch_labels, config, class_codes=state.model.class_codes)
+
+        losses = backward(inputs.read, losses_of, batch, part_size=part_size or len(batch))
+        norm = take_step(state.model, state.optimizer, gradient_clip=config.gradient_clip)
         means.add({**losses, "gradient_norm": norm})
         if place % READ_STEPS == 0:
             progress.set_postfix(loss=f"{_finite(means.read(), state, config)['loss']:.3f}")
@@ -68,6 +77,15 @@ def train_epoch(state: TrainingState, inputs: Inputs, labels: np.ndarray, config
     seconds, num_clips = time.perf_counter() - started, sum(len(batch) for batch in batches)
     speed = {"seconds": round(seconds, 2), "clips_per_second": round(num_clips / seconds, 2)}
     return {"learning_rate": rate, **values, **speed}
+
+
+def part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:
+    """Return how many videos are read at once in training; None where a batch stays whole."""
+    if not config.freeze_bn:
+        return None
+    training_mode(state.model, freeze_bn=True)
+    videos = np.zeros(2, np.int64)
+    return fitting_rows(inputs.read, torch.from_numpy(inputs.load(videos, seed=(config.seed,))).to(state.device))
 
 
 def _load(

@@ -29,7 +29,7 @@ from c3dhash.errors import TrainingError
 from c3dhash.models.encode import Encoded, Encoder, batches, encode_samples, window_means
 from c3dhash.models.engines import TorchBackbone
 from c3dhash.models.freezing import freeze_backbone
-from c3dhash.models.hashnet import HashNet, Outputs
+from c3dhash.models.hashnet import HashNet
 from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
@@ -53,8 +53,8 @@ class Inputs(Protocol):
         """Return a batch of videos, the same for the same seed. Called by threads, ahead of the steps."""
         ...
 
-    def outputs(self, batch: Tensor) -> Outputs:
-        """Let the network read a batch that is on its device."""
+    def read(self, batch: Tensor) -> Tensor:
+        """Return features of a batch that is on its device, float32 [B, feature_dim], with a graph where it is on."""
         ...
 
     def encode(self, indices: np.ndarray) -> Encoded:
@@ -86,10 +86,10 @@ class AugmentedClips:
         ]
         return np.stack(clips)
 
-    def outputs(self, batch: Tensor) -> Outputs:
+    def read(self, batch: Tensor) -> Tensor:
         with autocast(self.encoder.device, self.encoder.precision):
-            outputs: Outputs = self.encoder.model(self._normalizer(batch))
-        return outputs
+            features: Tensor = self.encoder.model.backbone(self._normalizer(batch))
+        return features.float()
 
     def encode(self, indices: np.ndarray) -> Encoded:
         samples = [self.videos.samples[index] for index in indices]
@@ -143,9 +143,6 @@ class KeptStages:
             rows = self.whole[self._starts[indices] + self._num_clips[indices] // 2]
         return rows
 
-    def outputs(self, batch: Tensor) -> Outputs:
-        return self.model.heads(self._features(batch))
-
     def encode(self, indices: np.ndarray) -> Encoded:
         self.model.eval()
         counts = self._num_clips[indices]
@@ -164,11 +161,10 @@ class KeptStages:
     @torch.inference_mode()
     def _clip_features(self, batches: Iterable[np.ndarray]) -> np.ndarray:
         device = self.encoder.device
-        parts = [self._features(torch.from_numpy(batch).to(device)).cpu().numpy() for batch in batches]
+        parts = [self.read(torch.from_numpy(batch).to(device)).cpu().numpy() for batch in batches]
         return np.concatenate(parts)
 
-    def _features(self, batch: Tensor) -> Tensor:
-        """Run the stages behind the frozen ones: what was kept -> features, float32 [B, feature_dim]."""
+    def read(self, batch: Tensor) -> Tensor:
         if self.is_whole_backbone:
             return batch.float()
         with autocast(self.encoder.device, self.encoder.precision):

@@ -41,12 +41,14 @@ def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, Traini
         )
     config = dataclasses.replace(config, weights=str(weights) if weights else None)
     is_open = not config.freeze and config.freeze_stages is None
-    config = resolve(
-        config,
-        shortcut=identify_weights(weights)[1] if weights else None,
-        num_stages=num_stages(config.backbone),
-    )
-    if is_open and config.freeze_stages:
+    stages = _stages(config.backbone)
+    config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None, **stages)
+    if is_open and config.freeze_stages == stages["num_stages"]:
+        logger.info(
+            "on a CPU %s stays as the weights have it, and the heads alone are trained: --freeze-stages 0 trains "
+            "everything.", config.backbone,
+        )  # fmt: skip
+    elif is_open and config.freeze_stages:
         logger.info(
             "on a CPU the first %d stages of %s stay as the weights have them, and what is behind them is trained: "
             "--freeze-stages 0 trains everything, --freeze the heads alone.", config.freeze_stages, config.backbone,
@@ -76,8 +78,14 @@ def begin_refit(state: TrainingState, config: TrainConfig, *, num_classes: int) 
 
 def num_stages(backbone: str) -> int:
     """Return into how many stages a backbone is divided."""
+    return int(_stages(backbone)["num_stages"])
+
+
+def _stages(backbone: str) -> dict[str, Any]:
+    """Return what `resolve` must know of a backbone."""
     with torch.device("meta"):
-        return len(build_backbone(backbone).stages())
+        built = build_backbone(backbone)
+    return {"num_stages": len(built.stages()), "trains_last_stage": built.trains_last_stage}
 
 
 def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[TrainConfig, TrainingState]:
@@ -144,4 +152,4 @@ def _own_settings(config: TrainConfig, saved: dict[str, Any], run_dir: Path) -> 
                 f"{name} ({given!r}) is not what '{run_dir}' began with ({own[name]!r}): resume it with its own "
                 "settings, or train anew."
             )
-    return resolve(dataclasses.replace(config, **own), num_stages=num_stages(own["backbone"]))
+    return resolve(dataclasses.replace(config, **own), **_stages(own["backbone"]))

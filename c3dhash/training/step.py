@@ -1,4 +1,4 @@
-"""One step: what the network says about a batch -> its losses -> new weights."""
+"""One step: what the network says about a batch -> its losses; their gradient -> new weights."""
 
 from __future__ import annotations
 
@@ -49,14 +49,13 @@ def batch_losses(
     return {"loss": loss, **losses}
 
 
-def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, *, gradient_clip: float) -> Tensor:
-    """Change the weights along the gradient of the loss; return the gradient's norm before it was clipped.
+def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, *, gradient_clip: float) -> Tensor:
+    """Change the weights along the gradient, and forget it; return its norm before it was clipped.
 
     Args:
         gradient_clip: the largest norm; 0 clips nothing.
     """
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # of PyTorch
     norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip or float("inf"))
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
     return norm

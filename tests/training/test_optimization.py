@@ -5,6 +5,7 @@ import torch
 
 from c3dhash.config import TrainConfig
 from c3dhash.models.backbones import build_backbone
+from c3dhash.models.hashnet import build_model
 from c3dhash.training.optimization import decayed_names, learning_rate, make_optimizer, resolve
 
 
@@ -32,7 +33,12 @@ def test_defaults_that_depend_on_others():
     assert (heads.freeze_stages, heads.optimizer, heads.learning_rate, heads.weight_decay) == (4, "adamw", 0.01, 1.0)
     assert (heads.epochs, heads.classes_per_batch, heads.clips_per_class, heads.refit) == (100, 32, 8, True)
     tail = resolve(TrainConfig(weights="kinetics400", device="cpu"), num_stages=4)
-    assert (tail.freeze_stages, tail.learning_rate, tail.epochs, tail.freeze_bn) == (3, 0.003, 36, True)
+    assert (tail.freeze_stages, tail.learning_rate, tail.epochs, tail.freeze_bn) == (3, 0.01, 60, True)
+    assert (tail.views, tail.weight_decay, tail.classes_per_batch, tail.clips_per_class) == (8, 1.0, 32, 8)
+    framewise = resolve(TrainConfig(weights="imagenet", device="cpu"), num_stages=4, trains_last_stage=False)
+    assert (framewise.freeze_stages, framewise.epochs, framewise.views) == (4, 100, 0)
+    undivided = resolve(TrainConfig(weights="kinetics400", device="cpu"))
+    assert (undivided.freeze_stages, undivided.views) == (1, 0)
     assert resolve(TrainConfig(), num_stages=4).freeze_stages == 0
     assert resolve(TrainConfig(weights="kinetics400", freeze=True, epochs=7, dropout=0.0), num_stages=4).epochs == 7
     assert resolve(TrainConfig(), shortcut="A").shortcut == "A"
@@ -66,3 +72,16 @@ def test_tables_of_positions_and_layer_scales_are_not_decayed(name, tables):
     assert decayed <= matrices
     assert {each.rpartition(".")[2] for each in matrices - decayed} == tables
     assert all(each.endswith(".weight") for each in decayed)
+
+
+def test_stages_behind_frozen_ones_follow_the_heads_slowly():
+    config = resolve(TrainConfig(backbone="i3d", weights="kinetics400", freeze_stages=3), num_stages=4)
+    with torch.device("meta"):
+        model = build_model(config, num_classes=5)
+    groups = make_optimizer(model, config).param_groups
+    heads, stage = [g for g in groups if g["share"] == 1.0], [g for g in groups if g["share"] != 1.0]
+    assert {p.shape for g in heads for p in g["params"]} == {
+        p.shape for n, p in model.named_parameters() if "head" in n
+    }
+    assert {(g["share"], g["weight_decay"]) for g in stage} == {(0.1, 0.05), (0.1, 0.0)}
+    assert {g["weight_decay"] for g in heads} == {1.0, 0.0}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.hashnet import HashNet, load_run
 from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import weights_metadata
+from c3dhash.training import epoch, gradients
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
@@ -44,6 +46,15 @@ def cache(tmp_path) -> FrameCache:
 def numbers(run_dir) -> list[dict]:
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+
+
+def save_weights(folder: Path, backbone: str, **size: int) -> tuple[str, dict[str, torch.Tensor]]:
+    """Write random weights of a backbone; return the path and the tensors."""
+    torch.manual_seed(5)
+    built = build_backbone(backbone, **size)
+    tensors = {name: tensor.contiguous() for name, tensor in built.state_dict().items()}
+    save_file(tensors, folder / "w.safetensors", metadata=weights_metadata(built))
+    return str(folder / "w.safetensors"), tensors
 
 
 @pytest.mark.parametrize("task", ["joint", "hash", "classify"])
@@ -198,11 +209,8 @@ def test_everything_is_trained_on_and_the_last_epoch_kept(motion, tmp_path, cach
 
 
 def test_stages_that_are_frozen_stay_and_the_others_learn(motion, tmp_path, cache):
-    torch.manual_seed(5)
-    backbone = build_backbone("resnet3d10", num_frames=TINY.num_frames, size=TINY.size)
-    tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
-    save_file(tensors, tmp_path / "w.safetensors", metadata=weights_metadata(backbone))
-    config = replace(TINY, weights=str(tmp_path / "w.safetensors"), views=1, refit=False)
+    path, tensors = save_weights(tmp_path, "resnet3d10", num_frames=TINY.num_frames, size=TINY.size)
+    config = replace(TINY, weights=path, views=1, refit=False)
     run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
     assert run.config["freeze_stages"] == 3  # of 4, on a CPU
     for name, tensor in run.model.backbone.state_dict().items():
@@ -215,6 +223,31 @@ def test_stages_that_are_frozen_stay_and_the_others_learn(motion, tmp_path, cach
         train_run(motion, replace(config, freeze_stages=5), run_dir=tmp_path / "other", cache=cache)
     with pytest.raises(UsageError, match=r"freeze_stages \(0\) trains the whole backbone"):
         replace(config, freeze=True, freeze_stages=0)
+
+
+def test_a_batch_that_memory_does_not_hold_trains_the_same(motion, tmp_path, cache, monkeypatch):
+    path, _ = save_weights(tmp_path, "resnet3d10", num_frames=TINY.num_frames, size=TINY.size)
+    config = replace(TINY, weights=path, views=1, epochs=3, refit=False)
+    whole = numbers(train_run(motion, config, run_dir=tmp_path / "whole", cache=cache))
+    monkeypatch.setattr(gradients, "total_memory_bytes", lambda: 1)
+    sizes = []
+    real = gradients.fitting_rows
+    monkeypatch.setattr(epoch, "fitting_rows", lambda *arguments: sizes.append(real(*arguments)) or sizes[-1])
+    in_parts = numbers(train_run(motion, config, run_dir=tmp_path / "parts", cache=cache))
+    assert sizes == [1]
+    for mine, theirs in zip(in_parts, whole, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+
+
+def test_the_heads_alone_of_a_network_that_looks_at_frames_are_trained(motion, tmp_path, cache, caplog):
+    path, tensors = save_weights(tmp_path, "tsn_mobilenet_v2", num_frames=2, size=32)
+    config = replace(TINY, backbone="tsn_mobilenet_v2", num_frames=2, size=32, weights=path, epochs=1)
+    with caplog.at_level(logging.INFO):
+        run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
+    assert "tsn_mobilenet_v2 stays as the weights have it, and the heads alone are trained" in caplog.text
+    assert run.config["freeze_stages"] == len(run.model.backbone.stages()) > 2
+    for name, tensor in run.model.backbone.state_dict().items():
+        assert torch.equal(tensor, tensors[name]), name
 
 
 def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):

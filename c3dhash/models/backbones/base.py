@@ -35,6 +35,7 @@ class Backbone(nn.Module):
     shortcut: str | None = None
     kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
     has_changes = False
+    trains_last_stage = True  # by default, where the others are frozen: Note [Trained stages] in training.optimization
 
     def add_changes(self) -> None:
         """Let features also say how frames change, where the network looks at each by itself; else nothing is done."""

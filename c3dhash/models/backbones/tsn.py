@@ -59,6 +59,7 @@ class TSN(Backbone):
     clip_size = (8, 224, 224)
     preprocessing = IMAGENET
     kept_format = None  # [B, T, C, h, w]
+    trains_last_stage = False
 
     def __init__(self, *, num_frames: int, size: int) -> None:
         super().__init__()
