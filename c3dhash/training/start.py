@@ -13,6 +13,7 @@ import torch
 from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.hashnet import CONFIG_FILE, build_model
 from c3dhash.models.precision import pick_device
 from c3dhash.models.scaling import FeatureScaling
@@ -41,9 +42,14 @@ def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, Traini
         )
     config = dataclasses.replace(config, weights=str(weights) if weights else None)
     is_open = not config.freeze and config.freeze_stages is None
-    stages = _stages(config.backbone)
-    config = resolve(config, shortcut=identify_weights(weights)[1] if weights else None, **stages)
-    if is_open and config.freeze_stages == stages["num_stages"]:
+    backbone = _without_numbers(config.backbone)
+    config = resolve(
+        config,
+        shortcut=identify_weights(weights)[1] if weights else None,
+        num_stages=len(backbone.stages()),
+        trains_last_stage=backbone.trains_last_stage,
+    )
+    if is_open and config.freeze_stages == len(backbone.stages()):
         logger.info(
             "on a CPU %s stays as the weights have it, and the heads alone are trained: --freeze-stages 0 trains "
             "everything.", config.backbone,
@@ -78,14 +84,13 @@ def begin_refit(state: TrainingState, config: TrainConfig, *, num_classes: int) 
 
 def num_stages(backbone: str) -> int:
     """Return into how many stages a backbone is divided."""
-    return int(_stages(backbone)["num_stages"])
+    return len(_without_numbers(backbone).stages())
 
 
-def _stages(backbone: str) -> dict[str, Any]:
-    """Return what `resolve` must know of a backbone."""
+def _without_numbers(backbone: str) -> Backbone:
+    """Build a backbone for what it tells of itself alone."""
     with torch.device("meta"):
-        built = build_backbone(backbone)
-    return {"num_stages": len(built.stages()), "trains_last_stage": built.trains_last_stage}
+        return build_backbone(backbone)
 
 
 def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[TrainConfig, TrainingState]:
@@ -152,4 +157,4 @@ def _own_settings(config: TrainConfig, saved: dict[str, Any], run_dir: Path) -> 
                 f"{name} ({given!r}) is not what '{run_dir}' began with ({own[name]!r}): resume it with its own "
                 "settings, or train anew."
             )
-    return resolve(dataclasses.replace(config, **own), **_stages(own["backbone"]))
+    return resolve(dataclasses.replace(config, **own), num_stages=num_stages(own["backbone"]))
