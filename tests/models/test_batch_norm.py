@@ -117,7 +117,7 @@ def test_new_networks_learn_their_statistics():
 def test_a_run_from_folded_weights_learns_and_stays_folded(trained, motion, tmp_path):
     folded, path = fold(trained), tmp_path / "folded.safetensors"
     save_file(folded.state_dict(), path, metadata=weights_metadata(folded))
-    config = replace(TINY, backbone="normed", weights=str(path), size=32, epochs=3, freeze_bn=False)
+    config = replace(TINY, backbone="normed", weights=str(path), size=32, epochs=3, freeze_bn=False, freeze_stages=0)
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=FrameCache(tmp_path / "f", max_bytes=1 << 26))
     for backbone in (load_run(run_dir).model.backbone, load_backbone(run_dir)):
         assert is_folded(backbone.norm) and is_folded(backbone.second_norm)
@@ -140,7 +140,8 @@ def test_a_run_from_folded_weights_learns_and_stays_folded(trained, motion, tmp_
 def test_with_weights_and_small_batches_statistics_are_kept(trained, motion, tmp_path, settings, expected):
     path = tmp_path / "weights.safetensors"
     save_file(trained.state_dict(), path, metadata=weights_metadata(trained))
-    config = replace(TINY, **{"backbone": "normed", "weights": str(path), "size": 32, "epochs": 1, **settings})
+    whole = {"backbone": "normed", "weights": str(path), "size": 32, "epochs": 1, "freeze_stages": 0}
+    config = replace(TINY, **{**whole, **settings})
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=FrameCache(tmp_path / "f", max_bytes=1 << 26))
     assert json.loads((run_dir / "config.json").read_text())["freeze_bn"] is expected
     backbone = load_run(run_dir).model.backbone
