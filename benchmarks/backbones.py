@@ -94,7 +94,7 @@ def measure(name: str, *, device: str, repeats: int, first_peaks: dict[str, floa
     with torch.inference_mode():
         for engine in engines.values():
             engine(one)
-        batch_size = max(1, min(32, round(TARGET_SECONDS / seconds_of(lambda: engines["torch bf16"](one).cpu()))))
+        batch_size = max(1, min(32, round(TARGET_SECONDS / seconds_of(lambda: compute(engines["torch bf16"], one)))))
         clips = np.random.default_rng(0).integers(0, 256, (batch_size, *shape), np.uint8)
         times: dict[str, list[float]] = {column: [] for column in engines}
         for turn in range(repeats + 1):

@@ -58,7 +58,7 @@ class HashNet(nn.Module):
     Where classes have codes, the logits are those of the class head and LARGEST_VOTE times the likeness of the
     embedding and the code of each class, from -1 to 1. In training they are the class head's alone: with the votes in
     its loss, which are surer than smoothed labels allow, it learns to take them back, and nothing else. Five folds of
-    JHMDB's training list, heads alone, three seeds, accuracy (standard errors of a difference 0.01):
+    JHMDB's training list, heads alone, three seeds, accuracy (336 videos: standard error of each 0.03):
 
                                 I3D     EfficientNet-Lite0
         class head              0.691   0.439
@@ -128,7 +128,7 @@ class HashNet(nn.Module):
             embedding = None if self.hash_head is None else torch.tanh(self.hash_head(read))
             logits = None if self.class_head is None else self.class_head(read)
             if logits is not None and embedding is not None and self.class_codes is not None and not self.training:
-                likeness = embedding @ self.class_codes.T / self.class_codes.shape[1]
+                likeness = embedding.detach() @ self.class_codes.T / self.class_codes.shape[1]
                 logits = logits + LARGEST_VOTE * likeness
         return Outputs(feature, embedding, logits)
 

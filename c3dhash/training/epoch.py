@@ -79,7 +79,7 @@ def train_epoch(
     return {"learning_rate": rate, **values, **speed}
 
 
-def part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:
+def fitting_part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:
     """Return how many videos are read at once in training; None where a batch stays whole."""
     if not config.freeze_bn:
         return None

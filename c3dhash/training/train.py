@@ -27,7 +27,7 @@ from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.training import start
 from c3dhash.training.centers import class_similarity, hash_centers
 from c3dhash.training.computing import computing
-from c3dhash.training.epoch import part_size, train_epoch
+from c3dhash.training.epoch import fitting_part_size, train_epoch
 from c3dhash.training.inputs import AugmentedClips, Inputs, keep_stages
 from c3dhash.training.log import TrainingLog
 from c3dhash.training.run_files import mark_finished, save_best
@@ -105,10 +105,10 @@ def _train(
         _prepare_heads(state, inputs, videos.train_labels, num_classes=len(dataset.classes), config=config)
         state.save(run_dir)
         save_best(run_dir, state, dataset=dataset, config=config)
-    num_rows = part_size(state, inputs, config)
+    part_size = fitting_part_size(state, inputs, config)
     with closing(TrainingLog(run_dir, next_epoch=len(state.history) + 1)) as log:
         while not state.is_refit and state.epoch < config.epochs:
-            losses = train_epoch(state, inputs, videos.train_labels, config, part_size=num_rows)
+            losses = train_epoch(state, inputs, videos.train_labels, config, part_size=part_size)
             is_last = state.epoch + 1 == config.epochs
             is_measured = is_last or (state.epoch + 1) % inputs.validates_every == 0
             val = _validate(inputs, videos, gallery) if is_measured and videos.val else {}
@@ -121,7 +121,7 @@ def _train(
             log.report(state.history, is_best=is_best and bool(val), is_last=is_last)
             state.save(run_dir)
         if config.refit and may_refit:
-            _refit(state, inputs, videos, log, run_dir=run_dir, dataset=dataset, config=config, num_rows=num_rows)
+            _refit(state, inputs, videos, log, run_dir=run_dir, dataset=dataset, config=config, part_size=part_size)
     mark_finished(run_dir)
 
 
@@ -134,7 +134,7 @@ def _refit(
     run_dir: Path,
     dataset: Dataset,
     config: TrainConfig,
-    num_rows: int | None,
+    part_size: int | None,
 ) -> None:
     """Begin again and train on the val videos, too; keep the last epoch.
 
@@ -149,7 +149,7 @@ def _refit(
         _prepare_heads(state, inputs, videos.labels, num_classes=len(dataset.classes), config=config)
         state.save(run_dir)
     while state.epoch < config.epochs:
-        losses = train_epoch(state, inputs, videos.labels, config, part_size=num_rows)
+        losses = train_epoch(state, inputs, videos.labels, config, part_size=part_size)
         state.end_epoch(losses, may_be_best=False)
         log.report(state.history, is_best=False, is_last=state.epoch == config.epochs)
         state.save(run_dir)

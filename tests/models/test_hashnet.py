@@ -41,6 +41,9 @@ def test_the_hash_head_votes_where_classes_have_codes():
     vote = 5 * embedding.mean(1, keepdim=True)
     logits = model(clips).logits
     torch.testing.assert_close(logits, alone + torch.cat([vote, -vote], 1))
+    model.zero_grad()
+    logits.sum().backward()
+    assert model.hash_head.weight.grad is None, "class scores do not train the hash head"
     model.train()
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm3d):
