@@ -24,7 +24,8 @@ from c3dhash.config import EncodeConfig, ModelConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.memory import keep_freed_memory
 from c3dhash.models.encode import Encoder
-from c3dhash.models.hashnet import Run, build_model, load_run, save_run
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.runs import Run, load_run, save_run
 from c3dhash.video.reader import find_videos
 
 MOST_BARE_CLIPS = 192  # of a folder of any size: the bare rate does not depend on them

@@ -18,7 +18,7 @@ from c3dhash.config import EncodeConfig, EvaluateConfig
 from c3dhash.datasets.find import find_dataset
 from c3dhash.evaluation.codes import Codes
 from c3dhash.evaluation.evaluate import Report, evaluate_run
-from c3dhash.models.hashnet import load_run
+from c3dhash.models.runs import load_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 

@@ -18,7 +18,8 @@ from common import machine, median_seconds
 
 from c3dhash.config import ModelConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
-from c3dhash.models.hashnet import build_model, load_run, save_run
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.runs import load_run, save_run
 from c3dhash.records import CodeBatch
 
 HASH_LENGTH = 48

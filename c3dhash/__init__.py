@@ -20,8 +20,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; _HOMES says the same to
     from c3dhash.gallery.query import encode_video, query_codes, query_video
     from c3dhash.gallery.store import Gallery
     from c3dhash.models.encode import encode_videos
-    from c3dhash.models.hashnet import HashNet, find_run, load_run
+    from c3dhash.models.hashnet import HashNet
     from c3dhash.models.onnx_export import export_onnx
+    from c3dhash.models.runs import find_run, load_run
     from c3dhash.models.weights import load_backbone
     from c3dhash.recognition.recognize import recognize_videos
     from c3dhash.records import CodeBatch
@@ -44,11 +45,11 @@ _HOMES = {
     "evaluate_run": "evaluation.evaluate",
     "export_onnx": "models.onnx_export",
     "find_dataset": "datasets.find",
-    "find_run": "models.hashnet",
+    "find_run": "models.runs",
     "index_videos": "gallery.indexing",
     "load_backbone": "models.weights",
     "load_codes": "evaluation.codes",
-    "load_run": "models.hashnet",
+    "load_run": "models.runs",
     "mean_average_precision": "evaluation.metrics",
     "open_gallery": "gallery.indexing",
     "query_codes": "gallery.query",

@@ -20,9 +20,10 @@ from c3dhash.files import claim_folder
 from c3dhash.gallery.fitting import index_with_features, make_run
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
 from c3dhash.gallery.query import query_video
-from c3dhash.models.hashnet import Run, build_model, is_finished, load_run, save_run
+from c3dhash.models.hashnet import build_model
 from c3dhash.models.known_weights import DEFAULT_BACKBONE, DEFAULT_WEIGHTS
 from c3dhash.models.published import published_run
+from c3dhash.models.runs import Run, is_finished, load_run, save_run
 from c3dhash.recognition.recognize import Recognition, recognize_videos
 from c3dhash.records import Hit
 from c3dhash.report.pages import write_query_page

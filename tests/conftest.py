@@ -16,7 +16,8 @@ from c3dhash.config import ModelConfig, TrainConfig
 from c3dhash.datasets.find import find_dataset
 from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.synth import make_motion_set
-from c3dhash.models.hashnet import Run, build_model, load_run, save_run
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.runs import Run, load_run, save_run
 from c3dhash.video.cache import FrameCache
 
 # The smallest clips on which everything still happens.

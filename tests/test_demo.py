@@ -18,7 +18,8 @@ from c3dhash.evaluation.metrics import average_precision, mean_defined, rank_cou
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.encode import Encoder
 from c3dhash.models.fingerprints import fingerprint
-from c3dhash.models.hashnet import HashNet, Run, load_run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import Run, load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader

@@ -11,7 +11,7 @@ from c3dhash.datasets.find import find_dataset
 from c3dhash.errors import UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.gallery.indexing import index_videos, open_gallery
-from c3dhash.models.hashnet import load_run
+from c3dhash.models.runs import load_run
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader

@@ -10,7 +10,7 @@ import torch
 from conftest import TINY
 
 from c3dhash.models.encode import Encoder
-from c3dhash.models.hashnet import load_run
+from c3dhash.models.runs import load_run
 from c3dhash.training.losses import batch_all_triplet_loss
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache

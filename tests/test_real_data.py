@@ -13,8 +13,8 @@ from torch import nn
 from c3dhash.cli import main
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.batch_norm import is_folded
-from c3dhash.models.hashnet import load_run
 from c3dhash.models.known_weights import find_file
+from c3dhash.models.runs import load_run
 from c3dhash.models.weights import load_backbone, load_checkpoint, load_into
 from c3dhash.records import Preprocessing
 from c3dhash.video.normalization import normalize

@@ -97,7 +97,7 @@ def _evaluate_run(
     model: Path | None, data: Path, split: int | None, config: EvaluateConfig, options: dict[str, Any]
 ) -> Any:
     from c3dhash.evaluation.evaluate import evaluate_run
-    from c3dhash.models.hashnet import find_run, load_run
+    from c3dhash.models.runs import find_run, load_run
     from c3dhash.video.cache import open_cache
     from c3dhash.video.clips import ClipReader
 

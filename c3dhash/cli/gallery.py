@@ -99,7 +99,7 @@ def _show_report(report: IndexReport, gallery_path: Path, *, num_clips: int) -> 
 def _has_run(gallery_path: Path) -> bool:
     """Tell whether there is a model to index with: that of the gallery, or one that was trained here."""
     from c3dhash.gallery.store import MODEL_DIR, is_gallery
-    from c3dhash.models.hashnet import find_run, is_finished
+    from c3dhash.models.runs import find_run, is_finished
 
     if is_gallery(gallery_path) or is_finished(gallery_path / MODEL_DIR):
         return True
@@ -131,7 +131,7 @@ def _find_run(gallery_path: Path, model: Path | None) -> Any:
     from c3dhash.gallery.fitting import own_run
     from c3dhash.gallery.runs import run_of
     from c3dhash.gallery.store import Gallery, is_gallery
-    from c3dhash.models.hashnet import find_run, load_run
+    from c3dhash.models.runs import find_run, load_run
 
     if model is not None:
         return load_run(find_run(model))
@@ -201,7 +201,7 @@ def query(
     with Gallery.open(gallery_path) as gallery:
         from c3dhash.gallery.query import query_video
         from c3dhash.gallery.runs import run_of
-        from c3dhash.models.hashnet import find_run, load_run
+        from c3dhash.models.runs import find_run, load_run
 
         run = load_run(find_run(model)) if model else run_of(gallery)
         hits = query_video(run, gallery, video, top=config.top, config=encode_config)

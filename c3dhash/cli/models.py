@@ -129,8 +129,8 @@ def export(run: Path, path: Path, batch_size: int | None, as_json: bool) -> None
     metadata_props: backbone, clip_size, preprocessing, sampling, input,
     hash_length, fingerprint, labels, is_multi_label; what is not text is JSON.
     """
-    from c3dhash.models.hashnet import find_run, load_run
     from c3dhash.models.onnx_export import export_onnx
+    from c3dhash.models.runs import find_run, load_run
 
     report = export_onnx(load_run(find_run(run)), path, batch_size=batch_size)
     if as_json:

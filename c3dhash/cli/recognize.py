@@ -61,8 +61,8 @@ def classify(
 
 
 def _load(model: Path | None, backbone: str | None, weights: str | None) -> Any:
-    from c3dhash.models.hashnet import find_run, load_run
     from c3dhash.models.published import published_run
+    from c3dhash.models.runs import find_run, load_run
 
     if backbone is None or weights is None:
         return load_run(find_run(model))

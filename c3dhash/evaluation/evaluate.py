@@ -43,7 +43,7 @@ from c3dhash.report.plots import plot_precision_recall
 
 if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score codes
     from c3dhash.models.encode import Encoded, Encoder
-    from c3dhash.models.hashnet import Run
+    from c3dhash.models.runs import Run
     from c3dhash.video.clips import ClipReader
 
 logger = logging.getLogger(__name__)

@@ -40,7 +40,8 @@ from c3dhash.models.encode import encode_videos, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
 from c3dhash.models.hashing import HashHead, check_hash, initialize_hash_head
-from c3dhash.models.hashnet import HashNet, Run, is_finished, load_run, save_run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import Run, is_finished, load_run, save_run
 from c3dhash.models.weights import find_weights, identify_weights, load_into
 from c3dhash.records import CodeBatch, FeatureBatch
 from c3dhash.versions import versions

@@ -24,7 +24,7 @@ from c3dhash.gallery.scan import readable, scan_places
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.encode import VideoResult, encode_videos, window_options
 from c3dhash.models.engines import settle_engine
-from c3dhash.models.hashnet import Run
+from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch
 from c3dhash.video.reader import content_hash
 

@@ -13,7 +13,7 @@ from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Hit
 
 if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
-    from c3dhash.models.hashnet import Run
+    from c3dhash.models.runs import Run
 
 
 def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = None) -> CodeBatch:

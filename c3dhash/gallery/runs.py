@@ -7,7 +7,7 @@ from pathlib import Path
 
 from c3dhash.errors import C3DHashError, ModelMismatchError
 from c3dhash.gallery.store import MODEL_DIR, Gallery
-from c3dhash.models.hashnet import Run, is_finished, load_run
+from c3dhash.models.runs import Run, is_finished, load_run
 
 
 def run_of(gallery: Gallery, *, runs_dir: Path = Path("runs")) -> Run:

@@ -4,7 +4,8 @@ In:     clips, float32 [B, C, T, H, W].
 Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class scores; codes of whole videos.
 
     backbones/    one architecture a file; BACKBONES
-    hashnet       the network: backbone, hash head, class head; a run directory on disk
+    hashnet       the network: backbone, hash head, class head
+    runs          the network as a run directory on disk
     scaling       features at one scale, while heads are trained
     fingerprints  what tells one network from every other
     known_weights published files, and the folders in which they are looked for
@@ -42,6 +43,7 @@ __all__ = [
     "onnx_export",
     "precision",
     "published",
+    "runs",
     "scaling",
     "weight_files",
     "weights",

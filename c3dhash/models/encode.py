@@ -24,8 +24,9 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.models.clip_stream import ClipStream, Message
 from c3dhash.models.engines import CPU, TorchBackbone, make_engine
-from c3dhash.models.hashnet import HashNet, Run
+from c3dhash.models.hashnet import HashNet
 from c3dhash.models.precision import pick_device, pick_precision
+from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.clips import ClipReader

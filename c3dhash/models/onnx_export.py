@@ -30,7 +30,8 @@ from torch import Tensor, nn
 import c3dhash
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
 from c3dhash.files import replacing
-from c3dhash.models.hashnet import HashNet, Run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import Run
 from c3dhash.video.normalization import normalize
 
 if TYPE_CHECKING:  # of the extra `onnx`

@@ -9,8 +9,9 @@ import torch
 from c3dhash.errors import CheckpointError
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.fingerprints import fingerprint
-from c3dhash.models.hashnet import HashNet, Run
+from c3dhash.models.hashnet import HashNet
 from c3dhash.models.identify import open_checkpoint
+from c3dhash.models.runs import Run
 from c3dhash.models.weights import find_weights, load_backbone
 
 HEAD = "class_head."  # how layouts name a class head

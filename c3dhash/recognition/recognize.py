@@ -16,7 +16,7 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.engines import settle_engine
-from c3dhash.models.hashnet import Run
+from c3dhash.models.runs import Run
 from c3dhash.video.reader import find_videos
 
 logger = logging.getLogger(__name__)

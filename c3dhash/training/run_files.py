@@ -12,7 +12,7 @@ from pathlib import Path
 from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.files import write_text
-from c3dhash.models.hashnet import CONFIG_FILE, save_run
+from c3dhash.models.runs import CONFIG_FILE, save_run
 from c3dhash.training.state import TrainingState
 from c3dhash.versions import versions
 

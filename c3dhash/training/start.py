@@ -14,8 +14,9 @@ from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.backbones.base import Backbone
-from c3dhash.models.hashnet import CONFIG_FILE, build_model
+from c3dhash.models.hashnet import build_model
 from c3dhash.models.precision import pick_device
+from c3dhash.models.runs import CONFIG_FILE
 from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Preprocessing

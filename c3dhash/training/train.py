@@ -22,8 +22,8 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import TrainingError
 from c3dhash.models.hashing import initialize_hash_head
-from c3dhash.models.hashnet import claim_run
 from c3dhash.models.precision import pick_device, pick_precision
+from c3dhash.models.runs import claim_run
 from c3dhash.training import start
 from c3dhash.training.centers import class_similarity, hash_centers
 from c3dhash.training.computing import computing

@@ -16,7 +16,8 @@ from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.evaluation.codes import Codes, load_codes
 from c3dhash.evaluation.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
 from c3dhash.files import MARKER
-from c3dhash.models.hashnet import HashNet, load_run, save_run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import load_run, save_run
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.normalization import normalize
 

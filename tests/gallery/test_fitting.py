@@ -27,7 +27,8 @@ from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint
 from c3dhash.models.hashing import fit_hash
-from c3dhash.models.hashnet import HashNet, Run, find_run, load_run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import Run, find_run, load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import FeatureBatch
 

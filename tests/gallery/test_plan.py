@@ -17,7 +17,7 @@ from c3dhash.config import IndexConfig
 from c3dhash.errors import UsageError
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery, plan_index
 from c3dhash.gallery.store import Gallery
-from c3dhash.models.hashnet import Run
+from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch
 
 PRUNE = IndexConfig(prune=True)

@@ -12,7 +12,7 @@ from c3dhash.errors import ModelMismatchError
 from c3dhash.gallery.indexing import open_gallery
 from c3dhash.gallery.runs import run_of
 from c3dhash.gallery.store import Gallery
-from c3dhash.models.hashnet import Run, load_run
+from c3dhash.models.runs import Run, load_run
 
 
 @pytest.fixture

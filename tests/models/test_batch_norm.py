@@ -15,7 +15,8 @@ from torch import nn
 
 from c3dhash.models.backbones import BACKBONES
 from c3dhash.models.batch_norm import is_folded, training_mode
-from c3dhash.models.hashnet import HashNet, load_run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import load_run
 from c3dhash.models.weights import load_backbone, weights_metadata
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache

@@ -14,7 +14,8 @@ from c3dhash.gallery.indexing import open_gallery
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.backbones import BACKBONES
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
-from c3dhash.models.hashnet import HashNet, build_model, load_run, save_run
+from c3dhash.models.hashnet import HashNet, build_model
+from c3dhash.models.runs import load_run, save_run
 from c3dhash.models.weights import load_backbone
 from c3dhash.records import Preprocessing
 

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
-from c3dhash.models.hashnet import build_model, load_run, save_run
+from c3dhash.models.hashnet import build_model
 from c3dhash.models.onnx_export import _max_pool_rounding_down, _means_of_slices, export_onnx
+from c3dhash.models.runs import load_run, save_run
 from c3dhash.records import Preprocessing
 from c3dhash.video.normalization import normalize
 

@@ -14,7 +14,8 @@ from videos import write_video
 from c3dhash.config import EncodeConfig, ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models.encode import encode_videos
-from c3dhash.models.hashnet import build_model, load_run, save_run
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.runs import load_run, save_run
 from c3dhash.recognition.recognize import class_probabilities, recognize_videos
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", window_seconds=3, stride_seconds=2)

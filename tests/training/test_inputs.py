@@ -17,7 +17,8 @@ from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashing import initialize_hash_head
-from c3dhash.models.hashnet import build_model, load_run
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import inputs
 from c3dhash.training.inputs import AugmentedClips, keep_stages

@@ -20,7 +20,7 @@ from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models import backbones
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.backbones.resnet3d import ResNet3D18
-from c3dhash.models.hashnet import load_run
+from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
 from c3dhash.training import train

@@ -19,7 +19,8 @@ from c3dhash.errors import DatasetError, TrainingError, UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.files import MARKER
 from c3dhash.models.backbones import BACKBONES, build_backbone
-from c3dhash.models.hashnet import HashNet, load_run
+from c3dhash.models.hashnet import HashNet
+from c3dhash.models.runs import load_run
 from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import epoch, gradients

@@ -19,8 +19,8 @@ from c3dhash.datasets.synth import make_motion_set
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import encode_video, query_video
 from c3dhash.models.backbones import BACKBONES
-from c3dhash.models.hashnet import load_run
 from c3dhash.models.onnx_export import export_onnx
+from c3dhash.models.runs import load_run
 from c3dhash.models.weights import load_backbone
 from c3dhash.recognition.recognize import recognize_videos
 from c3dhash.training.train import train_run
