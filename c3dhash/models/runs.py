@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.files import claim_folder, read_mark, replacing, write_text
+from c3dhash.models.checkpoints import RUN_WEIGHTS_NAME
 from c3dhash.models.fingerprints import fingerprint
 from c3dhash.models.hashnet import HashNet, build_model
 from c3dhash.models.identify import weights_metadata
 from c3dhash.records import Preprocessing
 
-CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE = "config.json", "model.safetensors", "labels.txt"
+CONFIG_FILE, LABELS_FILE = "config.json", "labels.txt"
 MADE_BY = "train"  # as our marker has it
 # What a training may have written before its first epoch is over.
 TRAINING_FILES = ("tensorboard", "metrics.jsonl", "curves.png", "last.pt", "videos.txt")
@@ -98,7 +99,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path / WEIGHTS_FILE) as partial:
+    with replacing(path / RUN_WEIGHTS_NAME) as partial:
         save_file(weights, partial, metadata=weights_metadata(model.backbone))
     write_text(path / LABELS_FILE, "".join(f"{label}\n" for label in labels))
     write_text(path / CONFIG_FILE, json.dumps(config, indent=2, default=str) + "\n")
@@ -113,7 +114,7 @@ def claim_run(path: Path) -> None:
     if read_mark(path, made_by=MADE_BY) is not None:
         return
     is_run = {"backbone", "has_hash_head"} <= _read_config(path).keys()  # also one from before there were marks
-    own_files = (CONFIG_FILE, WEIGHTS_FILE, LABELS_FILE) if is_run else ()
+    own_files = (CONFIG_FILE, RUN_WEIGHTS_NAME, LABELS_FILE) if is_run else ()
     claim_folder(path, made_by=MADE_BY, own_names=(*TRAINING_FILES, *own_files))
 
 
@@ -136,7 +137,7 @@ def load_run(path: Path | str) -> Run:
     try:
         config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
         labels = tuple((path / LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-        weights = load_file(path / WEIGHTS_FILE)
+        weights = load_file(path / RUN_WEIGHTS_NAME)
     except (OSError, SafetensorError, ValueError) as error:  # of JSON and of UTF-8, too
         raise CheckpointError(
             f"run '{path}' cannot be read: {error}. Bring it back from a copy, or train again."
@@ -179,7 +180,7 @@ def find_run(path: Path | str | None = None, *, runs_dir: Path = Path("runs")) -
                 f"no finished run under '{runs_dir}/'. Train one: c3dhash train; or name one that lies elsewhere: "
                 "--model DIR"
             )
-        return max(runs, key=lambda run: (run / WEIGHTS_FILE).stat().st_mtime)
+        return max(runs, key=lambda run: (run / RUN_WEIGHTS_NAME).stat().st_mtime)
     if (Path(path) / CONFIG_FILE).is_file():
         return Path(path)
     problem = f"has no {CONFIG_FILE}" if Path(path).exists() else "does not exist"
@@ -197,11 +198,11 @@ def _runs_near(path: Path, runs_dir: Path) -> list[Path]:
     around = next(folder for folder in (path, *path.parents) if folder.is_dir())
     places = dict.fromkeys((around, around / "runs", around.parent, runs_dir))
     runs = {run.resolve(): run for place in places for run in _runs_in(place)}
-    return sorted(runs.values(), key=lambda run: (run / WEIGHTS_FILE).stat().st_mtime, reverse=True)
+    return sorted(runs.values(), key=lambda run: (run / RUN_WEIGHTS_NAME).stat().st_mtime, reverse=True)
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    return [file.parent for file in folder.glob(f"*/{WEIGHTS_FILE}") if (file.parent / CONFIG_FILE).is_file()]
+    return [file.parent for file in folder.glob(f"*/{RUN_WEIGHTS_NAME}") if (file.parent / CONFIG_FILE).is_file()]
 
 
 def is_finished(run: Path) -> bool:

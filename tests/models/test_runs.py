@@ -18,6 +18,7 @@ from c3dhash.models.weights import load_backbone
 from c3dhash.records import Preprocessing
 
 SMALL = ModelConfig(num_frames=4, size=16, hash_length=16)
+RUN_CONFIG = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}
 
 
 @pytest.mark.parametrize("num_classes, has_hash_head", [(3, True), (3, False), (None, True)])
@@ -26,8 +27,7 @@ def test_a_run_comes_back_as_it_was(tmp_path, num_classes, has_hash_head):
     model = build_model(SMALL, num_classes=num_classes, has_hash_head=has_hash_head).eval()
     model.class_codes = torch.ones(num_classes, 16) if num_classes and has_hash_head else None
     model.backbone.preprocessing = Preprocessing("BGR", 1.0, (90, 98, 102), (1, 1, 1))
-    config = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}
-    save_run(tmp_path / "run", model, config=config, labels=("a b", "c", "d"))
+    save_run(tmp_path / "run", model, config=RUN_CONFIG, labels=("a b", "c", "d"))
     run = load_run(tmp_path / "run")
     assert run.labels == ("a b", "c", "d")
     assert run.fingerprint == fingerprint(model)
@@ -37,9 +37,6 @@ def test_a_run_comes_back_as_it_was(tmp_path, num_classes, has_hash_head):
     for ours, theirs in zip(run.model(clips), model(clips), strict=True):
         assert (ours is None and theirs is None) or torch.equal(ours, theirs)
     assert not [path for path in (tmp_path / "run").iterdir() if "partial" in path.name]
-
-
-RUN_CONFIG = {"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +88,7 @@ def test_the_backbone_of_a_run_brings_its_preprocessing(tmp_path, untrained_run)
 
 def test_a_classifier_makes_no_codes(tmp_path):
     model = build_model(SMALL, num_classes=2, has_hash_head=False)
-    save_run(tmp_path, model, config={"backbone": "resnet3d18", "shortcut": None, "hash_length": 16}, labels=("a", "b"))
+    save_run(tmp_path, model, config=RUN_CONFIG, labels=("a", "b"))
     with pytest.raises(CheckpointError, match="makes no codes"):
         _ = load_run(tmp_path).hash_length
 

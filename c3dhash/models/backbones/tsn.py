@@ -26,14 +26,14 @@ ImageNet weights, 48 bits, folds of the training lists (mAP, standard errors 0.0
 On JHMDB the difference at the length of the average, or times 2 or 4, gave the same within these errors; so did, beside
 it, differences of every place of the last map before the average over the picture, and of maps before it.
 
-EfficientNet-Lite0 there, 16 frames, the same way but folds and crops of another script, two seeds (they differ by up to
-0.01): 0.612, accuracy 0.527. With the second half less the first beside it 0.625, but 0.479; with the largest value of
-the frames 0.617, 0.515; with the middle ninth of the picture 0.616, 0.507; with rows or columns of it 0.591, 0.444, and
-0.600, 0.439. Optical flow (DIS, between neighbouring frames) beside it is worth more, and takes as long again:
-histograms of it and of its derivatives, in 3 x 3 cells and three to eight parts of the video, 0.638 to 0.648, accuracy
-0.545 to 0.566; eight pictures of it (hue is the direction) through the same network, their mean feature, 0.643, 0.543
-(three seeds). To train the last 1 x 1 convolution with the heads, 8 views, 40 epochs, gave 0.579 in three folds where
-the heads alone had 0.575 on 8 frames and 0.599 on 8 views of these.
+EfficientNet-Lite0 there, 16 frames, folds and crops of another script, two seeds, which differ by up to 0.03: 0.612,
+accuracy 0.527. With the second half less the first beside it 0.625, but 0.479; with the largest value of the frames
+0.617, 0.515; with the middle ninth of the picture 0.616, 0.507; with rows or columns of it 0.591, 0.444, and 0.600,
+0.439. Optical flow (DIS, between neighbouring frames) beside it is worth more, and takes as long as the network:
+histograms of it and of its derivatives, in 3 x 3 cells and three or five parts of the video, 0.638 to 0.648, accuracy
+0.545 to 0.566, and in more cells or parts 0.614 to 0.635; eight pictures of it (hue is the direction) through the same
+network, their mean feature, 0.643, 0.543 (three seeds). To train the last 1 x 1 convolution with the heads, 8 views, 40
+epochs, gave 0.579 in three folds where the heads alone had 0.575 on 8 frames and 0.599 on 8 views of these.
 """
 
 from __future__ import annotations
