@@ -353,8 +353,24 @@ class CacheConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Which metrics are reported."""
+    """What is evaluated, and which metrics are reported."""
 
+    task: str | None = setting(
+        None,
+        "joint searches by codes and scores classes beside it, classify looks at the classes alone, one by one; by "
+        "default joint where the run makes codes.",
+        choices=("joint", "classify"),
+    )
+    average: str = setting(
+        "features",
+        "With --task classify, what is averaged over the clips and views of a video: the features (before the "
+        "softmax), or the probabilities (after it).",
+        choices=("features", "probabilities"),
+    )
+    crops: int = setting(
+        1, "1 shows the network the middle of each clip; 3 its whole, by three squares along the longer side.",
+        low=1, high=3,
+    )  # fmt: skip
     k: int = setting(100, "Depth of mAP@k and precision@k.", low=1)
     radius: int = setting(
         2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH
@@ -363,6 +379,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.average != "features" and self.task != "classify":
+            raise UsageError(f"average ({self.average!r}) goes with --task classify: codes are made of mean features.")
 
 
 @dataclass(frozen=True)

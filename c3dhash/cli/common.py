@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from c3dhash.config import WORKERS
+from c3dhash.errors import UsageError
 from c3dhash.models.known_weights import OFFLINE_VARIABLE
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
@@ -54,7 +57,32 @@ offline_option = click.option(
     "--offline", is_flag=True, expose_value=False, is_eager=True, callback=_go_offline,
     help=f"Never download weights; {OFFLINE_VARIABLE}=1 says the same.",
 )  # fmt: skip
+
+
+def published_options(command: Command) -> Command:
+    """Add --backbone, --weights and --offline, by which published weights take the place of a run."""
+    command = offline_option(command)
+    command = click.option(
+        "--weights", default=None, metavar="NAME|FILE", help="Those weights of --backbone; they bring their classes."
+    )(command)
+    return click.option(
+        "--backbone", default=None, metavar="NAME", help="Recognise with published weights, without a run."
+    )(command)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def open_run(model: Path | None, *, backbone: str | None, weights: str | None) -> Any:
+    """Load a run, or published weights as one."""
+    from c3dhash.models.published import published_run
+    from c3dhash.models.runs import find_run, load_run
+
+    if (backbone is None) != (weights is None) or (backbone is not None and model is not None):
+        raise UsageError("--backbone NAME and --weights NAME go together, and do without --model.")
+    if backbone is None or weights is None:
+        return load_run(find_run(model))
+    return published_run(backbone, weights)
 
 
 def print_json(content: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from c3dhash.cli.common import (
     json_option,
     model_option,
     open_dataset,
+    open_run,
     print_json,
     print_table,
+    published_options,
 )
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig
@@ -31,6 +34,7 @@ from c3dhash.errors import UsageError
     help="Score the codes of this .npz file; needs no run.",
 )
 @model_option
+@published_options
 @data_option
 @format_option
 @allow_missing_option
@@ -44,10 +48,18 @@ from c3dhash.errors import UsageError
 @config_options(CacheConfig)
 @json_option
 @click.option(
+    "--predictions",
+    "predictions_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE.csv",
+    help="With --task classify, write a line a video: its label, and the first classes with their probabilities.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder for report.html, report.json, codes.npz and the plot.",
+    help="Folder for report.html, report.json, plots, and codes.npz or predictions.csv.",
 )
 @click.pass_context
 def evaluate(
@@ -55,63 +67,127 @@ def evaluate(
     /,
     codes_path: Path | None,
     model: Path | None,
+    backbone: str | None,
+    weights: str | None,
     data: Path,
     split: int | None,
     as_json: bool,
+    predictions_path: Path | None,
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Report mAP and the rest, from a run and a data set or from a codes file.
+    """Report mAP and the rest, from a run and a data set or from a codes file; or how well classes are recognised.
 
     Queries are the query (test) videos; they are searched for in the gallery split, or in the training videos where
-    there is none.
+    there is none. With --task classify they are recognised, and nothing is searched.
     """  # fmt: skip
-    config = take(EvaluateConfig, options)
+    config, encode, cache = take(EvaluateConfig, options), take(EncodeConfig, options), take(CacheConfig, options)
 
-    from c3dhash.evaluation.comparison import describe_comparison
-    from c3dhash.evaluation.evaluate import claim_report, describe, evaluate_codes, write_report
+    from c3dhash.evaluation.evaluate import claim_report
 
+    if codes_path is not None:
+        of_codes = {"codes_path", "k", "radius", "as_json", "out"}
+        _refuse(context, context.params.keys() - of_codes, why="--codes holds codes and labels")
+        if out is not None:
+            claim_report(out)
+        _evaluate_codes(codes_path, config, out=out, as_json=as_json)
+        return
+    run = open_run(model, backbone=backbone, weights=weights)
+    is_classified = config.task == "classify" or (config.task is None and run.model.hash_head is None)
+    if is_classified:
+        _refuse(context, ("k", "radius", "compare"), why="--task classify searches nothing")
+    else:
+        _refuse(context, ("predictions_path",), why="predictions are of --task classify")
     if out is not None:
         claim_report(out)
-    if codes_path is not None:
-        for name in context.params.keys() - {"codes_path", "k", "radius", "as_json", "out"}:
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise UsageError(f"--codes holds codes and labels: leave out --{name.replace('_', '-')}.")
-        from c3dhash.evaluation.codes import load_codes
+    if predictions_path is not None:
+        from c3dhash.evaluation.class_report import claim_predictions
 
-        report = evaluate_codes(load_codes(codes_path), config=config, title=str(codes_path))
-    else:
-        report = _evaluate_run(model, data, split, config, options)
-    if out is not None:
-        click.echo(f"Report: {write_report(report, out)}", err=True)
-    if as_json:
-        print_json(report.numbers)
-    else:
-        print_table(("metric", "value"), describe(report.numbers))
-        if "comparison" in report.numbers:
-            click.echo()
-            print_table(*describe_comparison(report.numbers["comparison"]), right=(1, 2, 3, 4))
-
-
-def _evaluate_run(
-    model: Path | None, data: Path, split: int | None, config: EvaluateConfig, options: dict[str, Any]
-) -> Any:
-    from c3dhash.evaluation.evaluate import evaluate_run
-    from c3dhash.models.runs import find_run, load_run
-    from c3dhash.video.cache import open_cache
-    from c3dhash.video.clips import ClipReader
-
-    encode_config, cache_config = take(EncodeConfig, options), take(CacheConfig, options)
-    run = load_run(find_run(model))
+        claim_predictions(predictions_path)
     dataset = open_dataset(
         data,
         split=run.config.get("split", 1) if split is None else split,
         format=options["format"],
         allow_missing=options["allow_missing"],
     )
-    cache = open_cache(cache_config)
-    reader = ClipReader.of_network(
-        run.model.clip_size, run.model.preprocessing, cache, clips_per_window=encode_config.clips_per_window,
-        views=encode_config.views,
+    from c3dhash.evaluation.evaluate import evaluate_run
+    from c3dhash.evaluation.evaluate_classes import evaluate_classes
+
+    reader = _reader(run, config, encode, cache)
+    if is_classified:
+        classes = evaluate_classes(run, dataset, reader=reader, config=config, encode=encode)
+        _print_classes(classes, out=out, predictions_path=predictions_path, as_json=as_json)
+    else:
+        report = evaluate_run(run, dataset, reader=reader, config=config, encode=encode)
+        _print_search(report, out=out, as_json=as_json)
+
+
+def _reader(run: Any, config: EvaluateConfig, encode: EncodeConfig, cache: CacheConfig) -> Any:
+    """Make a reader of what a run reads."""
+    from c3dhash.video.cache import open_cache
+    from c3dhash.video.clips import ClipReader
+
+    return ClipReader.of_network(
+        run.model.clip_size, run.model.preprocessing, open_cache(cache),
+        clips_per_window=encode.clips_per_window, views=encode.views, crops=config.crops,
     )  # fmt: skip
-    return evaluate_run(run, dataset, reader=reader, config=config, encode=encode_config)
+
+
+def _refuse(context: click.Context, names: Iterable[str], *, why: str) -> None:
+    """Raise where an option was given that would do nothing."""
+    for name in sorted(names):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            flag = name.removesuffix("_path").replace("_", "-")
+            raise UsageError(f"{why}: leave out --{flag}.")
+
+
+def _evaluate_codes(path: Path, config: EvaluateConfig, *, out: Path | None, as_json: bool) -> None:
+    from c3dhash.evaluation.codes import load_codes
+    from c3dhash.evaluation.evaluate import evaluate_codes
+
+    _print_search(evaluate_codes(load_codes(path), config=config, title=str(path)), out=out, as_json=as_json)
+
+
+def _print_classes(report: Any, *, out: Path | None, predictions_path: Path | None, as_json: bool) -> None:
+    from c3dhash.evaluation.class_report import (
+        describe_confused,
+        describe_numbers,
+        describe_thresholds,
+        write_class_report,
+        write_predictions,
+    )
+    from c3dhash.evaluation.classification import describe_classes
+
+    if predictions_path is not None:
+        write_predictions(report, predictions_path)
+        click.echo(f"Predictions: {predictions_path}", err=True)
+    if out is not None:
+        click.echo(f"Report: {write_class_report(report, out)}", err=True)
+    if as_json:
+        print_json(report.numbers)
+        return
+    header, rows = describe_classes(report.numbers["report"])
+    print_table(header, rows, right=(1, 2, 3, 4))
+    if confused := describe_confused(report.numbers):
+        click.echo()
+        print_table(("class", "taken for", "videos"), confused, right=(2,))
+    if "thresholds" in report.numbers:
+        click.echo()
+        print_table(*describe_thresholds(report.numbers), right=(0, 1, 2, 3, 4))
+    click.echo()
+    print_table(("metric", "value"), describe_numbers(report.numbers))
+
+
+def _print_search(report: Any, *, out: Path | None, as_json: bool) -> None:
+    from c3dhash.evaluation.comparison import describe_comparison
+    from c3dhash.evaluation.evaluate import describe, write_report
+
+    if out is not None:
+        click.echo(f"Report: {write_report(report, out)}", err=True)
+    if as_json:
+        print_json(report.numbers)
+        return
+    print_table(("metric", "value"), describe(report.numbers))
+    if "comparison" in report.numbers:
+        click.echo()
+        print_table(*describe_comparison(report.numbers["comparison"]), right=(1, 2, 3, 4))

@@ -8,20 +8,15 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import json_option, model_option, offline_option, print_json, shown_path
+from c3dhash.cli.common import json_option, model_option, open_run, print_json, published_options, shown_path
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, RecognizeConfig
-from c3dhash.errors import UsageError
 
 
 @click.command()
 @click.argument("places", nargs=-1, required=True, metavar="VIDEO...", type=click.Path(path_type=Path))
 @model_option
-@click.option("--backbone", default=None, metavar="NAME", help="Recognise with published weights, without a run.")
-@click.option(
-    "--weights", default=None, metavar="NAME|FILE", help="Those weights of --backbone; they bring their classes."
-)
-@offline_option
+@published_options
 @config_options(RecognizeConfig)
 @config_options(EncodeConfig)
 @json_option
@@ -45,12 +40,9 @@ def classify(
     """
     config, encode_config = take(RecognizeConfig, options), take(EncodeConfig, options)
 
-    if (backbone is None) != (weights is None) or (backbone is not None and model is not None):
-        raise UsageError("--backbone NAME and --weights NAME go together, and do without --model.")
-
     from c3dhash.recognition.recognize import recognize_videos
 
-    run = _load(model, backbone, weights)
+    run = open_run(model, backbone=backbone, weights=weights)
     recognitions = recognize_videos(run, places, top=config.top, config=encode_config)
     if as_json:
         print_json([_as_dict(recognition, config.top) for recognition in recognitions])
@@ -58,15 +50,6 @@ def classify(
         for recognition in recognitions:
             _print(recognition)
     context.exit(1 if any(recognition.error for recognition in recognitions) else 0)
-
-
-def _load(model: Path | None, backbone: str | None, weights: str | None) -> Any:
-    from c3dhash.models.published import published_run
-    from c3dhash.models.runs import find_run, load_run
-
-    if backbone is None or weights is None:
-        return load_run(find_run(model))
-    return published_run(backbone, weights)
 
 
 def _as_dict(recognition: Any, top: int) -> dict[str, Any]:

@@ -10,6 +10,24 @@ import numpy as np
 
 from c3dhash.errors import CodesError, UsageError
 from c3dhash.evaluation import ties
+from c3dhash.evaluation.metrics import mean_defined
+
+
+def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """Return accuracy@1, accuracy@5 and the mean over classes; macro mAP for multi-label data.
+
+    Args:
+        scores: float [N, num_classes].
+        labels: int64 [N], or bool [N, num_classes].
+    """
+    if labels.ndim == 2:
+        return {"class_mAP": mean_defined(label_average_precision(scores, labels))}
+    confusion = confusion_matrix(scores.argmax(axis=1), labels, num_classes=scores.shape[1])
+    return {
+        "accuracy@1": top_k_accuracy(scores, labels, k=1),
+        "accuracy@5": top_k_accuracy(scores, labels, k=5),
+        "mean_class_accuracy": mean_class_accuracy(confusion),
+    }
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, *, k: int) -> float:

@@ -19,12 +19,7 @@ from c3dhash.bits import hamming_distances, pack_codes
 from c3dhash.config import EncodeConfig, EvaluateConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import DatasetError
-from c3dhash.evaluation.accuracy import (
-    confusion_matrix,
-    label_average_precision,
-    mean_class_accuracy,
-    top_k_accuracy,
-)
+from c3dhash.evaluation.accuracy import recognition_report
 from c3dhash.evaluation.codes import Codes, save_codes
 from c3dhash.evaluation.comparison import compare, describe_comparison
 from c3dhash.evaluation.counts import RankCounts, rank_counts
@@ -32,7 +27,6 @@ from c3dhash.evaluation.metrics import (
     average_precision,
     code_health,
     embedding_health,
-    mean_defined,
     precision_recall_curve,
     ranking_report,
 )
@@ -49,6 +43,11 @@ if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score co
 logger = logging.getLogger(__name__)
 
 NUM_EXAMPLES, NUM_EXAMPLE_HITS = 9, 6
+# What may be written into a folder, of codes or of classes.
+REPORT_FILES = (
+    "report.json", "report.html", "codes.npz", "precision_recall.png", "predictions.csv", "confusion_matrix.png",
+    "reliability.png",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,26 +91,27 @@ def evaluate_run(
     """Encode the gallery and the queries of a data set, one window a video, and score codes and recognition.
 
     Args:
-        run: a Run.
+        run: a Run with a hash head.
         dataset: its query split is searched for in its gallery split (the training videos where there is none).
         reader: a ClipReader of the run's clip size.
         config: depth and radius, and whether to compare with the features themselves and with codes made of them
             without training; the report then has a "comparison", a list with a row a method (see `compare`).
         encode: an EncodeConfig.
     Raises:
+        CheckpointError: the run makes no codes; `evaluate_classes` is for it.
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
     from c3dhash.models.encode import Encoder
     from c3dhash.models.engines import settle_engine
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
+    hash_length, splits = run.hash_length, ("gallery", "query")
     _check_classes(run, dataset)
-    num_clips = sum(len(dataset.split(split)) for split in ("gallery", "query"))
+    num_clips = sum(len(dataset.split(split)) for split in splits)
     encoder = Encoder(
         run.model, device=encode.device, precision=encode.precision,
         engine=settle_engine(encode, backbone=run.model.backbone.name, num_clips=num_clips),
     )  # fmt: skip
-    splits = ("gallery", "query") if run.model.hash_head is not None else ("query",)
     for split in splits:
         if not dataset.split(split):
             raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")
@@ -123,13 +123,11 @@ def evaluate_run(
     is_known = np.array([bool(sample.labels) for sample in queries]) | dataset.is_multi_label
     if encoded_queries.scores is not None and is_known.any():
         numbers.update(recognition_report(encoded_queries.scores[is_known], query_labels[is_known]))
-    if encoded_queries.embeddings is None:
-        return Report(numbers, dataset=dataset, title=f"{run.path}: recognition")
     gallery, encoded_gallery = parts["gallery"]
-    assert encoded_gallery.embeddings is not None  # one network gave both
+    assert encoded_gallery.embeddings is not None and encoded_queries.embeddings is not None  # there is a hash head
     codes = Codes(
         pack_codes(encoded_gallery.embeddings), dataset.labels(gallery),
-        pack_codes(encoded_queries.embeddings), query_labels, run.hash_length,
+        pack_codes(encoded_queries.embeddings), query_labels, hash_length,
     )  # fmt: skip
     report = evaluate_codes(codes, config=config)
     numbers = {**report.numbers, **embedding_health(encoded_gallery.embeddings), **numbers}
@@ -150,8 +148,9 @@ def _encode(
 
     samples = reader.readable(dataset.split(split), workers=config.workers, description=f"Decoding {split} videos")
     return samples, encode_samples(
-        encoder, samples, reader=reader, batch_size=config.batch_size, workers=config.workers
-    )
+        encoder, samples, reader=reader, batch_size=config.batch_size, workers=config.workers,
+        description=f"Encoding {split} videos",
+    )  # fmt: skip
 
 
 def _check_classes(run: Run, dataset: Dataset) -> None:
@@ -180,23 +179,6 @@ def warn_of_leak(run: Run, dataset: Dataset, queries: list[Sample]) -> None:
         )  # fmt: skip
 
 
-def recognition_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-    """Return accuracy@1, accuracy@5 and the mean over classes; macro mAP for multi-label data.
-
-    Args:
-        scores: float [N, num_classes].
-        labels: int64 [N], or bool [N, num_classes].
-    """
-    if labels.ndim == 2:
-        return {"class_mAP": mean_defined(label_average_precision(scores, labels))}
-    confusion = confusion_matrix(scores.argmax(axis=1), labels, num_classes=scores.shape[1])
-    return {
-        "accuracy@1": top_k_accuracy(scores, labels, k=1),
-        "accuracy@5": top_k_accuracy(scores, labels, k=5),
-        "mean_class_accuracy": mean_class_accuracy(confusion),
-    }
-
-
 def describe(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """Turn the numbers into rows for people: (name, value). The comparison has a table of its own."""
     rows = []
@@ -217,8 +199,7 @@ def claim_report(directory: Path) -> None:
     Raises:
         UsageError: the folder holds files of its names that are not of an earlier report.
     """
-    names = ("report.json", "codes.npz", "precision_recall.png", "report.html")
-    claim_names(directory, names, made_by="evaluate")
+    claim_names(directory, REPORT_FILES, made_by="evaluate")
 
 
 def write_report(report: Report, directory: Path) -> Path:

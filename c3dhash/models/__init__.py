@@ -6,6 +6,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     backbones/    one architecture a file; BACKBONES
     hashnet       the network: backbone, hash head, class head
     runs          the network as a run directory on disk
+    scores        class scores -> probabilities
     scaling       features at one scale, while heads are trained
     fingerprints  what tells one network from every other
     known_weights published files, and the folders in which they are looked for
@@ -45,6 +46,7 @@ __all__ = [
     "published",
     "runs",
     "scaling",
+    "scores",
     "weight_files",
     "weights",
 ]  # the modules that other wings import from

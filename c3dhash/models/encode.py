@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
@@ -118,22 +119,52 @@ class Encoder:
 
 
 def encode_samples(
-    encoder: Encoder, samples: list[Sample], *, reader: ClipReader, batch_size: int, workers: int
+    encoder: Encoder,
+    samples: list[Sample],
+    *,
+    reader: ClipReader,
+    batch_size: int,
+    workers: int,
+    description: str | None = None,
 ) -> Encoded:
     """Encode the samples of a data set, each as one window, in their order.
 
+    Args:
+        description: of a progress bar; None shows none.
+    Raises:
+        VideoError: a sample does not decode.
+    """
+    features, num_clips = sample_features(
+        encoder, samples, reader=reader, batch_size=batch_size, workers=workers, description=description
+    )
+    return encoder.heads(window_means(features, num_clips))
+
+
+def sample_features(
+    encoder: Encoder,
+    samples: list[Sample],
+    *,
+    reader: ClipReader,
+    batch_size: int,
+    workers: int,
+    description: str | None = None,
+) -> tuple[np.ndarray, list[int]]:
+    """Return the features of the clips of samples, float32 [clips, feature_dim], and how many clips each sample has.
+
+    Args:
+        description: of a progress bar; None shows none.
     Raises:
         VideoError: a sample does not decode.
     """
     num_clips: list[int] = []
 
     def clips() -> Iterator[np.ndarray]:
-        for window in prefetch(reader.evaluation_clips, samples, workers=workers, ahead=batch_size):
+        windows = prefetch(reader.evaluation_clips, samples, workers=workers, ahead=batch_size)
+        for window in tqdm(windows, desc=description, total=len(samples), unit="video", disable=description is None):
             num_clips.append(len(window))
             yield from window
 
-    features = clip_features(encoder, clips(), batch_size=batch_size)
-    return encoder.heads(window_means(features, num_clips))
+    return clip_features(encoder, clips(), batch_size=batch_size), num_clips
 
 
 def clip_features(encoder: Encoder, clips: Iterable[np.ndarray], *, batch_size: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from c3dhash.errors import UsageError, VideoError
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.runs import Run
+from c3dhash.models.scores import class_probabilities
 from c3dhash.video.reader import find_videos
 
 logger = logging.getLogger(__name__)
@@ -72,26 +73,10 @@ def recognize_videos(
                 logger.warning("%s", result.error)
             else:
                 assert result.scores is not None  # the run has a class head
-                predictions = _best(class_probabilities(result.scores, run=run), labels, top)
+                probabilities = class_probabilities(result.scores, is_multi_label=run.is_multi_label)
+                predictions = _best(probabilities.mean(axis=0), labels, top)
             found[result.video] = Recognition(result.video, predictions, result.error)
     return list(found.values())
-
-
-def class_probabilities(scores: np.ndarray, *, run: Run) -> np.ndarray:
-    """Turn the class scores of a video's windows into the probabilities of its classes.
-
-    Args:
-        scores: logits, float [windows, num_classes].
-        run: its labels exclude each other (softmax: the probabilities add up to 1), or do not (sigmoid).
-    Returns:
-        float64 [num_classes], the mean over the windows, 0..1.
-    """
-    scores = scores.astype(np.float64)
-    if run.is_multi_label:
-        sigmoid = 0.5 * (1 + np.tanh(0.5 * scores))  # without an exp that overflows
-        return np.asarray(sigmoid.mean(axis=0))
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray((weights / weights.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def _best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:

@@ -63,6 +63,11 @@ def write_report_page(path: Path, **content: object) -> None:
     write_text(path, _environment().get_template("report.html").render(**content))
 
 
+def write_classes_page(path: Path, **content: object) -> None:
+    """Write a classification into one HTML file; the names of `content` are those of templates/classes.html."""
+    write_text(path, _environment().get_template("classes.html").render(**content))
+
+
 @cache
 def _environment() -> jinja2.Environment:
     import jinja2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ PANELS = {
     "Health of the codes (val)": ("val_share_near_zero", "val_mean_share_of_ones", "val_mean_abs_correlation"),
     "Share of active triplets": ("active_share",),
 }
+
+MAX_INCHES = 22  # of the side of a confusion matrix
+MAX_NAMES, MAX_COUNTS = 150, 40  # classes up to which it has their names, and numbers in its cells
 
 
 def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
@@ -56,6 +60,59 @@ def plot_precision_recall(recall: np.ndarray, precision: np.ndarray, path: Path)
     axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.3)
     axes.set_title("Precision and recall within each Hamming radius", fontsize=10)
+    _save(figure, path)
+
+
+def plot_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix into a PNG: the share of each true class (row) that was taken for each class (column).
+
+    Args:
+        confusion: int [num_classes, num_classes], in the order that is drawn.
+    """
+    from matplotlib.figure import Figure
+
+    num_classes = len(classes)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(0.26 * num_classes, 2.5, MAX_INCHES))
+    figure = Figure(figsize=(side + 2.6, side + 1.8), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("class")
+    if num_classes <= MAX_NAMES:
+        size = float(np.clip(72 * side / num_classes * 0.6, 3, 9))
+        axes.set_xticks(range(num_classes), classes, rotation=90, fontsize=size)
+        axes.set_yticks(range(num_classes), classes, fontsize=size)
+    if num_classes <= MAX_COUNTS:
+        for row, column in zip(*np.nonzero(confusion), strict=True):
+            color = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(image, ax=axes, shrink=0.6, label="share of the class")
+    _save(figure, path)
+
+
+def plot_reliability(count: np.ndarray, accuracy: np.ndarray, confidence: np.ndarray, path: Path) -> None:
+    """Draw accuracy over confidence, a point a bin, and how many samples are in each, into a PNG.
+
+    Args:
+        count: int [bins], of equal width from 0 to 1.
+        accuracy, confidence: float [bins], 0..1; NaN where a bin is empty.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 4.8), layout="constrained")
+    axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    axes.plot([0, 1], [0, 1], color="gray", linestyle="--", linewidth=1, label="as sure as right")
+    axes.plot(confidence, accuracy, marker="o", markersize=4, label="this run")
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    width = 1 / len(count)
+    below.bar((np.arange(len(count)) + 0.5) * width, count, width=0.9 * width)
+    below.set_xlim(-0.02, 1.02)
+    below.set_xlabel("confidence in the first class")
+    below.set_ylabel("videos")
     _save(figure, path)
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from c3dhash.errors import DatasetError, VideoError
+from c3dhash.errors import DatasetError, UsageError, VideoError
 from c3dhash.records import FrameFolder, Preprocessing, Sample
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clip_plan import Plan
@@ -20,7 +20,7 @@ from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
 from c3dhash.video.samples import compress_sample, read_sample, sample_files, sample_hash
 from c3dhash.video.stored import StoredFrames
-from c3dhash.video.transforms import augment_clip, clip_views, decoded_short_side
+from c3dhash.video.transforms import augment_clip, clip_crops, clip_views, decoded_short_side
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class ClipReader:
     num_frames, size: of the clips, px.
     channels: as in Preprocessing; clips of "flow" have two, all others three in the order RGB.
     interval_seconds: as in Preprocessing. clips_per_window: as in `Plan`, of clips that are evaluated. views: of each
-    of these, as in `clip_views`.
+    of these, as in `clip_views`. crops: 1, or 3 for those of `clip_crops`, of which there are one or two views.
     """
 
     num_frames: int
@@ -48,7 +48,14 @@ class ClipReader:
     interval_seconds: float | None = None
     clips_per_window: int | None = None
     views: int = 1
+    crops: int = 1
     _hashes: dict[tuple[Path, FrameFolder | None], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.crops not in (1, 3):
+            raise UsageError(f"crops ({self.crops}) must be 1 or 3: the middle of a clip, or all of it.")
+        if self.crops == 3 and self.views > 2:
+            raise UsageError(f"views ({self.views}) of 3 crops must be 1, or 2 for their mirror images, too.")
 
     @classmethod
     def of_network(
@@ -59,16 +66,18 @@ class ClipReader:
         *,
         clips_per_window: int | None = None,
         views: int = 1,
+        crops: int = 1,
     ) -> ClipReader:
         """Make a reader of what a network reads."""
-        return cls(
-            *clip_size[:2], cache, preprocessing.channels, preprocessing.interval_seconds, clips_per_window, views
-        )
+        num_frames, size = clip_size[:2]
+        channels, interval_seconds = preprocessing.channels, preprocessing.interval_seconds
+        return cls(num_frames, size, cache, channels, interval_seconds, clips_per_window, views, crops)
 
     def evaluation_clips(self, sample: Sample) -> np.ndarray:
         """Return the clips that an indexed video would have, in all views: uint8 [clips x views, T, size, size, C]."""
         clips = self._clips(sample, self._plan(sample, self.clips_per_window))
-        return np.stack([view for clip in clips for view in clip_views(clip, size=self.size, num_views=self.views)])
+        views = clip_crops if self.crops == 3 else clip_views
+        return np.stack([view for clip in clips for view in views(clip, size=self.size, num_views=self.views)])
 
     def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
         """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip.

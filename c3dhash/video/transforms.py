@@ -73,6 +73,30 @@ def clip_views(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
     return views
 
 
+def clip_crops(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndarray]:
+    """Return three squares that cover a clip along its longer side, those at its ends and the middle.
+
+    Args:
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
+        size: px.
+        num_views: 1, or 2 for their mirror images, too.
+    Returns:
+        uint8 [T, size, size, C] each.
+    Source:
+        Wang et al., Non-local Neural Networks, CVPR 2018, section 4.1: the three crops of 3D networks at test time.
+        There the network reads them at the short side of the frames; here they are resized to what it was trained on.
+    """
+    height_px, width_px = frames.shape[1:3]
+    side = min(height_px, width_px)
+    views: list[np.ndarray] = []
+    for share in (0, 0.5, 1):
+        top, left = round(share * (height_px - side)), round(share * (width_px - side))
+        views.append(resize_crop(frames, top=top, left=left, side=side, size=size))
+        if num_views == 2:
+            views.append(_mirror(views[-1]))
+    return views
+
+
 def augment_clip(
     frames: np.ndarray, *, size: int, min_crop_scale: float, flip: bool, rng: np.random.Generator
 ) -> np.ndarray:

@@ -80,6 +80,35 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     assert (tmp_path / "report" / "report.html").exists()
 
 
+def test_evaluate_classes(run, untrained_run, motion_dir, tmp_path):
+    model = ["--model", untrained_run.path, "--data", motion_dir, "--precision", "fp32"]
+    code, out, err = run(
+        "evaluate", *model, "--task", "classify", "--json", "--predictions", "p.csv", "--out", "report", "--crops", "3"
+    )
+    assert code == 0, err
+    numbers = json.loads(out)
+    assert {"accuracy@1", "accuracy@5", "mean_class_accuracy", "ece", "report", "confusion_matrix"} <= set(numbers)
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0] == "video,label,prediction,score,prediction2,score2,prediction3,score3"
+    assert len(lines) == 7
+    assert (tmp_path / "report" / "report.html").exists()
+    code, out, err = run("evaluate", *model, "--task", "classify")
+    assert code == 0, err
+    assert out.splitlines()[0].split() == ["class", "precision", "recall", "f1-score", "support"]
+    assert "macro avg" in out and "taken for" in out and "ece" in out
+    for arguments, message in (
+        (["--task", "classify", "--k", "3"], "--task classify searches nothing: leave out --k."),
+        (["--predictions", "p.csv"], "predictions are of --task classify: leave out --predictions."),
+        (["--average", "probabilities"], "average ('probabilities') goes with --task classify"),
+        (["--crops", "2"], "crops (2) must be 1 or 3"),
+        (["--crops", "3", "--views", "4"], "views (4) of 3 crops must be 1, or 2"),
+        (["--task", "classify", "--backbone", "i3d"], "--backbone NAME and --weights NAME go together"),
+    ):
+        code, out, err = run("evaluate", *model, *arguments)
+        assert (code, out) == (2, "")
+        assert message in error_line(err)
+
+
 def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
     (tmp_path / "db" / "broken.mp4").write_bytes(b"no video at all")

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from c3dhash.errors import CodesError, UsageError
-from c3dhash.evaluation.accuracy import confusion_matrix, label_average_precision, mean_class_accuracy, top_k_accuracy
+from c3dhash.evaluation.accuracy import (
+    confusion_matrix,
+    label_average_precision,
+    mean_class_accuracy,
+    recognition_report,
+    top_k_accuracy,
+)
 from c3dhash.evaluation.metrics import mean_defined
 
 SCORES = np.array([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.9, 0.05, 0.05]])
@@ -137,3 +143,12 @@ def test_multi_labels_of_another_shape() -> None:
         label_average_precision(SCORES, np.zeros((4, 2), bool))
     with pytest.raises(CodesError, match=re.escape("got int64 [4, 3].")):
         label_average_precision(SCORES, np.zeros((4, 3), np.int64))
+
+
+def test_recognition_by_hand() -> None:
+    scores = np.array([[3.0, 2, 1], [1, 3, 2], [3, 1, 2], [3, 2, 1]])
+    # right at rank 1: first and second. Class 0: 1 of 1; class 1: 1 of 2; class 2: 0 of 1.
+    numbers = recognition_report(scores, np.array([0, 1, 2, 1]))
+    assert numbers == {"accuracy@1": 0.5, "accuracy@5": 1.0, "mean_class_accuracy": pytest.approx(0.5)}
+    labels = np.array([[True, False, False]] * 4)
+    assert set(recognition_report(scores, labels)) == {"class_mAP"}

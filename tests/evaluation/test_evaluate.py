@@ -14,7 +14,7 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import DatasetError, UsageError
 from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.evaluation.codes import Codes, load_codes
-from c3dhash.evaluation.evaluate import describe, evaluate_codes, evaluate_run, recognition_report, write_report
+from c3dhash.evaluation.evaluate import describe, evaluate_codes, evaluate_run, write_report
 from c3dhash.files import MARKER
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.runs import load_run, save_run
@@ -139,15 +139,6 @@ def test_another_data_set_is_refused(untrained_run, motion, no_cache):
     empty = Dataset(motion.directory, motion.format, motion.classes, tuple(motion.split("train")))
     with pytest.raises(DatasetError, match="no query videos"):
         evaluate_run(untrained_run, empty, reader=reader, encode=FP32)
-
-
-def test_recognition_by_hand():
-    scores = np.array([[3.0, 2, 1], [1, 3, 2], [3, 1, 2], [3, 2, 1]])
-    # right at rank 1: first and second. Class 0: 1 of 1; class 1: 1 of 2; class 2: 0 of 1.
-    numbers = recognition_report(scores, np.array([0, 1, 2, 1]))
-    assert numbers == {"accuracy@1": 0.5, "accuracy@5": 1.0, "mean_class_accuracy": pytest.approx(0.5)}
-    labels = np.array([[True, False, False]] * 4)
-    assert set(recognition_report(scores, labels)) == {"class_mAP"}
 
 
 def test_a_report_replaces_nothing_but_a_report(tmp_path):

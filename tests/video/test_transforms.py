@@ -7,7 +7,7 @@ import torch
 from c3dhash.errors import UsageError
 from c3dhash.records import Preprocessing
 from c3dhash.video.normalization import normalize
-from c3dhash.video.transforms import augment_clip, center_clip, clip_views, decoded_short_side
+from c3dhash.video.transforms import augment_clip, center_clip, clip_crops, clip_views, decoded_short_side
 
 
 def ramp(num_frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:
@@ -34,6 +34,19 @@ def test_views_of_a_clip():
     assert largest[0, 0, 0, 0] < middle[0, 0, 0, 0], "it begins further to the left"
     assert [len(clip_views(ramp(), size=56, num_views=count)) for count in (1, 2, 3)] == [1, 2, 3]
     assert (clip_views(flow_ramp(), size=28, num_views=2)[1][..., 0] > 128).all(), "flow turns with the picture"
+
+
+def test_three_crops_cover_a_clip():
+    """At 64 x 96 px, squares of 64 begin at column 0, 16 and 32."""
+    crops = clip_crops(ramp(), size=64, num_views=1)
+    assert [crop[0, 0, 0].tolist() for crop in crops] == [[0, 0, 0], [16, 0, 0], [32, 0, 0]]
+    assert crops[2][0, -1, -1].tolist() == [95, 63, 0], "to the last column and row"
+    upright = clip_crops(ramp(height=96, width=64), size=64, num_views=1)
+    assert [crop[0, 0, 0, 1] for crop in upright] == [0, 16, 32]
+    assert {crop.shape for crop in clip_crops(ramp(), size=32, num_views=1)} == {(4, 32, 32, 3)}
+    both = clip_crops(ramp(), size=64, num_views=2)
+    assert all(np.array_equal(both[place], crop) for place, crop in zip((0, 2, 4), crops, strict=True))
+    assert all(np.array_equal(both[place], crop[:, :, ::-1]) for place, crop in zip((1, 3, 5), crops, strict=True))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 90), (7, 5)])
