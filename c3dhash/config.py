@@ -385,9 +385,17 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class RecognizeConfig:
-    """How many classes are reported."""
+    """What is said of a video."""
 
     top: int = setting(5, "Most probable classes to show for each video.", low=1, high=10_000)
+    over_time: bool = setting(
+        False,
+        "Also say what is seen when: a window as long as a clip (two seconds, where frames are spread over what they "
+        "show) slides over the video by half its length; --window-seconds and --stride-seconds choose others.",
+    )
+    smooth: int = setting(
+        4, "With --over-time, probabilities are averaged over the last so many windows; 1 is off.", low=1, high=10_000
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -213,6 +213,20 @@ def claim_names(folder: Path, names: Sequence[str], *, made_by: str) -> None:
             mark(folder, made_by=made_by)
 
 
+def require_free(path: Path) -> None:
+    """Make sure that a file can be written without replacing anything, before what goes into it is computed.
+
+    Raises:
+        UsageError: something is there, or its folder is not, or cannot be written.
+    """
+    if os.path.lexists(path):
+        raise UsageError(f"'{path}' is there already and stays as it is; name another file, or move it away.")
+    if not path.parent.is_dir():
+        raise UsageError(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"'{path}' cannot be written: '{path.parent}' is read-only; name another folder.")
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """Make a folder; an error says that it cannot be written."""

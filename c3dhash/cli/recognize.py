@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from c3dhash.cli.common import json_option, model_option, open_run, print_json, published_options, shown_path
+from c3dhash.cli.common import (
+    Command,
+    json_option,
+    model_option,
+    open_run,
+    print_json,
+    print_table,
+    published_options,
+    shown_path,
+)
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, RecognizeConfig
+from c3dhash.errors import UsageError
+
+
+def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"--{name}", f"{name}_path", type=click.Path(path_type=Path), default=None, metavar=metavar, help=text
+    )
 
 
 @click.command()
@@ -19,6 +36,9 @@ from c3dhash.config import EncodeConfig, RecognizeConfig
 @published_options
 @config_options(RecognizeConfig)
 @config_options(EncodeConfig)
+@_file_option("overlay", "OUT.mp4", "Write the one VIDEO with label and probability on every frame.")
+@_file_option("timeline", "OUT.png", "Draw the probabilities of its first classes over time.")
+@_file_option("srt", "OUT.srt", "Write what is seen when as subtitles.")
 @json_option
 @click.pass_context
 def classify(
@@ -28,10 +48,13 @@ def classify(
     model: Path | None,
     backbone: str | None,
     weights: str | None,
+    overlay_path: Path | None,
+    timeline_path: Path | None,
+    srt_path: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Say which actions videos show, with their probabilities.
+    """Say which actions videos show, with their probabilities; with --over-time also when.
 
     VIDEO... are files, and folders of them. Probabilities are those of the class head, averaged over the windows of a
     video; where its classes exclude each other they add up to 1. The exit code is 1 where a video could not be read.
@@ -39,25 +62,81 @@ def classify(
     Without any training, the 400 actions of Kinetics: --backbone i3d --weights kinetics400
     """
     config, encode_config = take(RecognizeConfig, options), take(EncodeConfig, options)
-
-    from c3dhash.recognition.recognize import recognize_videos
+    outputs = {"overlay": overlay_path, "timeline": timeline_path, "srt": srt_path}
+    is_over_time = config.over_time or any(outputs.values())
+    if not is_over_time and context.get_parameter_source("smooth") is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError(f"smooth ({config.smooth}) goes with --over-time.")
+    _check_outputs(places, outputs)
 
     run = open_run(model, backbone=backbone, weights=weights)
-    recognitions = recognize_videos(run, places, top=config.top, config=encode_config)
-    if as_json:
-        print_json([_as_dict(recognition, config.top) for recognition in recognitions])
+    from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
+
+    recognitions: Iterable[Any]
+    if is_over_time:
+        given = {
+            name: options[name]
+            for name in ("window_seconds", "stride_seconds")
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        }
+        recognitions = recognize_over_time(
+            run, places, top=config.top, smooth=config.smooth, config=encode_config, **given
+        )
     else:
-        for recognition in recognitions:
+        recognitions = recognize_videos(run, places, top=config.top, config=encode_config)
+    is_good, rows = True, []
+    for recognition in recognitions:
+        is_good = is_good and recognition.error is None
+        if as_json:
+            rows.append(_as_dict(recognition, config.top))
+        else:
             _print(recognition)
-    context.exit(1 if any(recognition.error for recognition in recognitions) else 0)
+        if recognition.error is None:
+            _write_outputs(recognition, run, outputs)
+    if as_json:
+        print_json(rows)
+    context.exit(0 if is_good else 1)
+
+
+def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None]) -> None:
+    """Refuse outputs that cannot be written, or that several videos would share, before anything is recognised."""
+    from c3dhash.files import require_free
+    from c3dhash.video.writer import check_output
+
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if len(places) > 1 or places[0].is_dir():
+            raise UsageError(f"{name} ('{path}') is of one video: name one file.")
+        require_free(path)
+        if name == "overlay":
+            check_output(path)
+        elif name == "timeline" and path.suffix.lower() != ".png":
+            raise UsageError(f"'{path}': timelines are written as .png.")
+
+
+def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None]) -> None:
+    from c3dhash.files import write_text
+    from c3dhash.recognition.over_time import as_subtitles
+    from c3dhash.recognition.overlay import write_overlay
+
+    if path := outputs["srt"]:
+        write_text(path, as_subtitles(recognition.segments))
+    if path := outputs["timeline"]:
+        recognition.timeline.plot(run.class_labels, path)
+    if path := outputs["overlay"]:
+        write_overlay(recognition.video, recognition.track, path)
+    for path in filter(None, outputs.values()):
+        click.echo(f"Written: {path}", err=True)
 
 
 def _as_dict(recognition: Any, top: int) -> dict[str, Any]:
     """Return what JSON holds of one video; one that could not be read has a reason."""
-    content = {
+    content: dict[str, Any] = {
         "video": str(recognition.video),
         f"top{top}": [dataclasses.asdict(prediction) for prediction in recognition.top],
     }
+    if recognition.segments is not None:
+        content["segments"] = [dataclasses.asdict(segment) for segment in recognition.segments]
     return content if recognition.error is None else {**content, "reason": str(recognition.error)}
 
 
@@ -67,3 +146,16 @@ def _print(recognition: Any) -> None:
         click.echo(f"   failed: {recognition.error}")
     for prediction in recognition.top:
         click.echo(f"   {prediction.probability:.3f}  {prediction.label}")
+    if recognition.segments:
+        rows = [
+            (_clock(segment.start_seconds), _clock(segment.end_seconds), f"{segment.score:.3f}", segment.label)
+            for segment in recognition.segments
+        ]
+        click.echo()
+        print_table(("   start", "end", "score", "label"), rows, right=(0, 1, 2))
+
+
+def _clock(seconds: float) -> str:
+    """Return a time as minutes:seconds, with tenths."""
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}:{tenths // 10 % 60:02}.{tenths % 10}"

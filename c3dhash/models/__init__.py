@@ -27,6 +27,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     onnx_engine   onnxruntime
     clip_stream   videos -> clips, from many decoders, in one queue
     encode        clips and videos -> features, embeddings, codes
+    windows       a video -> class scores, window after window
     onnx_export   a run -> ONNX, checked
 """
 
@@ -49,4 +50,5 @@ __all__ = [
     "scores",
     "weight_files",
     "weights",
+    "windows",
 ]  # the modules that other wings import from

@@ -1,10 +1,10 @@
-"""Videos -> the actions that they show: class probabilities, averaged over the windows of each video."""
+"""Videos -> the actions that they show: class probabilities, averaged over the windows of each video, or over time."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,18 @@ from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.models.encode import encode_videos
+from c3dhash.models.encode import Encoder, encode_videos
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.runs import Run
 from c3dhash.models.scores import class_probabilities
+from c3dhash.models.windows import encode_windows
+from c3dhash.recognition.over_time import ActionSegment, Answer, answers, segments, window_length
+from c3dhash.recognition.timeline import Timeline, Track
 from c3dhash.video.reader import find_videos
 
 logger = logging.getLogger(__name__)
+
+WINDOWS_OF_A_VIDEO = 50  # a guess, by which an engine is chosen before a video is opened
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Recognition:
-    """One video: its most probable classes, the most probable first; or why there are none."""
+    """One video: its most probable classes, the most probable first; or why there are none.
+
+    segments: which class is first when, where that was asked for; track and timeline: the same for its frames and for a
+    picture.
+    """
 
     video: Path
     top: tuple[Prediction, ...] = ()
     error: VideoError | None = None
+    segments: tuple[ActionSegment, ...] | None = None
+    track: Track | None = None
+    timeline: Timeline | None = None
 
 
 def recognize_videos(
@@ -77,6 +89,84 @@ def recognize_videos(
                 predictions = _best(probabilities.mean(axis=0), labels, top)
             found[result.video] = Recognition(result.video, predictions, result.error)
     return list(found.values())
+
+
+def recognize_over_time(
+    run: Run,
+    places: Sequence[Path | str],
+    *,
+    top: int = 5,
+    smooth: int = 1,
+    window_seconds: float | None = None,
+    stride_seconds: float | None = None,
+    config: EncodeConfig | None = None,
+) -> Iterator[Recognition]:
+    """Recognise which actions videos show when: a window slides over each.
+
+    Memory does not grow with the length of a video, but for 24 bytes a window.
+
+    Args:
+        run: with a class head.
+        places: video files, and folders, which are searched with their subfolders.
+        top: how many classes a video, of the mean over its windows.
+        smooth: over how many windows probabilities are averaged, as for `over_time.answers`.
+        window_seconds: by default as long as a clip, or two seconds where clips are spread over what they show.
+        stride_seconds: from window to window; by default half a window.
+        config: clips of a window, views, batch size, device; its windows are not looked at.
+    Yields:
+        A Recognition a video, each video once, in the order of `places`; one that cannot be read carries the error.
+    Raises:
+        CheckpointError: the run has no class head.
+        UsageError: a number is out of range, or there is no video.
+    """
+    if top < 1:
+        raise UsageError(f"top ({top}) must be 1 or more.")
+    labels, model = run.class_labels, run.model
+    failed: dict[Path, VideoError] = {}
+    videos = _find(places, failed)
+    if window_seconds is None:
+        window_seconds = window_length(
+            num_frames=model.clip_size[0], interval_seconds=model.preprocessing.interval_seconds
+        )
+    config = dataclasses.replace(
+        config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds or window_seconds / 2
+    )
+    engine = settle_engine(config, backbone=model.backbone.name, num_clips=WINDOWS_OF_A_VIDEO * len(videos))
+    encoder = Encoder(model, device=config.device, precision=config.precision, engine=engine)
+    for video in videos:
+        try:
+            if video in failed:
+                raise failed[video]
+            yield _follow(video, run, encoder, labels=labels, top=top, smooth=smooth, config=config)
+        except VideoError as error:
+            logger.warning("%s", error)
+            yield Recognition(video, error=error)
+
+
+def _follow(
+    video: Path, run: Run, encoder: Encoder, *, labels: Sequence[str], top: int, smooth: int, config: EncodeConfig
+) -> Recognition:
+    """Recognise one video over time."""
+    track, timeline = Track(labels), Timeline()
+    total, num_windows = np.zeros(len(labels)), 0
+
+    def probabilities() -> Iterator[tuple[float, float, np.ndarray]]:
+        nonlocal total, num_windows
+        with closing(encode_windows(run.model, video, encoder=encoder, config=config)) as windows:
+            for window in tqdm(windows, desc=f"Recognising {video.name}", unit="window"):
+                assert window.scores is not None  # the run has a class head
+                (values,) = class_probabilities(window.scores[None], is_multi_label=run.is_multi_label)
+                total, num_windows = total + values, num_windows + 1
+                yield window.start_seconds, window.end_seconds, values
+
+    def kept() -> Iterator[Answer]:
+        for answer in answers(probabilities(), smooth=smooth):
+            track.add(answer)
+            timeline.add(answer)
+            yield answer
+
+    found = tuple(segments(kept(), labels))
+    return Recognition(video, _best(total / num_windows, labels, top), None, found, track, timeline)
 
 
 def _best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:

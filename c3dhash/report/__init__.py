@@ -4,10 +4,12 @@ In:     numbers, hits, samples.
 Out:    HTML pages of their own, pictures and plots.
 
     plots         curves
+    captions      text on pictures
     pages         pages with pictures, from templates/
 """
 
 __all__ = [
+    "captions",
     "pages",
     "plots",
 ]  # the modules that other wings import from

@@ -116,6 +116,31 @@ def plot_reliability(count: np.ndarray, accuracy: np.ndarray, confidence: np.nda
     _save(figure, path)
 
 
+def plot_timeline(edges: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path) -> None:
+    """Draw how probable classes are over the time of a video, into a PNG.
+
+    Args:
+        edges: seconds, float [N + 1].
+        probabilities: float [N, classes], between the edges.
+        labels: of the classes.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for label, values in zip(labels, probabilities.T, strict=True):
+        axes.stairs(values, edges, baseline=None, label=label, linewidth=1.6)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("time, minutes:seconds")
+    axes.set_ylabel("probability")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{value % 60:02.0f}"))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    _save(figure, path)
+
+
 def _save(figure: Any, path: Path) -> None:
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=110)

@@ -30,6 +30,8 @@ In this order the files read as a story:
     transforms    crop, resize and mirror
     clips         a sample -> the clip of a training step or of an evaluation
     loader        many clips at once, in order
+    writer        frames -> a video file, with the sound of another
+    av_writer     the same with PyAV
     normalization a batch of clips -> what the network reads, on its device
 """
 
@@ -39,6 +41,7 @@ __all__ = [
     "clips",
     "containers",
     "decoder",
+    "every_frame",
     "frame_folder",
     "isolation",
     "loader",
@@ -49,4 +52,5 @@ __all__ = [
     "reader",
     "samples",
     "transforms",
+    "writer",
 ]  # the modules that other wings import from

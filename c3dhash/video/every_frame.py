@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from c3dhash.records import FrameFolder, Segment
+from c3dhash.records import FrameFolder, Segment, VideoInfo
 from c3dhash.video.clip_plan import EPSILON_SECONDS, Plan, final_segments
 from c3dhash.video.decoder import FAR_SECONDS, Decoder
 from c3dhash.video.frame_folder import pictures_of, shown_segment
@@ -55,6 +55,21 @@ def video_frames(path: Path, *, segment: Segment | None, short_side: int, on_fra
         if not (yield from _on_display(decoder, segment, times)):
             end = final_segments(Plan(1, segment=segment), path, decoder.end_seconds(times))[0].end_seconds
         yield end, None
+
+
+def full_frames(path: Path, *, on_frame: Callable[[], object]) -> Iterator[VideoInfo | tuple[float, np.ndarray | None]]:
+    """Yield what the header of a video says, then every frame at its own size with its time, then the end without one.
+
+    Raises:
+        VideoError: it does not decode; that may show after frames were yielded.
+    """
+    with Decoder(path, on_frame=on_frame) as decoder:
+        yield decoder.info
+        times: list[float] = []
+        for time in decoder.times():
+            times.append(time)
+            yield time, decoder.picture()
+        yield decoder.end_seconds(times), None
 
 
 def _on_display(

@@ -109,6 +109,37 @@ def test_evaluate_classes(run, untrained_run, motion_dir, tmp_path):
         assert message in error_line(err)
 
 
+def test_classify_over_time(run, untrained_run, motion_dir, tmp_path):
+    video = shutil.copy(motion_dir / "query" / "move_up" / "move_up_000.mp4", tmp_path / "a.mp4")
+    model = ["--model", untrained_run.path, "--precision", "fp32"]
+    code, out, err = run("classify", video, *model, "--over-time", "--json", "--window-seconds", "0.5")
+    assert code == 0, err
+    (content,) = json.loads(out)
+    assert set(content) == {"video", "top5", "segments"}
+    assert set(content["segments"][0]) == {"start_seconds", "end_seconds", "label", "score"}
+    outputs = ["--overlay", "o.mp4", "--timeline", "t.png", "--srt", "s.srt"]
+    code, out, err = run("classify", video, *model, *outputs, "--smooth", "1")
+    assert code == 0, err
+    assert out.splitlines()[0] == "a.mp4" and "start" in out
+    assert {path.name for path in tmp_path.iterdir()} >= {"o.mp4", "t.png", "s.srt"}
+    assert (tmp_path / "s.srt").read_text().startswith("1\n00:00:00,000 --> ")
+    for arguments, message in (
+        (["--overlay", "o.mp4"], "'o.mp4' is there already and stays as it is"),
+        (["--overlay", "o.gif"], "'o.gif': videos can be written as"),
+        (["--timeline", "t.jpg"], "'t.jpg': timelines are written as .png"),
+        (["--srt", "gone/s.srt"], "there is no folder 'gone'"),
+        (["--smooth", "3"], "smooth (3) goes with --over-time"),
+        ([video, "--srt", "b.srt"], "srt ('b.srt') is of one video: name one file"),
+    ):
+        code, out, err = run("classify", video, *model, *arguments)
+        assert (code, out) == (2, "")
+        assert message in error_line(err)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    code, out, err = run("classify", "bad.mp4", *model, "--srt", "bad.srt")
+    assert code == 1 and "failed" in out
+    assert not (tmp_path / "bad.srt").exists()
+
+
 def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
     (tmp_path / "db" / "broken.mp4").write_bytes(b"no video at all")

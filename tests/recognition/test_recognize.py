@@ -16,7 +16,8 @@ from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.hashnet import build_model
 from c3dhash.models.runs import load_run, save_run
-from c3dhash.recognition.recognize import recognize_videos
+from c3dhash.recognition.over_time import answers, segments
+from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", window_seconds=3, stride_seconds=2)
 
@@ -102,3 +103,41 @@ def test_what_is_refused(untrained_run, tmp_path):
     save_run(tmp_path / "hash", model, config=config, labels=("a", "b"))
     with pytest.raises(CheckpointError, match=r"run '.*hash' has no class head and recognises nothing: train with"):
         recognize_videos(load_run(tmp_path / "hash"), [tmp_path / "gone.mp4"])
+
+
+def test_over_time(untrained_run, tmp_path):
+    """Windows of two seconds, a second apart: what `answers` and `segments` make of their probabilities."""
+    video = write_video(tmp_path / "long.mp4", 250)
+    config = dataclasses.replace(FP32, window_seconds=2, stride_seconds=1)
+    (whole,) = encode_videos(untrained_run, [video], config=config)
+    windows = [
+        (start, end, np.array(softmax(scores)))
+        for start, end, scores in zip(
+            whole.codes.start_seconds, whole.codes.end_seconds, whole.scores.tolist(), strict=True
+        )
+    ]
+    assert len(windows) == 9
+    for smooth in (1, 3):
+        (found,) = recognize_over_time(untrained_run, [video], smooth=smooth, config=FP32)
+        expected = segments(answers(windows, smooth=smooth), untrained_run.labels)
+        assert [(s.start_seconds, s.end_seconds, s.label) for s in found.segments] == [
+            (s.start_seconds, s.end_seconds, s.label) for s in expected
+        ]
+        assert [s.score for s in found.segments] == pytest.approx([s.score for s in expected])
+        mean = np.mean([probabilities for *_, probabilities in windows], axis=0)
+        assert [p.probability for p in found.top] == pytest.approx(sorted(mean, reverse=True))
+        assert found.track.at(0)[0] == found.segments[0].label
+    (wide,) = recognize_over_time(untrained_run, [video], window_seconds=4, config=FP32)
+    assert wide.segments[-1].end_seconds == pytest.approx(10)
+
+
+def test_over_time_a_bad_video_does_not_stop_the_rest(untrained_run, tmp_path, caplog):
+    bad, good = tmp_path / "bad.mp4", write_video(tmp_path / "good.mp4", 30)
+    bad.write_bytes(b"no video")
+    first, second = recognize_over_time(untrained_run, [bad, good], config=FP32)
+    assert (first.video, second.video) == (bad, good)
+    assert first.error is not None and first.segments is None
+    assert second.segments[-1].end_seconds == pytest.approx(1.2)
+    assert "bad.mp4" in caplog.text
+    with pytest.raises(UsageError, match=r"top \(0\) must be 1 or more"):
+        next(recognize_over_time(untrained_run, [good], top=0))

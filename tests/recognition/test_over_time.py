@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c3dhash.errors import UsageError
+from c3dhash.recognition.over_time import ActionSegment, Answer, answers, as_subtitles, segments, window_length
+
+LABELS = ("walk", "run", "jump")
+
+
+def windows(*firsts: int, stride: float = 1.0, length: float = 2.0):
+    """Windows that are sure of one class each."""
+    return [(place * stride, place * stride + length, np.eye(3)[first]) for place, first in enumerate(firsts)]
+
+
+def test_a_window_answers_around_its_middle():
+    # middles at 1, 2 and 3 s: the answers change at 1.5 and 2.5 s, and reach from 0 to the end
+    found = list(answers(windows(0, 1, 2)))
+    assert [(answer.start_seconds, answer.end_seconds) for answer in found] == [(0, 1.5), (1.5, 2.5), (2.5, 4)]
+    assert [int(answer.probabilities.argmax()) for answer in found] == [0, 1, 2]
+
+
+def test_one_window_is_the_whole_video():
+    (answer,) = answers(windows(2))
+    assert (answer.start_seconds, answer.end_seconds) == (0, 2)
+    assert list(answers([])) == []
+
+
+def test_the_last_windows_are_averaged():
+    found = [answer.probabilities.tolist() for answer in answers(windows(0, 1, 1, 1), smooth=2)]
+    assert found == [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 1, 0]]
+
+
+def test_smoothing_takes_a_flicker_away():
+    flicker = windows(0, 0, 0, 1, 0, 0, 2, 2, 2, 2)
+    assert [segment.label for segment in segments(answers(flicker), LABELS)] == ["walk", "run", "walk", "jump"]
+    assert [segment.label for segment in segments(answers(flicker, smooth=3), LABELS)] == ["walk", "jump"]
+
+
+def test_segments_have_the_mean_probability_over_time():
+    # 0.9 for one second, 0.6 for three: (0.9 + 3 * 0.6) / 4
+    found = [Answer(0, 1, np.array([0.9, 0.1])), Answer(1, 4, np.array([0.6, 0.4])), Answer(4, 5, np.array([0.2, 0.8]))]
+    assert segments(found, LABELS) == [
+        ActionSegment(0, 4, "walk", pytest.approx(0.675)), ActionSegment(4, 5, "run", pytest.approx(0.8)),
+    ]  # fmt: skip
+    assert segments([], LABELS) == []
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 6))
+def test_segments_cover_the_video_and_no_two_neighbours_are_the_same(firsts, smooth):
+    found = segments(answers(windows(*firsts), smooth=smooth), LABELS)
+    assert found[0].start_seconds == 0
+    assert found[-1].end_seconds == len(firsts) + 1
+    for before, after in itertools.pairwise(found):
+        assert before.end_seconds == after.start_seconds
+        assert before.label != after.label
+    assert all(0 < segment.score <= 1 + 1e-9 for segment in found)
+
+
+def test_the_default_window_is_as_long_as_a_clip():
+    assert window_length(num_frames=32, interval_seconds=0.04) == pytest.approx(1.28)
+    assert window_length(num_frames=16, interval_seconds=None) == 2
+
+
+def test_subtitles_by_hand():
+    found = [ActionSegment(0, 1.5, "walk\nslowly", 0.875), ActionSegment(1.5, 3723.0416, "springen – né", 1.0)]
+    text = as_subtitles(found)
+    assert text == (
+        "1\n00:00:00,000 --> 00:00:01,500\nwalk slowly (88%)\n\n"
+        "2\n00:00:01,500 --> 01:02:03,042\nspringen – né (100%)\n"
+    )
+    assert len(re.findall(r"(?m)^\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}$", text)) == 2
+    assert as_subtitles([]) == ""
+
+
+def test_smooth_below_one():
+    with pytest.raises(UsageError, match=r"smooth \(0\) must be 1 or more windows"):
+        list(answers(windows(0), smooth=0))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import itertools
+import logging
+
+import numpy as np
+import pytest
+
+from c3dhash.report import captions
+from c3dhash.report.captions import draw_caption
+
+
+def changed(picture: np.ndarray, text: str, **options) -> np.ndarray:
+    """Return where a caption changed a picture: bool [H, W]."""
+    before = picture.copy()
+    draw_caption(picture, text, **options)
+    return (picture != before).any(axis=2)
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_it_is_readable_on_any_ground(shade):
+    picture = np.full((240, 320, 3), shade, np.uint8)
+    place = changed(picture, "archery  87%")
+    rows, columns = np.flatnonzero(place.any(axis=1)), np.flatnonzero(place.any(axis=0))
+    if shade:
+        assert rows[0] > 160 and columns[-1] < 200, "in the lower left"
+    inside = picture[200:234, 8:100]
+    assert inside.max() > 250, "white letters"
+    assert np.median(inside) < 0.4 * 255, "on a dark ground"
+    assert (picture[:150] == shade).all()
+
+
+@pytest.mark.parametrize("height, width", [(32, 48), (120, 160), (720, 1280), (1280, 720)])
+def test_it_is_as_large_as_the_picture_asks_for(height, width):
+    place = changed(np.full((height, width, 3), 255, np.uint8), "run")
+    rows = np.flatnonzero(place.any(axis=1))
+    assert 0.05 < (rows[-1] - rows[0] + 1) / min(height, width) < 0.7
+    assert rows[-1] < height - 1 or height < 40
+
+
+def test_what_is_too_long_is_cut():
+    picture = np.full((120, 160, 3), 255, np.uint8)
+    place = changed(picture, "someone is presenting a very long name of a class  99%")
+    columns = np.flatnonzero(place.any(axis=0))
+    assert 100 < columns[-1] < 160
+
+
+def test_the_bar_says_how_sure_it_is():
+    widths = []
+    for share in (0.25, 1.0):
+        picture = np.full((240, 320, 3), 128, np.uint8)
+        draw_caption(picture, "climbing stairs", share=share)
+        bottom = np.flatnonzero((picture != 128).any(axis=(1, 2)))[-1]
+        widths.append(int((picture[bottom] > 250).all(axis=1).sum()))
+    assert widths[0] == pytest.approx(widths[1] / 4, abs=2)
+
+
+def test_letters_outside_ascii_are_drawn():
+    pictures = []
+    for text in ("Fußball", "Fu", "прыжок", "□□□□□□"):
+        picture = np.full((240, 320, 3), 255, np.uint8)
+        draw_caption(picture, text)
+        pictures.append(picture)
+    assert all((one != other).any() for one, other in itertools.pairwise(pictures))
+
+
+def test_a_script_without_a_font_is_said(monkeypatch, caplog):
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: ["gone.ttf"])
+    captions._font_of.cache_clear()
+    captions._patch.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="c3dhash"):
+        draw_caption(np.zeros((240, 320, 3), np.uint8), "跳")
+    captions._font_of.cache_clear()
+    assert "no font on this machine has all of '跳'" in caplog.text
+
+
+def test_another_font_is_taken_where_it_has_the_letters(monkeypatch):
+    from matplotlib import font_manager
+
+    other = font_manager.findfont("DejaVu Serif")
+    own = font_manager.findfont("DejaVu Sans")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [other])
+    monkeypatch.setattr("matplotlib.font_manager.findfont", lambda name: "gone.ttf")
+    captions._font_of.cache_clear()
+    assert captions._font_of("ab") == other != own
+    captions._font_of.cache_clear()
