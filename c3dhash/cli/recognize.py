@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,6 +40,7 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
 @_file_option("overlay", "OUT.mp4", "Write the one VIDEO with label and probability on every frame.")
 @_file_option("timeline", "OUT.png", "Draw the probabilities of its first classes over time.")
 @_file_option("srt", "OUT.srt", "Write what is seen when as subtitles.")
+@_file_option("csv", "OUT.csv", "Write a line a video there, in place of printing; typed again, it goes on.")
 @json_option
 @click.pass_context
 def classify(
@@ -51,6 +53,7 @@ def classify(
     overlay_path: Path | None,
     timeline_path: Path | None,
     srt_path: Path | None,
+    csv_path: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -71,30 +74,56 @@ def classify(
     run = open_run(model, backbone=backbone, weights=weights)
     from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
 
-    recognitions: Iterable[Any]
-    if is_over_time:
-        given = {
-            name: options[name]
-            for name in ("window_seconds", "stride_seconds")
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        }
-        recognitions = recognize_over_time(
-            run, places, top=config.top, smooth=config.smooth, config=encode_config, **given
+    given = {
+        name: options[name]
+        for name in ("window_seconds", "stride_seconds")
+        if is_over_time and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    with _open_answers(csv_path, run, config, encode_config, given, is_over_time=is_over_time) as answers:
+        common: dict[str, Any] = {"top": config.top, "config": encode_config, "skip": answers or ()}
+        recognitions: Iterable[Any] = (
+            recognize_over_time(run, places, smooth=config.smooth, **given, **common)
+            if is_over_time
+            else recognize_videos(run, places, **common)
         )
-    else:
-        recognitions = recognize_videos(run, places, top=config.top, config=encode_config)
-    is_good, rows = True, []
-    for recognition in recognitions:
-        is_good = is_good and recognition.error is None
-        if as_json:
-            rows.append(_as_dict(recognition, config.top))
-        else:
-            _print(recognition)
-        if recognition.error is None:
-            _write_outputs(recognition, run, outputs)
+        is_good, rows = True, []
+        for recognition in recognitions:
+            is_good = is_good and recognition.error is None
+            if answers is not None:
+                answers.add(recognition)
+            if as_json:
+                rows.append(_as_dict(recognition, config.top))
+            elif answers is None:
+                _print(recognition)
+            if recognition.error is None:
+                _write_outputs(recognition, run, outputs)
     if as_json:
         print_json(rows)
     context.exit(0 if is_good else 1)
+
+
+def _open_answers(
+    path: Path | None,
+    run: Any,
+    config: RecognizeConfig,
+    encode: EncodeConfig,
+    given: dict[str, Any],
+    *,
+    is_over_time: bool,
+) -> Any:
+    """Open the file of answers, if one is asked for."""
+    if path is None:
+        return contextlib.nullcontext()
+    from c3dhash.recognition.answer_file import AnswerFile, made_by
+
+    settings = {
+        **{name: getattr(encode, name) for name in ("window_seconds", "stride_seconds", "clips_per_window", "views")},
+        **given, "is_over_time": is_over_time, "top": config.top,
+    }  # fmt: skip
+    answers = AnswerFile(path, made_by=made_by(run, settings), top=min(config.top, len(run.class_labels)))
+    if len(answers):
+        click.echo(f"'{path}' has the answers about {len(answers)} videos; those are left out.", err=True)
+    return answers
 
 
 def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None]) -> None:

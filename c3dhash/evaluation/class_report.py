@@ -76,7 +76,7 @@ def write_predictions(report: ClassReport, path: Path) -> None:
     claim_predictions(path)
     shown = min(NUM_SHOWN, len(report.classes))
     with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(shown))
         orders = np.argsort(-report.scores, axis=1, kind="stable")[:, :shown]
         for sample, label, best, row in zip(report.samples, report.labels, orders, report.probabilities, strict=True):

@@ -6,10 +6,12 @@ Out:    the most probable actions of each video, and when each is seen.
     over_time     windows -> smoothed answers -> segments, subtitles
     timeline      answers, kept small: for a picture, and for every frame
     recognize     `c3dhash classify`
+    answer_file   the answers about many videos in a CSV file, to be gone on with
     overlay       the video with what is seen written on it
 """
 
 __all__ = [
+    "answer_file",
     "over_time",
     "overlay",
     "recognize",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.models.encode import Encoder, encode_videos
+from c3dhash.models.encode import Encoder, encode_videos, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.runs import Run
 from c3dhash.models.scores import class_probabilities
@@ -53,8 +53,13 @@ class Recognition:
 
 
 def recognize_videos(
-    run: Run, places: Sequence[Path | str], *, top: int = 5, config: EncodeConfig | None = None
-) -> list[Recognition]:
+    run: Run,
+    places: Sequence[Path | str],
+    *,
+    top: int = 5,
+    config: EncodeConfig | None = None,
+    skip: Container[Path] = (),
+) -> Iterator[Recognition]:
     """Recognise the actions of videos.
 
     Args:
@@ -62,33 +67,38 @@ def recognize_videos(
         places: video files, and folders, which are searched with their subfolders.
         top: how many classes a video; fewer where the run knows fewer.
         config: windows, batch size, device; EncodeConfig() by default.
+        skip: videos to leave out.
     Returns:
-        A Recognition a video, each video once, in the order of `places`; one that cannot be read carries the error.
+        A Recognition a video, as it is through, each video once, in the order of `places`; one that cannot be read
+        carries the error.
     Raises:
         CheckpointError: the run has no class head.
         UsageError: top is below 1, or there is no video.
     """
-    if top < 1:
-        raise UsageError(f"top ({top}) must be 1 or more.")
-    labels = run.class_labels
-    failed: dict[Path, VideoError] = {}
-    videos = _find(places, failed)
-    found = {video: Recognition(video, error=failed.get(video)) for video in videos}
-    to_read = [video for video in videos if video not in failed]
+    labels, found = _check(run, places, top=top, skip=skip)
+    num_videos = sum(error is None for error in found.values())
     config = config or EncodeConfig()
-    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=len(to_read))
-    config = dataclasses.replace(config, engine=engine)
+    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=num_videos)
+    return _recognize_each(run, found, labels=labels, top=top, config=dataclasses.replace(config, engine=engine))
+
+
+def _recognize_each(
+    run: Run, found: dict[Path, VideoError | None], *, labels: Sequence[str], top: int, config: EncodeConfig
+) -> Iterator[Recognition]:
+    to_read = [video for video, error in found.items() if error is None]
     with closing(encode_videos(run, to_read, config=config)) as results:
-        for result in tqdm(results, total=len(to_read), desc="Recognising", unit="video"):
-            predictions: tuple[Prediction, ...] = ()
+        for video, error in tqdm(found.items(), desc="Recognising", unit="video"):
+            if error is not None:
+                yield Recognition(video, error=error)
+                continue
+            result = next(results)
             if result.error is not None:
                 logger.warning("%s", result.error)
-            else:
-                assert result.scores is not None  # the run has a class head
-                probabilities = class_probabilities(result.scores, is_multi_label=run.is_multi_label)
-                predictions = _best(probabilities.mean(axis=0), labels, top)
-            found[result.video] = Recognition(result.video, predictions, result.error)
-    return list(found.values())
+                yield Recognition(video, error=result.error)
+                continue
+            assert result.scores is not None  # the run has a class head
+            probabilities = class_probabilities(result.scores, is_multi_label=run.is_multi_label)
+            yield Recognition(video, _best(probabilities.mean(axis=0), labels, top))
 
 
 def recognize_over_time(
@@ -100,30 +110,23 @@ def recognize_over_time(
     window_seconds: float | None = None,
     stride_seconds: float | None = None,
     config: EncodeConfig | None = None,
+    skip: Container[Path] = (),
 ) -> Iterator[Recognition]:
     """Recognise which actions videos show when: a window slides over each.
 
     Memory does not grow with the length of a video, but for 24 bytes a window.
 
     Args:
-        run: with a class head.
-        places: video files, and folders, which are searched with their subfolders.
-        top: how many classes a video, of the mean over its windows.
+        run, places, top, skip: as for `recognize_videos`; top is of the mean over the windows.
         smooth: over how many windows probabilities are averaged, as for `over_time.answers`.
         window_seconds: by default as long as a clip, or two seconds where clips are spread over what they show.
         stride_seconds: from window to window; by default half a window.
         config: clips of a window, views, batch size, device; its windows are not looked at.
-    Yields:
-        A Recognition a video, each video once, in the order of `places`; one that cannot be read carries the error.
-    Raises:
-        CheckpointError: the run has no class head.
-        UsageError: a number is out of range, or there is no video.
+    Returns, raises:
+        As `recognize_videos`.
     """
-    if top < 1:
-        raise UsageError(f"top ({top}) must be 1 or more.")
-    labels, model = run.class_labels, run.model
-    failed: dict[Path, VideoError] = {}
-    videos = _find(places, failed)
+    labels, found = _check(run, places, top=top, skip=skip)
+    model = run.model
     if window_seconds is None:
         window_seconds = window_length(
             num_frames=model.clip_size[0], interval_seconds=model.preprocessing.interval_seconds
@@ -131,16 +134,43 @@ def recognize_over_time(
     config = dataclasses.replace(
         config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds or window_seconds / 2
     )
-    engine = settle_engine(config, backbone=model.backbone.name, num_clips=WINDOWS_OF_A_VIDEO * len(videos))
-    encoder = Encoder(model, device=config.device, precision=config.precision, engine=engine)
-    for video in videos:
-        try:
-            if video in failed:
-                raise failed[video]
-            yield _follow(video, run, encoder, labels=labels, top=top, smooth=smooth, config=config)
-        except VideoError as error:
-            logger.warning("%s", error)
+    window_options(model, config)
+    engine = settle_engine(config, backbone=model.backbone.name, num_clips=WINDOWS_OF_A_VIDEO * len(found))
+    return _follow_each(
+        run, found, labels=labels, top=top, smooth=smooth, config=dataclasses.replace(config, engine=engine)
+    )
+
+
+def _follow_each(
+    run: Run,
+    found: dict[Path, VideoError | None],
+    *,
+    labels: Sequence[str],
+    top: int,
+    smooth: int,
+    config: EncodeConfig,
+) -> Iterator[Recognition]:
+    encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=config.engine)
+    for video, error in found.items():
+        if error is not None:
             yield Recognition(video, error=error)
+            continue
+        try:
+            recognition = _follow(video, run, encoder, labels=labels, top=top, smooth=smooth, config=config)
+        except VideoError as caught:
+            logger.warning("%s", caught)
+            recognition = Recognition(video, error=caught)
+        yield recognition
+
+
+def _check(
+    run: Run, places: Sequence[Path | str], *, top: int, skip: Container[Path]
+) -> tuple[Sequence[str], dict[Path, VideoError | None]]:
+    """Return the names of the classes, and the videos, with the error of what cannot be looked into."""
+    if top < 1:
+        raise UsageError(f"top ({top}) must be 1 or more.")
+    labels, failed = run.class_labels, dict[Path, VideoError]()
+    return labels, {video: failed.get(video) for video in _find(places, failed) if video not in skip}
 
 
 def _follow(

@@ -140,6 +140,27 @@ def test_classify_over_time(run, untrained_run, motion_dir, tmp_path):
     assert not (tmp_path / "bad.srt").exists()
 
 
+def test_classify_many_videos_into_a_file(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    (tmp_path / "db" / "bad.mp4").write_bytes(b"no video")
+    command = ["classify", "db", "--model", untrained_run.path, "--precision", "fp32", "--csv", "a.csv"]
+    code, out, err = run(*command)
+    assert (code, out) == (1, "")
+    first = (tmp_path / "a.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in first] == ["video", "db/bad.mp4", "db/move_up_000.mp4", "db/move_up_001.mp4"]
+    (tmp_path / "db" / "bad.mp4").unlink()
+    shutil.copy(tmp_path / "db" / "move_up_000.mp4", tmp_path / "db" / "new.mp4")
+    code, out, err = run(*command)
+    assert code == 0, err
+    assert "'a.csv' has the answers about 2 videos" in err
+    second = (tmp_path / "a.csv").read_text().splitlines()
+    assert second[:3] == [first[0], *first[2:]] and second[3].startswith("db/new.mp4,")
+    assert second[3].split(",")[1:] == first[2].split(",")[1:], "the same video"
+    assert run(*command)[0] == 0
+    code, _, err = run(*command, "--views", "2")
+    assert code == 2 and "of another run, or of other settings" in error_line(err)
+
+
 def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
     (tmp_path / "db" / "broken.mp4").write_bytes(b"no video at all")

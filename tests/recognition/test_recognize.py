@@ -62,7 +62,7 @@ def test_folders_and_bad_videos_in_their_order(untrained_run, motion_dir, tmp_pa
     bad, gone = tmp_path / "bad.mp4", tmp_path / "gone.mp4"
     bad.write_bytes(b"no video")
     good = folder / "deep" / "move_up_001.mp4"
-    recognitions = recognize_videos(untrained_run, [bad, good, str(folder), gone], config=FP32)
+    recognitions = list(recognize_videos(untrained_run, [bad, good, str(folder), gone], config=FP32))
     videos = [recognition.video for recognition in recognitions]
     assert videos == [bad, good, folder / "deep" / "move_up_000.mp4", gone]
     assert [bool(recognition.error) for recognition in recognitions] == [True, False, False, True]
