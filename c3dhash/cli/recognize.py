@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
 
 
 @click.command()
-@click.argument("places", nargs=-1, required=True, metavar="VIDEO...", type=click.Path(path_type=Path))
+@click.argument("places", nargs=-1, metavar="VIDEO...", type=click.Path(path_type=Path))
 @model_option
 @published_options
 @config_options(RecognizeConfig)
@@ -41,6 +42,13 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
 @_file_option("timeline", "OUT.png", "Draw the probabilities of its first classes over time.")
 @_file_option("srt", "OUT.srt", "Write what is seen when as subtitles.")
 @_file_option("csv", "OUT.csv", "Write a line a video there, in place of printing; typed again, it goes on.")
+@click.option("--show", is_flag=True, help="Play the one VIDEO, or the camera, in a window, with what is seen.")
+@click.option(
+    "--camera",
+    default=None,
+    metavar="N|URL",
+    help="In the place of VIDEO, say what this camera sees now, until Ctrl-C; a line where it changes.",
+)
 @json_option
 @click.pass_context
 def classify(
@@ -54,6 +62,8 @@ def classify(
     timeline_path: Path | None,
     srt_path: Path | None,
     csv_path: Path | None,
+    show: bool,
+    camera: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -66,10 +76,18 @@ def classify(
     """
     config, encode_config = take(RecognizeConfig, options), take(EncodeConfig, options)
     outputs = {"overlay": overlay_path, "timeline": timeline_path, "srt": srt_path}
-    is_over_time = config.over_time or any(outputs.values())
+    if camera is not None:
+        if places or csv_path or any(outputs.values()):
+            raise UsageError(f"camera ({camera}) does without VIDEO and files: it is only looked at.")
+        run = open_run(model, backbone=backbone, weights=weights)
+        _follow_camera(run, camera, config, encode_config, show=show, as_json=as_json)
+        return
+    if not places:
+        raise UsageError("name the VIDEO..., files or folders, or a --camera.")
+    is_over_time = config.over_time or show or any(outputs.values())
     if not is_over_time and context.get_parameter_source("smooth") is click.core.ParameterSource.COMMANDLINE:
         raise UsageError(f"smooth ({config.smooth}) goes with --over-time.")
-    _check_outputs(places, outputs)
+    _check_outputs(places, outputs, show=show)
 
     run = open_run(model, backbone=backbone, weights=weights)
     from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
@@ -96,7 +114,7 @@ def classify(
             elif answers is None:
                 _print(recognition)
             if recognition.error is None:
-                _write_outputs(recognition, run, outputs)
+                _write_outputs(recognition, run, outputs, show=show)
     if as_json:
         print_json(rows)
     context.exit(0 if is_good else 1)
@@ -126,11 +144,14 @@ def _open_answers(
     return answers
 
 
-def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None]) -> None:
+def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None], *, show: bool) -> None:
     """Refuse outputs that cannot be written, or that several videos would share, before anything is recognised."""
     from c3dhash.files import require_free
+    from c3dhash.report.screen import check_screen
     from c3dhash.video.writer import check_output
 
+    if show:
+        check_screen()
     for name, path in outputs.items():
         if path is None:
             continue
@@ -143,10 +164,11 @@ def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None]) ->
             raise UsageError(f"'{path}': timelines are written as .png.")
 
 
-def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None]) -> None:
+def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], *, show: bool) -> None:
     from c3dhash.files import write_text
     from c3dhash.recognition.over_time import as_subtitles
-    from c3dhash.recognition.overlay import write_overlay
+    from c3dhash.recognition.overlay import show_overlay, write_overlay
+    from c3dhash.report.screen import Screen
 
     if path := outputs["srt"]:
         write_text(path, as_subtitles(recognition.segments))
@@ -156,6 +178,35 @@ def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None]) 
         write_overlay(recognition.video, recognition.track, path)
     for path in filter(None, outputs.values()):
         click.echo(f"Written: {path}", err=True)
+    if show:
+        with Screen(recognition.video.name) as screen:
+            show_overlay(recognition.video, recognition.track, screen)
+
+
+def _follow_camera(
+    run: Any, camera: str, config: RecognizeConfig, encode: EncodeConfig, *, show: bool, as_json: bool
+) -> None:
+    """Print what a camera sees where that changes, until it ends, its window is closed, or Ctrl-C."""
+    from c3dhash.recognition.live import recognize_live
+    from c3dhash.recognition.overlay import caption
+    from c3dhash.report.screen import Screen
+
+    with contextlib.ExitStack() as stack:
+        screen = stack.enter_context(Screen(f"camera {camera}")) if show else None
+        answers = stack.enter_context(
+            contextlib.closing(recognize_live(run, camera, smooth=config.smooth, config=encode))
+        )
+        label = None
+        with contextlib.suppress(KeyboardInterrupt):
+            for answer in answers:
+                if answer.label != label:
+                    label = answer.label
+                    seen = {"seconds": round(answer.seconds, 2), "label": label, "score": round(answer.probability, 4)}
+                    click.echo(
+                        json.dumps(seen) if as_json else f"{_clock(answer.seconds)}  {answer.probability:.3f}  {label}"
+                    )
+                if screen is not None and not screen.show(caption(answer.picture, label, answer.probability)):
+                    break
 
 
 def _as_dict(recognition: Any, top: int) -> dict[str, Any]:

@@ -8,10 +8,12 @@ Out:    the most probable actions of each video, and when each is seen.
     recognize     `c3dhash classify`
     answer_file   the answers about many videos in a CSV file, to be gone on with
     overlay       the video with what is seen written on it
+    live          a camera -> what it sees now
 """
 
 __all__ = [
     "answer_file",
+    "live",
     "over_time",
     "overlay",
     "recognize",

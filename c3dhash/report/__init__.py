@@ -5,6 +5,7 @@ Out:    HTML pages of their own, pictures and plots.
 
     plots         curves
     captions      text on pictures
+    screen        pictures in a window
     pages         pages with pictures, from templates/
 """
 
@@ -12,4 +13,5 @@ __all__ = [
     "captions",
     "pages",
     "plots",
+    "screen",
 ]  # the modules that other wings import from

@@ -130,6 +130,7 @@ def test_classify_over_time(run, untrained_run, motion_dir, tmp_path):
         (["--srt", "gone/s.srt"], "there is no folder 'gone'"),
         (["--smooth", "3"], "smooth (3) goes with --over-time"),
         ([video, "--srt", "b.srt"], "srt ('b.srt') is of one video: name one file"),
+        (["--camera", "0"], "camera (0) does without VIDEO and files"),
     ):
         code, out, err = run("classify", video, *model, *arguments)
         assert (code, out) == (2, "")
@@ -351,6 +352,7 @@ def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
         (["models", "export", "runs/x", "--onnx", "x.onnx"], 1, "'runs/x' is no run directory"),
         (["models", "export", "runs/x"], 2, "--onnx"),
         (["fly"], 2, "No such command 'fly'"),
+        (["classify"], 2, "name the VIDEO..., files or folders, or a --camera"),
         ([], 2, "Usage"),
         (["data", "check", "x", "--workers", "0"], 2, r"workers \(0\) must be between 1 and 256; the default is 2"),
         (["data", "frames", "x", "y", "--workers", "300"], 2, r"workers \(300\) must be between 1 and 256"),

@@ -9,7 +9,7 @@ from videos import HEIGHT_PX, NUM_BITS, WIDTH_PX, needs_ffmpeg, numbered_frame, 
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.recognition import overlay
 from c3dhash.recognition.over_time import Answer
-from c3dhash.recognition.overlay import write_overlay
+from c3dhash.recognition.overlay import show_overlay, write_overlay
 from c3dhash.recognition.timeline import Track
 from c3dhash.video.decoder import Decoder
 
@@ -90,3 +90,16 @@ def test_a_video_that_breaks_half_way_leaves_nothing(track, tmp_path):
 def test_what_is_refused(track, tmp_path):
     with pytest.raises(UsageError, match=r"out\.gif': videos can be written as"):
         write_overlay(tmp_path / "a.mp4", track, tmp_path / "out.gif")
+
+
+def test_it_is_shown_until_the_window_is_closed(track, spoken, tmp_path):
+    ends = []
+
+    class Screen:
+        def show(self, picture, *, until_seconds):
+            ends.append(until_seconds)
+            return len(ends) < 5
+
+    show_overlay(write_video(tmp_path / "a.mp4", 50), track, Screen())
+    assert ends == pytest.approx([0.04, 0.08, 0.12, 0.16, 0.2])
+    assert spoken[0] == ("walk  80%", 0.8)
