@@ -379,8 +379,6 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.average != "features" and self.task != "classify":
-            raise UsageError(f"average ({self.average!r}) goes with --task classify: codes are made of mean features.")
 
 
 @dataclass(frozen=True)

@@ -56,20 +56,25 @@ def _place() -> str:
 
 
 @contextmanager
-def replacing(path: Path, *, suffix: str = "", is_durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, suffix: str = "", is_durable: bool = True, must_be_free: bool = False) -> Iterator[Path]:
     """Hand out a temporary path; what is a file there in the end takes the place of `path`. An error leaves no trace.
 
     Args:
         suffix: as of `temporary_path`.
         is_durable: the file is on the disk before it gets its name, so that a power cut leaves the old one or the new
             one; not needed for what can be made again.
+        must_be_free: nothing is replaced, as of `require_free`, also not what came meanwhile.
     """
+    if must_be_free:
+        require_free(path)
     partial = temporary_path(path, suffix=suffix)
     try:
         yield partial
         if is_durable:
             with partial.open("r+b") as file:
                 os.fsync(file.fileno())
+        if must_be_free:
+            require_free(path)
         partial.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -77,10 +82,14 @@ def replacing(path: Path, *, suffix: str = "", is_durable: bool = True) -> Itera
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file; a reader finds the old one or the new one."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+def write_text(path: Path, text: str, *, must_be_free: bool = False) -> None:
+    """Write a UTF-8 text file; a reader finds the old one or the new one. What UTF-8 cannot say becomes an escape.
+
+    Args:
+        must_be_free: as of `replacing`.
+    """
+    with replacing(path, must_be_free=must_be_free) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager
@@ -201,16 +210,21 @@ def claim_folder(folder: Path, *, made_by: str, own_names: tuple[str, ...] = (),
     return content
 
 
-def claim_names(folder: Path, names: Sequence[str], *, made_by: str) -> None:
-    """Make some names in a folder ours to write, whatever else it holds: where none is taken, or the mark is there.
+def claim_names(folder: Path, names: Sequence[str], *, made_by: str, first_names: Sequence[str] = ()) -> None:
+    """Make some names in a folder ours to write, whatever else it holds: those that are free, or were ours before.
 
+    Args:
+        first_names: what a mark that lists no names stands for.
     Raises:
         UsageError: there is a file of these names that is not ours, or the folder cannot be made.
     """
-    if read_mark(folder, made_by=made_by) is None:
+    known = read_mark(folder, made_by=made_by)
+    own = set() if known is None else set(known.get("names", first_names))
+    if known is None or not own.issuperset(names):
         with _writable(folder):
-            _check_free(folder, [name for name in names if os.path.lexists(folder / name)], made_by=made_by)
-            mark(folder, made_by=made_by)
+            taken = [name for name in names if name not in own and os.path.lexists(folder / name)]
+            _check_free(folder, taken, made_by=made_by)
+            mark(folder, made_by=made_by, names=sorted(own.union(names)))
 
 
 def require_free(path: Path) -> None:

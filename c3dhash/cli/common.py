@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +83,19 @@ def open_run(model: Path | None, *, backbone: str | None, weights: str | None) -
     if backbone is None or weights is None:
         return load_run(find_run(model))
     return published_run(backbone, weights)
+
+
+def was_given(context: click.Context, name: str) -> bool:
+    """Tell whether an option was typed."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def refuse_given(context: click.Context, names: Iterable[str], *, why: str) -> None:
+    """Raise where an option was typed that would do nothing."""
+    for name in sorted(names):
+        if was_given(context, name):
+            flag = name.removesuffix("_path").removeprefix("as_").replace("_", "-")
+            raise UsageError(f"{why}: leave out --{flag}.")
 
 
 def print_json(content: Any) -> None:

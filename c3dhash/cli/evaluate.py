@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from c3dhash.cli.common import (
     print_json,
     print_table,
     published_options,
+    refuse_given,
 )
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig
-from c3dhash.errors import UsageError
 
 
 @click.command()
@@ -87,7 +86,7 @@ def evaluate(
 
     if codes_path is not None:
         of_codes = {"codes_path", "k", "radius", "as_json", "out"}
-        _refuse(context, context.params.keys() - of_codes, why="--codes holds codes and labels")
+        refuse_given(context, context.params.keys() - of_codes, why="--codes holds codes and labels")
         if out is not None:
             claim_report(out)
         _evaluate_codes(codes_path, config, out=out, as_json=as_json)
@@ -95,15 +94,15 @@ def evaluate(
     run = open_run(model, backbone=backbone, weights=weights)
     is_classified = config.task == "classify" or (config.task is None and run.model.hash_head is None)
     if is_classified:
-        _refuse(context, ("k", "radius", "compare"), why="--task classify searches nothing")
+        refuse_given(context, ("k", "radius", "compare"), why="--task classify searches nothing")
     else:
-        _refuse(context, ("predictions_path",), why="predictions are of --task classify")
+        refuse_given(context, ("predictions_path", "average"), why="this is of --task classify")
     if out is not None:
         claim_report(out)
     if predictions_path is not None:
-        from c3dhash.evaluation.class_report import claim_predictions
+        from c3dhash.files import require_free
 
-        claim_predictions(predictions_path)
+        require_free(predictions_path)
     dataset = open_dataset(
         data,
         split=run.config.get("split", 1) if split is None else split,
@@ -131,14 +130,6 @@ def _reader(run: Any, config: EvaluateConfig, encode: EncodeConfig, cache: Cache
         run.model.clip_size, run.model.preprocessing, open_cache(cache),
         clips_per_window=encode.clips_per_window, views=encode.views, crops=config.crops,
     )  # fmt: skip
-
-
-def _refuse(context: click.Context, names: Iterable[str], *, why: str) -> None:
-    """Raise where an option was given that would do nothing."""
-    for name in sorted(names):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            flag = name.removesuffix("_path").replace("_", "-")
-            raise UsageError(f"{why}: leave out --{flag}.")
 
 
 def _evaluate_codes(path: Path, config: EvaluateConfig, *, out: Path | None, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,19 @@ from c3dhash.cli.common import (
     print_json,
     print_table,
     published_options,
+    refuse_given,
     shown_path,
+    was_given,
 )
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, RecognizeConfig
 from c3dhash.errors import UsageError
+
+SUFFIXES = {"timeline": ".png", "srt": ".srt"}
+OF_CAMERAS = {
+    "places", "model", "backbone", "weights", "camera", "show", "as_json", "smooth", "window_seconds", "views",
+    "precision", "device", "engine",
+}  # fmt: skip
 
 
 def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
@@ -41,7 +50,7 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
 @_file_option("overlay", "OUT.mp4", "Write the one VIDEO with label and probability on every frame.")
 @_file_option("timeline", "OUT.png", "Draw the probabilities of its first classes over time.")
 @_file_option("srt", "OUT.srt", "Write what is seen when as subtitles.")
-@_file_option("csv", "OUT.csv", "Write a line a video there, in place of printing; typed again, it goes on.")
+@_file_option("csv", "OUT.csv", "Write a line a video, in place of printing; typed again, it goes on.")
 @click.option("--show", is_flag=True, help="Play the one VIDEO, or the camera, in a window, with what is seen.")
 @click.option(
     "--camera",
@@ -76,72 +85,75 @@ def classify(
     """
     config, encode_config = take(RecognizeConfig, options), take(EncodeConfig, options)
     outputs = {"overlay": overlay_path, "timeline": timeline_path, "srt": srt_path}
-    if camera is not None:
-        if places or csv_path or any(outputs.values()):
-            raise UsageError(f"camera ({camera}) does without VIDEO and files: it is only looked at.")
-        run = open_run(model, backbone=backbone, weights=weights)
-        _follow_camera(run, camera, config, encode_config, show=show, as_json=as_json)
-        return
-    if not places:
-        raise UsageError("name the VIDEO..., files or folders, or a --camera.")
     is_over_time = config.over_time or show or any(outputs.values())
-    if not is_over_time and context.get_parameter_source("smooth") is click.core.ParameterSource.COMMANDLINE:
-        raise UsageError(f"smooth ({config.smooth}) goes with --over-time.")
+    if camera is not None:
+        if places:
+            raise UsageError(f"camera ({camera}) takes the place of VIDEO; leave out one of the two.")
+        refuse_given(context, context.params.keys() - OF_CAMERAS, why=f"camera ({camera}) is only looked at")
+    elif not places:
+        raise UsageError("name the VIDEO..., files or folders, or a --camera.")
+    elif not is_over_time:
+        refuse_given(context, ("smooth",), why="windows are smoothed with --over-time")
+    elif csv_path is not None:
+        raise UsageError(f"csv ('{csv_path}') has a line a video, and not what is seen when; leave out one of the two.")
     _check_outputs(places, outputs, show=show)
-
     run = open_run(model, backbone=backbone, weights=weights)
+    given = {name: options[name] for name in ("window_seconds", "stride_seconds") if was_given(context, name)}
+    if camera is not None:
+        seconds = given.get("window_seconds")
+        _follow_camera(run, camera, config, encode_config, window_seconds=seconds, show=show, as_json=as_json)
+        return
     from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
 
-    given = {
-        name: options[name]
-        for name in ("window_seconds", "stride_seconds")
-        if is_over_time and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    }
-    with _open_answers(csv_path, run, config, encode_config, given, is_over_time=is_over_time) as answers:
-        common: dict[str, Any] = {"top": config.top, "config": encode_config, "skip": answers or ()}
-        recognitions: Iterable[Any] = (
-            recognize_over_time(run, places, smooth=config.smooth, **given, **common)
-            if is_over_time
-            else recognize_videos(run, places, **common)
-        )
-        is_good, rows = True, []
-        for recognition in recognitions:
-            is_good = is_good and recognition.error is None
-            if answers is not None:
-                answers.add(recognition)
-            if as_json:
-                rows.append(_as_dict(recognition, config.top))
-            elif answers is None:
-                _print(recognition)
-            if recognition.error is None:
-                _write_outputs(recognition, run, outputs, show=show)
-    if as_json:
-        print_json(rows)
+    common: dict[str, Any] = {"top": config.top, "config": encode_config}
+    if is_over_time:
+        recognitions = recognize_over_time(run, places, smooth=config.smooth, **given, **common)
+        is_good = _print_each(recognitions, run, outputs, top=config.top, show=show, as_json=as_json)
+    elif csv_path is not None:
+        refuse_given(context, ("as_json",), why=f"csv ('{csv_path}') takes the place of printing")
+        is_good = _write_csv(csv_path, run, places, config, encode_config)
+    else:
+        recognitions = recognize_videos(run, places, **common)
+        is_good = _print_each(recognitions, run, outputs, top=config.top, show=show, as_json=as_json)
     context.exit(0 if is_good else 1)
 
 
-def _open_answers(
-    path: Path | None,
+def _print_each(
+    recognitions: Iterable[Any], run: Any, outputs: dict[str, Path | None], *, top: int, show: bool, as_json: bool
+) -> bool:
+    """Print videos as they are through, and write what is asked for; tell whether all could be read."""
+    is_good, rows = True, []
+    for recognition in recognitions:
+        is_good = is_good and recognition.error is None
+        rows.append(_as_dict(recognition, top)) if as_json else _print(recognition)
+        if recognition.error is None:
+            _write_outputs(recognition, run, outputs, show=show)
+    if as_json:
+        print_json(rows)
+    return is_good
+
+
+def _write_csv(
+    path: Path,
     run: Any,
+    places: tuple[Path, ...],
     config: RecognizeConfig,
     encode: EncodeConfig,
-    given: dict[str, Any],
-    *,
-    is_over_time: bool,
-) -> Any:
-    """Open the file of answers, if one is asked for."""
-    if path is None:
-        return contextlib.nullcontext()
+) -> bool:
+    """Write videos into a file as they are through, those that it lacks; tell whether all could be read."""
     from c3dhash.recognition.answer_file import AnswerFile, made_by
+    from c3dhash.recognition.recognize import recognize_videos
 
-    settings = {
-        **{name: getattr(encode, name) for name in ("window_seconds", "stride_seconds", "clips_per_window", "views")},
-        **given, "is_over_time": is_over_time, "top": config.top,
-    }  # fmt: skip
-    answers = AnswerFile(path, made_by=made_by(run, settings), top=min(config.top, len(run.class_labels)))
-    if len(answers):
-        click.echo(f"'{path}' has the answers about {len(answers)} videos; those are left out.", err=True)
-    return answers
+    names = ("window_seconds", "stride_seconds", "clips_per_window", "views")
+    settings = {**{name: getattr(encode, name) for name in names}, "top": config.top}
+    is_good = True
+    with AnswerFile(path, made_by=made_by(run, settings), top=min(config.top, len(run.class_labels))) as answers:
+        if len(answers):
+            click.echo(f"'{path}' has the answers about {len(answers)} videos; those are left out.", err=True)
+        for recognition in recognize_videos(run, places, top=config.top, config=encode, skip=answers):
+            is_good = is_good and recognition.error is None
+            answers.add(recognition)
+    return is_good
 
 
 def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None], *, show: bool) -> None:
@@ -151,7 +163,11 @@ def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None], *,
     from c3dhash.video.writer import check_output
 
     if show:
+        if len(places) > 1 or (places and places[0].is_dir()):
+            raise UsageError("--show plays one video: name one file.")
         check_screen()
+    if len({os.path.realpath(path) for path in outputs.values() if path}) < sum(map(bool, outputs.values())):
+        raise UsageError(f"two outputs have the name '{next(filter(None, outputs.values()))}'; give each its own.")
     for name, path in outputs.items():
         if path is None:
             continue
@@ -160,8 +176,8 @@ def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None], *,
         require_free(path)
         if name == "overlay":
             check_output(path)
-        elif name == "timeline" and path.suffix.lower() != ".png":
-            raise UsageError(f"'{path}': timelines are written as .png.")
+        elif path.suffix.lower() != SUFFIXES[name]:
+            raise UsageError(f"{name} ('{path}') is written as {SUFFIXES[name]}; name such a file.")
 
 
 def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], *, show: bool) -> None:
@@ -170,12 +186,12 @@ def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], 
     from c3dhash.recognition.overlay import show_overlay, write_overlay
     from c3dhash.report.screen import Screen
 
-    if path := outputs["srt"]:
-        write_text(path, as_subtitles(recognition.segments))
-    if path := outputs["timeline"]:
-        recognition.timeline.plot(run.class_labels, path)
     if path := outputs["overlay"]:
         write_overlay(recognition.video, recognition.track, path)
+    if path := outputs["srt"]:
+        write_text(path, as_subtitles(recognition.segments), must_be_free=True)
+    if path := outputs["timeline"]:
+        recognition.timeline.plot(run.class_labels, path)
     for path in filter(None, outputs.values()):
         click.echo(f"Written: {path}", err=True)
     if show:
@@ -184,7 +200,14 @@ def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], 
 
 
 def _follow_camera(
-    run: Any, camera: str, config: RecognizeConfig, encode: EncodeConfig, *, show: bool, as_json: bool
+    run: Any,
+    camera: str,
+    config: RecognizeConfig,
+    encode: EncodeConfig,
+    *,
+    window_seconds: float | None,
+    show: bool,
+    as_json: bool,
 ) -> None:
     """Print what a camera sees where that changes, until it ends, its window is closed, or Ctrl-C."""
     from c3dhash.recognition.live import recognize_live
@@ -194,7 +217,9 @@ def _follow_camera(
     with contextlib.ExitStack() as stack:
         screen = stack.enter_context(Screen(f"camera {camera}")) if show else None
         answers = stack.enter_context(
-            contextlib.closing(recognize_live(run, camera, smooth=config.smooth, config=encode))
+            contextlib.closing(
+                recognize_live(run, camera, smooth=config.smooth, window_seconds=window_seconds, config=encode)
+            )
         )
         label = None
         with contextlib.suppress(KeyboardInterrupt):

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from c3dhash.errors import UsageError
 from c3dhash.evaluation.classification import calibration, describe_classes, neighbour_order
-from c3dhash.evaluation.evaluate import claim_report, describe
+from c3dhash.evaluation.evaluate import claim_report, describe, drop_earlier
 from c3dhash.evaluation.evaluate_classes import ClassReport
 from c3dhash.files import replacing, write_text
 from c3dhash.report.pages import film_strip, picture, write_classes_page
@@ -30,9 +29,8 @@ def describe_numbers(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 
 def describe_confused(numbers: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the classes that are confused most: (class, what it was taken for, how often of how many)."""
-    report = numbers["report"]
     return [
-        (pair["label"], pair["prediction"], f"{pair['count']} of {report[pair['label']]['support']}")
+        (pair["label"], pair["prediction"], f"{pair['count']} of {pair['support']}")
         for pair in numbers.get("most_confused", [])
     ]
 
@@ -50,32 +48,23 @@ def describe_class_ap(numbers: dict[str, Any]) -> list[tuple[str, str]]:
             for name, value in numbers.get("class_AP", {}).items()]  # fmt: skip
 
 
-def claim_predictions(path: Path) -> None:
-    """Make sure that predictions may be written to a file, before they are computed.
-
-    Raises:
-        UsageError: it holds something else, or its folder is not there.
-    """
-    if not path.parent.is_dir():
-        raise UsageError(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
-    if os.path.lexists(path):
-        try:
-            with path.open("rb") as file:
-                is_ours = file.readline().strip().startswith(",".join(_header(1)).encode())
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            raise UsageError(f"'{path}' is not a file of predictions and stays as it is; name another.")
-
-
 def write_predictions(report: ClassReport, path: Path) -> None:
     """Write a line a video: its path in the data set, label, prediction and score, and the next classes with theirs.
 
     Several labels are joined by |. Names are written with the bytes they have on the disk.
+
+    Raises:
+        UsageError: something is there.
     """
-    claim_predictions(path)
+    _write_csv(report, path, must_be_free=True)
+
+
+def _write_csv(report: ClassReport, path: Path, *, must_be_free: bool) -> None:
     shown = min(NUM_SHOWN, len(report.classes))
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with (
+        replacing(path, must_be_free=must_be_free) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(shown))
         orders = np.argsort(-report.scores, axis=1, kind="stable")[:, :shown]
@@ -105,13 +94,15 @@ def write_class_report(report: ClassReport, directory: Path) -> Path:
     """
     claim_report(directory)
     write_text(directory / "report.json", json.dumps(report.numbers, indent=2) + "\n")
-    write_predictions(report, directory / "predictions.csv")
+    _write_csv(report, directory / "predictions.csv", must_be_free=False)
+    written = ["report.json", "predictions.csv", "report.html"]
     confusion, reliability = None, None
     if report.labels.ndim == 1:
         _plot_confusion(report, directory / "confusion_matrix.png")
         is_known = report.labels >= 0
         bins = calibration(report.probabilities[is_known], report.labels[is_known])
         plot_reliability(bins.count, bins.accuracy, bins.confidence, directory / "reliability.png")
+        written += ["confusion_matrix.png", "reliability.png"]
         confusion, reliability = (picture(directory / f"{name}.png") for name in ("confusion_matrix", "reliability"))
     page = directory / "report.html"
     write_classes_page(
@@ -127,6 +118,7 @@ def write_class_report(report: ClassReport, directory: Path) -> Path:
         reliability=reliability,
         mistakes=_mistakes(report),
     )
+    drop_earlier(directory, written=written)
     return page
 
 

@@ -17,6 +17,7 @@ from c3dhash.evaluation.accuracy import confusion_matrix
 
 NUM_BINS = 15  # of confidence; Guo et al. 2017, section 4.1
 THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+MEANS = ("accuracy", "micro avg", "macro avg", "weighted avg", "samples avg")
 Row = dict[str, float | int]
 
 
@@ -31,7 +32,8 @@ def classification_report(
         classes: names.
     Returns:
         As of `sklearn.metrics.classification_report(labels, predictions, output_dict=True, zero_division=0)`: a row a
-        class, "macro avg", "weighted avg", and "accuracy"; for several labels "micro avg" and "samples avg" instead.
+        class, "macro avg", "weighted avg", and "accuracy"; for several labels "micro avg" and "samples avg" instead. A
+        class of one of these names gets " (class)" behind it.
     Raises:
         CodesError: they are empty or do not fit.
     """
@@ -47,7 +49,7 @@ def classification_report(
     hits, num_predicted, support = hits[shown], num_predicted[shown], support[shown]
     precision, recall, f1 = _scores(hits, num_predicted, support)
     report: dict[str, Row | float] = {
-        classes[index]: _row((precision[row], recall[row], f1[row]), support=support[row])
+        _row_name(classes[index]): _row((precision[row], recall[row], f1[row]), support=support[row])
         for row, index in enumerate(shown.tolist())
     }
     total = int(support.sum())
@@ -206,6 +208,11 @@ def _scores(hits: np.ndarray, num_predicted: np.ndarray, support: np.ndarray) ->
 def _share(part: Any, whole: Any) -> np.ndarray:
     """Divide; 0 where there is nothing to divide by."""
     return np.asarray(np.asarray(part, np.float64) / np.maximum(whole, 1))
+
+
+def _row_name(name: str) -> str:
+    """Return the name of a class's row, which may not be that of a mean."""
+    return f"{name} (class)" if name in MEANS else name
 
 
 def _row(scores: Sequence[Any], *, support: Any) -> Row:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 from c3dhash.bits import hamming_distances, pack_codes
 from c3dhash.config import EncodeConfig, EvaluateConfig
 from c3dhash.datasets.samples import Dataset
-from c3dhash.errors import DatasetError
+from c3dhash.errors import DatasetError, UsageError
 from c3dhash.evaluation.accuracy import recognition_report
 from c3dhash.evaluation.codes import Codes, save_codes
 from c3dhash.evaluation.comparison import compare, describe_comparison
@@ -43,11 +44,9 @@ if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score co
 logger = logging.getLogger(__name__)
 
 NUM_EXAMPLES, NUM_EXAMPLE_HITS = 9, 6
-# What may be written into a folder, of codes or of classes.
-REPORT_FILES = (
-    "report.json", "report.html", "codes.npz", "precision_recall.png", "predictions.csv", "confusion_matrix.png",
-    "reliability.png",
-)  # fmt: skip
+# What may be written into a folder, of codes or of classes; and what earlier versions wrote, of codes.
+FIRST_REPORT_FILES = ("report.json", "report.html", "codes.npz", "precision_recall.png")
+REPORT_FILES = (*FIRST_REPORT_FILES, "predictions.csv", "confusion_matrix.png", "reliability.png")
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,6 +105,8 @@ def evaluate_run(
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     hash_length, splits = run.hash_length, ("gallery", "query")
+    if config.average != "features":
+        raise UsageError(f"average ({config.average!r}) goes with --task classify: codes are made of mean features.")
     _check_classes(run, dataset)
     num_clips = sum(len(dataset.split(split)) for split in splits)
     encoder = Encoder(
@@ -199,7 +200,17 @@ def claim_report(directory: Path) -> None:
     Raises:
         UsageError: the folder holds files of its names that are not of an earlier report.
     """
-    claim_names(directory, REPORT_FILES, made_by="evaluate")
+    claim_names(directory, REPORT_FILES, made_by="evaluate", first_names=FIRST_REPORT_FILES)
+
+
+def drop_earlier(directory: Path, *, written: Collection[str]) -> None:
+    """Delete the files of an earlier report of another kind, once the new one is written.
+
+    Args:
+        written: names of the new one.
+    """
+    for name in set(REPORT_FILES) - set(written):
+        (directory / name).unlink(missing_ok=True)
 
 
 def write_report(report: Report, directory: Path) -> Path:
@@ -233,6 +244,7 @@ def write_report(report: Report, directory: Path) -> Path:
         curve=curve,
         examples=_examples(report),
     )
+    drop_earlier(directory, written=FIRST_REPORT_FILES)
     return page
 
 

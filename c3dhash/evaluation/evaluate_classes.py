@@ -71,13 +71,19 @@ def evaluate_classes(
         encode: batch size, device, engine.
     Raises:
         CheckpointError: the run has no class head.
-        DatasetError: no queries, none with a label, or a class that the run does not know.
+        DatasetError: no queries, none with a label, a class that the run does not know, or several labels a video where
+            it chooses one.
     """
     from c3dhash.models.encode import Encoder, sample_features, window_means
     from c3dhash.models.engines import settle_engine
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     places = class_places(dataset, run.class_labels, run_name=str(run.path))
+    if dataset.is_multi_label and not run.is_multi_label:
+        raise DatasetError(
+            f"videos of '{dataset.directory}' may have several labels, and '{run.path}' was trained to choose one: "
+            "train on such data, or evaluate on other."
+        )
     queries = dataset.split("query")
     if not any(sample.labels for sample in queries):
         raise DatasetError(f"'{dataset.directory}' has no query videos with a label ({dataset.describe()}).")
@@ -98,6 +104,8 @@ def evaluate_classes(
     if not averages_features:
         scores = probabilities = window_means(probabilities, num_clips)
     labels = _in_places(dataset.labels(samples), places, num_classes=len(run.labels))
+    if run.is_multi_label and labels.ndim == 1:  # it happens that each has one
+        labels = labels[:, None] == np.arange(len(run.labels))
     numbers = {
         **class_numbers(scores, probabilities, labels, classes=run.labels),
         "num_videos": len(samples),
@@ -115,16 +123,22 @@ def class_places(dataset: Dataset, labels: Sequence[str], *, run_name: str) -> n
     Raises:
         DatasetError: the run does not know one of them.
     """
-    known = {_plain(label): place for place, label in enumerate(labels)} | {
-        label: place for place, label in enumerate(labels)
-    }
-    places = [known.get(name, known.get(_plain(name), -1)) for name in dataset.classes]
+    plain, folded = list(labels), [_plain(label) for label in labels]
+    places = [
+        plain.index(name) if name in plain
+        else folded.index(_plain(name)) if folded.count(_plain(name)) == 1
+        else -1
+        for name in dataset.classes
+    ]  # fmt: skip
     if -1 in places:
         raise DatasetError(
             f"class {dataset.classes[places.index(-1)]!r} of '{dataset.directory}' is not one of the {len(labels)} "
             f"that '{run_name}' knows ({', '.join(map(repr, labels[:3]))}, ...): evaluate on the data it was trained "
             "for, or train anew."
         )
+    if len(set(places)) < len(places):
+        twins = [name for name, place in zip(dataset.classes, places, strict=True) if places.count(place) > 1]
+        raise DatasetError(f"classes {twins[0]!r} and {twins[1]!r} of '{dataset.directory}' are one to '{run_name}'.")
     return np.array(places, np.int64)
 
 
@@ -172,7 +186,12 @@ def class_numbers(
         "ece": calibration(probabilities, labels).ece,
         "report": classification_report(predictions, labels, classes=classes),
         "most_confused": [
-            {"label": classes[true], "prediction": classes[predicted], "count": count}
+            {
+                "label": classes[true],
+                "prediction": classes[predicted],
+                "count": count,
+                "support": int(confusion[true].sum()),
+            }
             for true, predicted, count in confused_pairs(confusion)
         ],
         "classes": list(classes),

@@ -3,7 +3,8 @@
     video,prediction,score,prediction2,score2,...,failed,made_by
 
 A line is written when its video is through. Videos whose line was cut by a kill, and those that could not be read, are
-taken up again; the others are left alone. `made_by` stands for the run and the settings, which must be the same.
+taken up again; the others are left alone. `made_by` stands for the run and the settings, which must be the same. Where
+the system has locks, one process writes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from c3dhash.errors import UsageError
-from c3dhash.files import replacing
+from c3dhash.files import replacing, require_free
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from c3dhash.models.runs import Run
@@ -34,38 +40,66 @@ class AnswerFile:
         made_by: of `made_by`.
         top: classes a line.
     Raises:
-        UsageError: it holds something else, or its folder is not there.
+        UsageError: it is or holds something else, another process writes it, or its folder is not there.
     """
 
     def __init__(self, path: Path, *, made_by: str, top: int) -> None:
         self._header = ["video", *_columns(top), "failed", "made_by"]
         self._made_by = made_by
-        if not path.parent.is_dir():
-            raise UsageError(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
-        kept = self._read(path)
+        path = Path(os.path.realpath(path))  # a link stays one
+        if path.exists() and not path.is_file():
+            raise UsageError(f"'{path}' is no file; name another.")
+        if not path.exists():
+            require_free(path)
+        self._held = path.open("ab")  # keeps the lock also where the file is replaced
+        self._lock(self._held, path)
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        kept = self._standing(text, path)
         self._done = {Path(row[0]).absolute() for row in kept}
+        content = _as_csv([self._header, *kept])
+        if content == text.encode("utf-8", "surrogateescape"):
+            self._file = self._held
+            return
         with replacing(path) as partial:
-            partial.write_bytes(_as_csv([self._header, *kept]))
-        self._file = path.open("ab", buffering=0)
+            partial.write_bytes(content)
+        self._file = path.open("ab")
+        self._lock(self._file, path)
 
-    def _read(self, path: Path) -> list[list[str]]:
-        """Return the rows of an earlier start that stand."""
-        if not os.path.lexists(path):
-            return []
+    def _lock(self, file: BinaryIO, path: Path) -> None:
+        if fcntl is None:
+            return
         try:
-            text = path.read_bytes().decode("utf-8", "surrogateescape")
-        except OSError as error:
-            raise UsageError(f"'{path}' cannot be read ({error.strerror}); name another file.") from error
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(f"'{path}' is being written by another process; wait for it, or name another.") from None
+        except OSError:  # a file system without locks
+            return
+
+    def _standing(self, text: str, path: Path) -> list[list[str]]:
+        """Return the rows of an earlier start that stand: not one that was cut, nor those of videos that failed."""
         if not text:
             return []
-        whole = text[: text.rfind("\n") + 1]  # not a line that was cut
-        rows = list(csv.reader(io.StringIO(whole, newline="")))
-        if not rows or rows[0] != self._header:
-            raise UsageError(f"'{path}' holds no answers of this kind and stays as it is; name another file.")
-        rows = [row for row in rows[1:] if len(row) == len(self._header)]
+        strange = UsageError(f"'{path}' holds no answers of this kind and stays as it is; name another file.")
+        if not text.startswith(",".join(self._header) + "\n"):
+            self.close()
+            raise strange
+        try:
+            rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))[1:]
+        except csv.Error:
+            self.close()
+            raise strange from None
+        rows = [row for row in rows if len(row) == len(self._header)]
         if any(row[-1] != self._made_by for row in rows):
+            self.close()
             raise UsageError(f"'{path}' holds answers of another run, or of other settings; name another file.")
         return [row for row in rows if not row[-2]]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for file in (self._held, getattr(self, "_file", None)):
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> AnswerFile:
         return self
@@ -73,7 +107,7 @@ class AnswerFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self.close()
 
     def __contains__(self, video: object) -> bool:
         """Tell whether the file has the answer about a video."""
@@ -88,6 +122,7 @@ class AnswerFile:
         cells += [""] * (len(self._header) - 3 - len(cells))
         failed = " ".join(str(recognition.error).split()) if recognition.error is not None else ""
         self._file.write(_as_csv([[str(recognition.video), *cells, failed, self._made_by]]))
+        self._file.flush()
 
 
 def made_by(run: Run, settings: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ camera ──> thread: the last frames, a window of them ──> clip ──> ne
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -26,7 +27,11 @@ from c3dhash.video.pictures import resize_picture
 from c3dhash.video.transforms import clip_views, decoded_short_side
 
 CLIPS_OF_A_CAMERA = 1000  # a guess, by which an engine is chosen
+PATIENCE_SECONDS = 2.0  # with a camera that is to end
 WAIT_SECONDS = 0.005  # between looks for a new frame
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +111,7 @@ def recognize_live(
 
     Args:
         run: with a class head, on RGB.
-        camera: the number of a camera, or an address or a file that OpenCV opens.
+        camera: the number of a camera, or an address that OpenCV opens.
         smooth: over how many clips probabilities are averaged.
         window_seconds: what a clip shows; by default as for `recognize_over_time`.
         config: views, device, precision, engine.
@@ -114,18 +119,23 @@ def recognize_live(
         Answers, until the camera ends.
     Raises:
         CheckpointError: the run has no class head.
-        UsageError: it reads optical flow.
-        VideoError: the camera cannot be opened; raised at once.
+        UsageError: it reads optical flow, or a number is out of range.
+        VideoError: the camera cannot be opened; raised at once. Or it ended, or failed, before there was an answer.
     """
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more clips; 1 is off.")
+    if window_seconds is not None and not window_seconds > 0:
+        raise UsageError(f"window_seconds ({window_seconds}) must be above 0.")
     labels, model, config = run.class_labels, run.model, config or EncodeConfig()
     if model.preprocessing.channels == "flow":
         raise UsageError(f"camera ({camera}): {model.backbone.name} reads optical flow; take a run on RGB.")
     interval_seconds = model.preprocessing.interval_seconds
     num_frames, size = model.clip_size[:2]
-    length = window_seconds or window_length(num_frames=num_frames, interval_seconds=interval_seconds)
-    capture = _open(camera)
+    length = (
+        window_seconds
+        if window_seconds is not None
+        else window_length(num_frames=num_frames, interval_seconds=interval_seconds)
+    )
     frames = LastFrames(
         num_frames=num_frames, window_seconds=length, interval_seconds=interval_seconds,
         short_side=decoded_short_side(size),
@@ -133,6 +143,7 @@ def recognize_live(
     engine = settle_engine(config, backbone=model.backbone.name, num_clips=CLIPS_OF_A_CAMERA)
     encoder = Encoder(model, device=config.device, precision=config.precision, engine=engine)
     last: deque[np.ndarray] = deque(maxlen=smooth)
+    capture = _open(camera)
 
     def follow() -> Generator[LiveAnswer, None, None]:
         with _reading(capture, frames) as over:
@@ -141,6 +152,8 @@ def recognize_live(
                 was_over = over.is_set()
                 found = frames.clip()
                 if found is None or found[3] == num_seen:  # nothing new
+                    if was_over and not last:
+                        raise VideoError(f"camera ({camera}) ended before it had given {length:.1f} s of frames.")
                     if was_over:
                         return
                     time.sleep(WAIT_SECONDS)
@@ -158,8 +171,11 @@ def recognize_live(
 
 
 def _open(camera: str) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
-    if not capture.isOpened():
+    try:
+        capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
+    except cv2.error:  # a number that no camera can have
+        capture = None
+    if capture is None or not capture.isOpened():
         raise VideoError(f"camera ({camera}) cannot be opened: is it there, and free? Try another number or address.")
     return capture
 
@@ -175,9 +191,12 @@ def _reading(capture: cv2.VideoCapture, frames: LastFrames) -> Iterator[threadin
                 is_good, picture = capture.read()
                 if not is_good:
                     return
-                frames.add(np.ascontiguousarray(picture[..., ::-1]), time.monotonic())
+                frames.add(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), time.monotonic())
+        except Exception as error:
+            logger.error("the camera cannot be read any further: %s", error)
         finally:
             over.set()
+            capture.release()
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
@@ -185,5 +204,4 @@ def _reading(capture: cv2.VideoCapture, frames: LastFrames) -> Iterator[threadin
         yield over
     finally:
         stop.set()
-        thread.join()
-        capture.release()
+        thread.join(PATIENCE_SECONDS)  # a stream that gives nothing is left to its thread

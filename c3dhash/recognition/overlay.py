@@ -18,7 +18,7 @@ from c3dhash.report.captions import draw_caption
 from c3dhash.report.screen import Screen
 from c3dhash.video.every_frame import full_frames
 from c3dhash.video.isolation import shared_pool
-from c3dhash.video.writer import check_output, writing_video
+from c3dhash.video.writer import writing_video
 
 
 def write_overlay(video: Path, track: Track, path: Path) -> None:
@@ -28,10 +28,9 @@ def write_overlay(video: Path, track: Track, path: Path) -> None:
         track: of the video.
         path: the new file; its suffix says what kind.
     Raises:
-        UsageError: no codec for its suffix.
+        UsageError: no codec for its suffix, or something is there.
         VideoError: the video does not decode (any more), or the new one cannot be written.
     """
-    check_output(path)
     with closing(_captioned(video, track, description=f"Writing {path.name}")) as frames:
         info, first = next(frames)
         size_px = first.picture.shape[1], first.picture.shape[0]
@@ -65,7 +64,7 @@ class Frame(NamedTuple):
 def caption(picture: np.ndarray, label: str, probability: float) -> np.ndarray:
     """Return a picture, uint8 [H, W, 3] RGB, with what is seen written on it."""
     captioned = picture.copy()
-    draw_caption(captioned, f"{label}  {probability:.0%}", share=probability)
+    draw_caption(captioned, label, share=probability)
     return captioned
 
 

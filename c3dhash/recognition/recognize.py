@@ -122,10 +122,15 @@ def recognize_over_time(
         window_seconds: by default as long as a clip, or two seconds where clips are spread over what they show.
         stride_seconds: from window to window; by default half a window.
         config: clips of a window, views, batch size, device; its windows are not looked at.
-    Returns, raises:
-        As `recognize_videos`.
+    Returns:
+        As `recognize_videos` does.
+    Raises:
+        CheckpointError: the run has no class head.
+        UsageError: a number is out of range, or there is no video.
     """
     labels, found = _check(run, places, top=top, skip=skip)
+    if smooth < 1:
+        raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
     model = run.model
     if window_seconds is None:
         window_seconds = window_length(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
     axes.set_ylabel("class")
     if num_classes <= MAX_NAMES:
         size = float(np.clip(72 * side / num_classes * 0.6, 3, 9))
-        axes.set_xticks(range(num_classes), classes, rotation=90, fontsize=size)
-        axes.set_yticks(range(num_classes), classes, fontsize=size)
+        axes.set_xticks(range(num_classes), classes, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(num_classes), classes, fontsize=size, parse_math=False)
     if num_classes <= MAX_COUNTS:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             color = "white" if shares[row, column] > 0.55 else "black"
@@ -117,7 +118,7 @@ def plot_reliability(count: np.ndarray, accuracy: np.ndarray, confidence: np.nda
 
 
 def plot_timeline(edges: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path) -> None:
-    """Draw how probable classes are over the time of a video, into a PNG.
+    """Draw how probable classes are over the time of a video, into a PNG that is not there yet.
 
     Args:
         edges: seconds, float [N + 1].
@@ -130,17 +131,24 @@ def plot_timeline(edges: np.ndarray, probabilities: np.ndarray, labels: Sequence
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
     for label, values in zip(labels, probabilities.T, strict=True):
-        axes.stairs(values, edges, baseline=None, label=label, linewidth=1.6)
+        axes.stairs(values, edges, baseline=None, label=f" {label}", linewidth=1.6)  # "_a" would be left out
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("time, minutes:seconds")
     axes.set_ylabel("probability")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{value % 60:02.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(partial(_clock, digits=0 if edges[-1] - edges[0] > 10 else 1)))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
-    _save(figure, path)
+    for text in axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1)).get_texts():
+        text.set_parse_math(False)
+    _save(figure, path, must_be_free=True)
 
 
-def _save(figure: Any, path: Path) -> None:
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+def _clock(seconds: float, _place: int | None = None, *, digits: int) -> str:
+    """Return a time as minutes:seconds."""
+    minutes, rest = divmod(round(seconds, digits), 60)
+    return f"{minutes:.0f}:{rest:0{3 + digits if digits else 2}.{digits}f}"
+
+
+def _save(figure: Any, path: Path, *, must_be_free: bool = False) -> None:
+    with replacing(path, must_be_free=must_be_free) as file:
+        figure.savefig(file, format="png", dpi=110)

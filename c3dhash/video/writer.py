@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.files import replacing
+from c3dhash.files import clear_leftovers, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -53,19 +53,20 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def writing_video(path: Path, *, size_px: tuple[int, int], fps: float, sound_of: Path) -> Iterator[VideoWriter]:
-    """Hand out a writer; what it wrote takes the place of `path` in the end. An error leaves no trace.
+    """Hand out a writer; what it wrote gets the name `path` in the end. An error leaves no trace.
 
     Args:
-        path: its suffix says what kind of file.
+        path: nothing may be there; its suffix says what kind of file.
         size_px: width and height of the pictures.
         fps: frame rate of the source; 0 where it is not known.
         sound_of: the video whose sound is copied, where PyAV is installed.
     Raises:
-        UsageError: as of `check_output`.
+        UsageError: as of `check_output`, or something is there.
         VideoError: it cannot be written.
     """
     check_output(path)
-    with replacing(path, suffix=path.suffix.lower()) as partial:
+    clear_leftovers(path.parent)  # of a start that was killed
+    with replacing(path, suffix=path.suffix.lower(), must_be_free=True) as partial:
         if find_spec("av") and path.suffix.lower() in AV_CODECS:
             from c3dhash.video.av_writer import AVWriter
 
@@ -74,12 +75,14 @@ def writing_video(path: Path, *, size_px: tuple[int, int], fps: float, sound_of:
             ) as writer:
                 yield writer
             return
-        logger.info("'%s' is without sound, and of one frame rate; c3dhash[av] writes .mp4 with both.", path)
+        advice = "take .mp4" if find_spec("av") else "pip install c3dhash[av]"
+        logger.info("'%s' is without sound, and of one frame rate; to keep both: %s.", path, advice)
         opencv_writer = OpenCVWriter(partial, size_px=size_px, fps=fps or DEFAULT_FPS)
         try:
             yield opencv_writer
         finally:
             opencv_writer.close()
+        opencv_writer.check(partial, name=path.name)
 
 
 class OpenCVWriter:
@@ -104,3 +107,17 @@ class OpenCVWriter:
 
     def close(self) -> None:
         self._writer.release()
+
+    def check(self, path: Path, *, name: str) -> None:
+        """Make sure that all frames are there: OpenCV does not say where the disk is full.
+
+        Raises:
+            VideoError: they are not.
+        """
+        capture = cv2.VideoCapture(str(path))
+        num_frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if num_frames < self._num_written:
+            raise VideoError(
+                f"'{name}' cannot be written: {num_frames} of {self._num_written} frames; is the disk full?"
+            )

@@ -98,8 +98,8 @@ def test_evaluate_classes(run, untrained_run, motion_dir, tmp_path):
     assert "macro avg" in out and "taken for" in out and "ece" in out
     for arguments, message in (
         (["--task", "classify", "--k", "3"], "--task classify searches nothing: leave out --k."),
-        (["--predictions", "p.csv"], "predictions are of --task classify: leave out --predictions."),
-        (["--average", "probabilities"], "average ('probabilities') goes with --task classify"),
+        (["--predictions", "p.csv"], "this is of --task classify: leave out --predictions."),
+        (["--average", "probabilities"], "this is of --task classify: leave out --average."),
         (["--crops", "2"], "crops (2) must be 1 or 3"),
         (["--crops", "3", "--views", "4"], "views (4) of 3 crops must be 1, or 2"),
         (["--task", "classify", "--backbone", "i3d"], "--backbone NAME and --weights NAME go together"),
@@ -126,15 +126,30 @@ def test_classify_over_time(run, untrained_run, motion_dir, tmp_path):
     for arguments, message in (
         (["--overlay", "o.mp4"], "'o.mp4' is there already and stays as it is"),
         (["--overlay", "o.gif"], "'o.gif': videos can be written as"),
-        (["--timeline", "t.jpg"], "'t.jpg': timelines are written as .png"),
+        (["--timeline", "t.jpg"], "timeline ('t.jpg') is written as .png"),
         (["--srt", "gone/s.srt"], "there is no folder 'gone'"),
-        (["--smooth", "3"], "smooth (3) goes with --over-time"),
+        (["--srt", "s.png"], "srt ('s.png') is written as .srt"),
+        (["--timeline", "x.png", "--srt", "./x.png"], "two outputs have the name 'x.png'"),
+        (["--csv", "a.csv", "--srt", "b.srt"], "csv ('a.csv') has a line a video"),
+        (["--csv", "a.csv", "--json"], "csv ('a.csv') takes the place of printing: leave out --json."),
+        (["--smooth", "3"], "windows are smoothed with --over-time: leave out --smooth."),
         ([video, "--srt", "b.srt"], "srt ('b.srt') is of one video: name one file"),
-        (["--camera", "0"], "camera (0) does without VIDEO and files"),
+        (["--camera", "0"], "camera (0) takes the place of VIDEO"),
     ):
         code, out, err = run("classify", video, *model, *arguments)
         assert (code, out) == (2, "")
         assert message in error_line(err)
+    for arguments, message in (
+        (["--top", "3"], "camera (77) is only looked at: leave out --top."),
+        (["--overlay", "x.mp4"], "camera (77) is only looked at: leave out --overlay."),
+    ):
+        code, out, err = run("classify", "--camera", "77", *model, *arguments)
+        assert (code, out) == (2, "")
+        assert message in error_line(err)
+    for camera in ("77", "99999999999999"):
+        code, out, err = run("classify", "--camera", camera, *model)
+        assert (code, out) == (1, "")
+        assert f"camera ({camera}) cannot be opened" in error_line(err)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     code, out, err = run("classify", "bad.mp4", *model, "--srt", "bad.srt")
     assert code == 1 and "failed" in out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import cv2
@@ -9,9 +10,11 @@ import pytest
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError
-from c3dhash.evaluation.class_report import claim_predictions, describe_confused, write_class_report, write_predictions
+from c3dhash.evaluation.class_report import describe_confused, write_class_report, write_predictions
+from c3dhash.evaluation.codes import Codes
+from c3dhash.evaluation.evaluate import evaluate_codes, write_report
 from c3dhash.evaluation.evaluate_classes import ClassReport, class_numbers, evaluate_classes
-from c3dhash.files import MARKER
+from c3dhash.files import MARKER, mark
 from c3dhash.video.clips import ClipReader
 
 
@@ -77,8 +80,6 @@ def test_several_labels_a_video(several_labels, tmp_path):
 
 
 def test_names_that_are_not_utf_8_keep_their_bytes(several_labels, tmp_path, motion):
-    import dataclasses
-
     odd = tmp_path / b"caf\xe9 <b>, 1.mp4".decode("utf-8", "surrogateescape")
     sample = dataclasses.replace(several_labels.samples[0], video=odd)
     report = dataclasses.replace(
@@ -87,21 +88,53 @@ def test_names_that_are_not_utf_8_keep_their_bytes(several_labels, tmp_path, mot
     )  # fmt: skip
     write_predictions(report, tmp_path / "predictions.csv")
     assert b'\n"caf\xe9 <b>, 1.mp4",' in (tmp_path / "predictions.csv").read_bytes()
-    page = write_class_report(report, tmp_path / "report")
-    assert "<b>, 1" not in page.read_text()
+    wrong = dataclasses.replace(report, labels=~report.labels)  # so that the page names it
+    page = write_class_report(wrong, tmp_path / "report")
+    assert "caf\\udce9 &lt;b&gt;, 1.mp4" in page.read_text()
 
 
 def test_a_file_of_the_user_stays(several_labels, tmp_path):
     own = tmp_path / "notes.csv"
-    own.write_text("video,note\na.mp4,mine\n")
-    with pytest.raises(UsageError, match=r"notes.csv' is not a file of predictions and stays as it is"):
+    own.write_text("video,label,prediction,score\nmine\n")
+    with pytest.raises(UsageError, match=r"notes\.csv' is there already and stays as it is"):
         write_predictions(several_labels, own)
     assert own.read_text().endswith("mine\n")
     with pytest.raises(UsageError, match=r"there is no folder '.*gone'"):
-        claim_predictions(tmp_path / "gone" / "a.csv")
-    with pytest.raises(UsageError, match="is not a file of predictions"):
-        claim_predictions(tmp_path)
-    write_predictions(several_labels, tmp_path / "new.csv")
-    before = (tmp_path / "new.csv").read_bytes()
-    write_predictions(several_labels, tmp_path / "new.csv")
-    assert (tmp_path / "new.csv").read_bytes() == before
+        write_predictions(several_labels, tmp_path / "gone" / "a.csv")
+
+
+def test_a_report_of_another_kind_goes_and_what_the_user_put_there_stays(several_labels, tmp_path):
+    codes = Codes(np.eye(8, 2, dtype=np.uint8), np.arange(8), np.eye(2, dtype=np.uint8), np.arange(2), hash_length=16)
+    folder = tmp_path / "report"
+    write_report(evaluate_codes(codes), folder)
+    assert (folder / "codes.npz").exists()
+    write_class_report(several_labels, folder)
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "predictions.csv", MARKER}
+    write_report(evaluate_codes(codes), folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html", "report.json", "codes.npz", "precision_recall.png", MARKER,
+    }  # fmt: skip
+    # a folder of an earlier version, whose mark has no names: others in it are the user's
+    mark(folder, made_by="evaluate")
+    (folder / "confusion_matrix.png").write_text("mine")
+    before = (folder / "report.json").read_bytes()
+    with pytest.raises(UsageError, match=r"did not write \(confusion_matrix\.png\)"):
+        write_class_report(several_labels, folder)
+    assert (folder / "confusion_matrix.png").read_text() == "mine"
+    assert (folder / "report.json").read_bytes() == before
+
+
+def test_odd_names_of_classes_are_drawn(motion, tmp_path):
+    """Mathematics of Matplotlib, names that it hides, and those that the report has itself."""
+    classes = ("a$^$b", "_hidden", "accuracy")
+    samples, labels = motion.split("query")[:3], np.array([0, 1, 2])
+    scores = np.eye(3)[[1, 1, 0]] * 4
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    numbers = class_numbers(scores, probabilities, labels, classes=classes)
+    assert set(numbers["report"]) == {
+        "a$^$b", "_hidden", "accuracy (class)", "accuracy", "macro avg", "weighted avg",
+    }  # fmt: skip
+    assert numbers["report"]["accuracy"] == pytest.approx(1 / 3)
+    report = ClassReport(numbers, classes, motion, samples, labels, scores, probabilities, "odd")
+    page = write_class_report(report, tmp_path / "report")
+    assert "1 of 1" in page.read_text()

@@ -143,6 +143,21 @@ def test_classes_are_matched_by_name(motion):
         class_places(motion, motion.classes[:2], run_name="run")
 
 
+def test_names_that_are_one_are_refused(motion):
+    twins = dataclasses.replace(motion, classes=("move_up", "Move-Up", "move_down"))
+    with pytest.raises(DatasetError, match=r"classes 'move_up' and 'Move-Up' of '.*' are one to 'run'"):
+        class_places(twins, ("move up", "move down"), run_name="run")
+    with pytest.raises(DatasetError, match=r"class 'move_up' of"):
+        class_places(motion, ("move_down", "move_sideways", "Move up", "MOVE-UP"), run_name="run")
+
+
+def test_a_run_for_several_labels_and_videos_of_one(untrained_run, motion, reader):
+    run = dataclasses.replace(untrained_run, config={**untrained_run.config, "is_multi_label": True})
+    report = evaluate_classes(run, motion, reader=reader, encode=FP32)
+    assert report.labels.sum(axis=1).tolist() == [1] * 6
+    assert "class_mAP" in report.numbers
+
+
 def test_a_data_set_with_some_of_the_classes(untrained_run, motion, reader):
     """Labels count among the classes of the run, wherever these stand."""
     whole = evaluate_classes(untrained_run, motion, reader=reader, encode=FP32)
@@ -169,4 +184,7 @@ def test_what_is_refused(untrained_run, motion, reader, tmp_path):
     with pytest.raises(CheckpointError, match="has no class head"):
         evaluate_classes(load_run(tmp_path / "hash"), motion, reader=reader, encode=FP32)
     with pytest.raises(UsageError, match=r"average \('probabilities'\) goes with --task classify"):
-        EvaluateConfig(average="probabilities")
+        evaluate_run(untrained_run, motion, reader=reader, config=EvaluateConfig(average="probabilities"))
+    several = dataclasses.replace(motion, samples=tuple(dataclasses.replace(s, labels=(0, 1)) for s in motion.samples))
+    with pytest.raises(DatasetError, match=r"may have several labels, and '.*' was trained to choose one"):
+        evaluate_classes(untrained_run, several, reader=reader, encode=FP32)

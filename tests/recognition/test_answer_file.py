@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,32 @@ def test_what_is_of_somebody_else_stays(tmp_path):
     assert other.read_bytes() == before
     with pytest.raises(UsageError, match="there is no folder"):
         AnswerFile(tmp_path / "gone" / "a.csv", made_by="0123", top=2)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is no file; name another"):
         AnswerFile(tmp_path, made_by="0123", top=2)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe' is no file"):
+        AnswerFile(tmp_path / "pipe", made_by="0123", top=2)
+
+
+def test_two_processes_do_not_write_one_file(tmp_path):
+    path = tmp_path / "a.csv"
+    with AnswerFile(path, made_by="0123", top=2) as answers:
+        answers.add(Recognition(Path("a.mp4"), SEEN))
+        with pytest.raises(UsageError, match=r"a\.csv' is being written by another process"):
+            AnswerFile(path, made_by="0123", top=2)
+        answers.add(Recognition(Path("b.mp4"), SEEN))
+    assert [row["video"] for row in read(path)] == ["a.mp4", "b.mp4"]
+    with AnswerFile(path, made_by="0123", top=2) as answers:
+        assert len(answers) == 2
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    (tmp_path / "real.csv").touch()
+    with AnswerFile(tmp_path / "link.csv", made_by="0123", top=2) as answers:
+        answers.add(Recognition(Path("a.mp4"), SEEN))
+    assert (tmp_path / "link.csv").is_symlink()
+    assert [row["video"] for row in read(tmp_path / "real.csv")] == ["a.mp4"]
 
 
 def test_what_decides_the_answers(untrained_run):

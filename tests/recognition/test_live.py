@@ -123,11 +123,19 @@ def test_whoever_stops_listening_ends_the_camera(untrained_run, monkeypatch):
     assert camera.is_released
 
 
+def test_a_camera_that_ends_too_early(untrained_run, monkeypatch):
+    monkeypatch.setattr(live, "_open", lambda name: PacedCamera(5))
+    with pytest.raises(VideoError, match=r"camera \(0\) ended before it had given 2\.0 s of frames"):
+        list(recognize_live(untrained_run, "0", config=FP32))
+
+
 def test_what_is_refused(untrained_run, tmp_path):
     with pytest.raises(VideoError, match=r"camera \(.*gone\.mp4\) cannot be opened"):
         recognize_live(untrained_run, str(tmp_path / "gone.mp4"))
     with pytest.raises(UsageError, match=r"smooth \(0\) must be 1 or more clips"):
         recognize_live(untrained_run, "0", smooth=0)
+    with pytest.raises(UsageError, match=r"window_seconds \(-3\) must be above 0"):
+        recognize_live(untrained_run, "0", window_seconds=-3)
     flow = dataclasses.replace(untrained_run, model=untrained_run.model)
     before = untrained_run.model.backbone.preprocessing
     untrained_run.model.backbone.preprocessing = Preprocessing(channels="flow", mean=(0.5, 0.5), std=(0.5, 0.5))

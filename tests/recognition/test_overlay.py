@@ -29,7 +29,7 @@ def track():
 def spoken(monkeypatch):
     """What was written on each frame; the frames stay as they are, so that their numbers can be read."""
     texts = []
-    monkeypatch.setattr(overlay, "draw_caption", lambda picture, text, share: texts.append((text, share)))
+    monkeypatch.setattr(overlay, "draw_caption", lambda picture, label, share: texts.append((label, share)))
     return texts
 
 
@@ -50,7 +50,7 @@ def number(frame):
 def test_each_frame_says_what_is_seen_then(track, spoken, tmp_path):
     video = write_video(tmp_path / "a.mp4", 50)
     write_overlay(video, track, tmp_path / "out.mp4")
-    assert spoken == [("walk  80%", 0.8)] * 26 + [("run  90%", 0.9)] * 24, "what is seen in the middle of a frame"
+    assert spoken == [("walk", 0.8)] * 26 + [("run", 0.9)] * 24, "what is seen in the middle of a frame"
     times, pictures = read(tmp_path / "out.mp4")
     assert [number(picture) for picture in pictures] == list(range(50)), "first and last included"
     assert times == pytest.approx(np.arange(50) / 25, abs=1e-3)
@@ -89,7 +89,11 @@ def test_a_video_that_breaks_half_way_leaves_nothing(track, tmp_path):
 
 def test_what_is_refused(track, tmp_path):
     with pytest.raises(UsageError, match=r"out\.gif': videos can be written as"):
-        write_overlay(tmp_path / "a.mp4", track, tmp_path / "out.gif")
+        write_overlay(write_video(tmp_path / "a.mp4", 5), track, tmp_path / "out.gif")
+    (tmp_path / "mine.mp4").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"mine\.mp4' is there already and stays as it is"):
+        write_overlay(tmp_path / "a.mp4", track, tmp_path / "mine.mp4")
+    assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
 
 
 def test_it_is_shown_until_the_window_is_closed(track, spoken, tmp_path):
@@ -102,4 +106,4 @@ def test_it_is_shown_until_the_window_is_closed(track, spoken, tmp_path):
 
     show_overlay(write_video(tmp_path / "a.mp4", 50), track, Screen())
     assert ends == pytest.approx([0.04, 0.08, 0.12, 0.16, 0.2])
-    assert spoken[0] == ("walk  80%", 0.8)
+    assert spoken[0] == ("walk", 0.8)

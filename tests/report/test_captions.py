@@ -10,17 +10,17 @@ from c3dhash.report import captions
 from c3dhash.report.captions import draw_caption
 
 
-def changed(picture: np.ndarray, text: str, **options) -> np.ndarray:
+def changed(picture: np.ndarray, label: str, share: float = 0.87) -> np.ndarray:
     """Return where a caption changed a picture: bool [H, W]."""
     before = picture.copy()
-    draw_caption(picture, text, **options)
+    draw_caption(picture, label, share=share)
     return (picture != before).any(axis=2)
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])
 def test_it_is_readable_on_any_ground(shade):
     picture = np.full((240, 320, 3), shade, np.uint8)
-    place = changed(picture, "archery  87%")
+    place = changed(picture, "archery")
     rows, columns = np.flatnonzero(place.any(axis=1)), np.flatnonzero(place.any(axis=0))
     if shade:
         assert rows[0] > 160 and columns[-1] < 200, "in the lower left"
@@ -40,7 +40,7 @@ def test_it_is_as_large_as_the_picture_asks_for(height, width):
 
 def test_what_is_too_long_is_cut():
     picture = np.full((120, 160, 3), 255, np.uint8)
-    place = changed(picture, "someone is presenting a very long name of a class  99%")
+    place = changed(picture, "someone is presenting a very long name of a class")
     columns = np.flatnonzero(place.any(axis=0))
     assert 100 < columns[-1] < 160
 
@@ -52,14 +52,14 @@ def test_the_bar_says_how_sure_it_is():
         draw_caption(picture, "climbing stairs", share=share)
         bottom = np.flatnonzero((picture != 128).any(axis=(1, 2)))[-1]
         widths.append(int((picture[bottom] > 250).all(axis=1).sum()))
-    assert widths[0] == pytest.approx(widths[1] / 4, abs=2)
+    assert widths[0] == pytest.approx(widths[1] / 4, abs=5)
 
 
 def test_letters_outside_ascii_are_drawn():
     pictures = []
     for text in ("Fußball", "Fu", "прыжок", "□□□□□□"):
         picture = np.full((240, 320, 3), 255, np.uint8)
-        draw_caption(picture, text)
+        draw_caption(picture, text, share=0.5)
         pictures.append(picture)
     assert all((one != other).any() for one, other in itertools.pairwise(pictures))
 
@@ -69,9 +69,10 @@ def test_a_script_without_a_font_is_said(monkeypatch, caplog):
     captions._font_of.cache_clear()
     captions._patch.cache_clear()
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        draw_caption(np.zeros((240, 320, 3), np.uint8), "跳")
+        draw_caption(np.zeros((240, 320, 3), np.uint8), "跳", share=0.5)
+        draw_caption(np.zeros((240, 320, 3), np.uint8), "跳", share=0.61)
     captions._font_of.cache_clear()
-    assert "no font on this machine has all of '跳'" in caplog.text
+    assert caplog.text.count("no font on this machine has all of '跳'") == 1
 
 
 def test_another_font_is_taken_where_it_has_the_letters(monkeypatch):

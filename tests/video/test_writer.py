@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
+import os
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -108,8 +111,78 @@ def test_sound_that_does_not_fit_is_said(tmp_path, caplog):
         check=True,
     )  # fmt: skip
     write(tmp_path / "a.webm", np.arange(6) / 25, sound_of=source)
-    assert "the sound (aac) does not go into webm files and is left out" in caplog.text
+    assert "the sound of 'a.webm' is left out: its codec (aac) does not go into .webm files." in caplog.text
     assert read(tmp_path / "a.webm")[0] == list(range(5))
+
+
+@needs_av
+@needs_ffmpeg
+def test_sound_that_only_the_header_refuses_is_said(tmp_path, caplog):
+    """FFmpeg lists FLAC among what MOV takes, and then does not write it."""
+    source = tmp_path / "source.mkv"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
+         "-c:v", "libx264", "-c:a", "flac", source],
+        check=True,
+    )  # fmt: skip
+    write(tmp_path / "a.mov", np.arange(6) / 25, sound_of=source)
+    assert "its codec (flac) does not go into .mov files" in caplog.text
+    assert read(tmp_path / "a.mov")[0] == list(range(5))
+
+
+@needs_av
+@needs_ffmpeg
+def test_sound_whose_times_go_back_does_not_cost_the_picture(tmp_path):
+    part = tmp_path / "part.ts"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
+         "-c:v", "libx264", "-c:a", "aac", part],
+        check=True,
+    )  # fmt: skip
+    source = tmp_path / "source.ts"
+    source.write_bytes(part.read_bytes() * 2)
+    write(tmp_path / "a.mp4", np.arange(51) / 25, sound_of=source)
+    assert read(tmp_path / "a.mp4")[0] == list(range(50))
+
+
+@needs_av
+def test_frames_of_the_same_time(tmp_path):
+    write(tmp_path / "a.mkv", np.array([0, 0, 0.04, 0.04, 0.08, 0.12]))
+    assert read(tmp_path / "a.mkv")[0] == list(range(5))
+
+
+@needs_av
+@needs_ffmpeg
+def test_no_file_stays_open(tmp_path):
+    source = tmp_path / "source.mp4"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
+         "-c:v", "libx264", "-c:a", "aac", source],
+        check=True,
+    )  # fmt: skip
+    gc.disable()
+    try:
+        for name in ("a.mp4", "b.webm"):
+            write(tmp_path / name, np.arange(6) / 25, sound_of=source)
+        open_files = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    finally:
+        gc.enable()
+    assert not [path for path in open_files if str(tmp_path) in path]
+
+
+def test_a_full_disk_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "find_spec", lambda name: None)
+    real, written = cv2.VideoWriter.write, []
+
+    def write_some(self, picture):
+        written.append(0)
+        if len(written) <= 3:
+            real(self, picture)
+
+    monkeypatch.setattr(cv2.VideoWriter, "write", write_some)
+    with pytest.raises(VideoError, match=r"a\.avi' cannot be written: 3 of 5 frames; is the disk full\?"):
+        write(tmp_path / "a.avi", np.arange(6) / 25)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
