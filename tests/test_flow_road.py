@@ -1,4 +1,4 @@
-"""Optical flow: a network for it trains on folders of flow and is evaluated on them, and refuses videos."""
+"""Optical flow: a network for it trains on folders of flow, and computes that of the videos it encodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from c3dhash.datasets.find import find_dataset
 from c3dhash.errors import UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.gallery.indexing import index_videos, open_gallery
+from c3dhash.gallery.query import query_video
 from c3dhash.models.runs import load_run
+from c3dhash.recognition.recognize import recognize_videos
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
@@ -55,8 +57,19 @@ def test_train_and_evaluate(flow_data, tmp_path):
 
 def test_videos_are_refused(motion, flow_data, tmp_path):
     cache = FrameCache(tmp_path / "frames", max_bytes=1 << 26)
-    with pytest.raises(UsageError, match=r"\.mp4' is a video, and optical flow is read from frame folders"):
+    with pytest.raises(UsageError, match=r"\.mp4' is a video, .* make them with c3dhash data flow"):
         train_run(motion, SETTINGS, run_dir=tmp_path / "run", cache=cache)
+
+
+def test_videos_are_indexed_and_recognised(motion, flow_data, tmp_path):
+    """Their flow is computed on the way."""
+    cache = FrameCache(tmp_path / "frames", max_bytes=1 << 26)
     run = load_run(train_run(find_dataset(flow_data), SETTINGS, run_dir=tmp_path / "flow", cache=cache))
-    with open_gallery(tmp_path / "gallery", run) as gallery, pytest.raises(UsageError, match="optical flow"):
-        index_videos(run, gallery, [motion.directory], config=EncodeConfig(device="cpu"))
+    config = EncodeConfig(device="cpu", precision="fp32")
+    with open_gallery(tmp_path / "gallery", run) as gallery:
+        report = index_videos(run, gallery, [motion.directory / "gallery"], config=config)
+        assert (report.added, report.failed) == (9, [])
+        video = motion.split("gallery")[0].video
+        assert query_video(run, gallery, video, config=config)[0].distance == 0
+    (recognition,) = recognize_videos(run, [video], config=config)
+    assert {prediction.label for prediction in recognition.top} == {"right", "down"}

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from c3dhash.cli.common import allow_missing_option, format_option, json_option, print_json, workers_option
+from c3dhash.cli.common import (
+    allow_missing_option,
+    format_option,
+    json_option,
+    print_json,
+    refuse_given,
+    workers_option,
+)
 from c3dhash.cli.options import config_options
 from c3dhash.config import CacheConfig
 from c3dhash.errors import UsageError
@@ -146,6 +153,50 @@ def frames(
 
     options = FrameOptions(fps=fps, size=size, picture=picture)
     report = extract_frames(source, target, options=options, workers=workers)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        click.echo(report.to_text())
+    context.exit(1 if report.failed else 0)
+
+
+@data.command()
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+@click.option("--method", default="dis", show_default=True, metavar="dis|farneback|tvl1", help="How it is computed.")
+@click.option(
+    "--size",
+    type=int,
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Short side in pixels at which it is computed; 0 as it is.",
+)
+@workers_option
+@json_option
+@click.pass_context
+def flow(
+    context: click.Context,
+    source: Path,
+    target: Path,
+    method: str,
+    size: int,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Write the optical flow of videos into folders, for networks that read it.
+
+    Stopped, the same command goes on. The exit code is 1 where a video could not be read. Where SRC is a video and DST
+    the name of one, what it looks like is written: hue is direction, brightness is speed.
+    """
+    from c3dhash.datasets.flow import FlowOptions, draw_flow, extract_flow
+
+    if source.is_file():
+        refuse_given(context, ("size", "workers", "as_json"), why="of one video a video is written")
+        draw_flow(source, target, method=method)
+        return
+    options = FlowOptions(method=method, size=size or None)
+    report = extract_flow(source, target, options=options, workers=workers)
     if as_json:
         print_json(report.to_dict())
     else:

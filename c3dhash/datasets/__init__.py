@@ -14,7 +14,8 @@ Out:    `samples.Dataset`: classes, and `records.Sample`s in the splits train, v
     check         `c3dhash data check`
     split         `c3dhash data split`
     frames copied_lists
-                  `c3dhash data frames`, `data flow`
+                  `c3dhash data frames`
+    flow          `c3dhash data flow`
     known         `c3dhash data list`
     synth         `c3dhash data synth`: videos made up, to try things with
 """
@@ -22,6 +23,7 @@ Out:    `samples.Dataset`: classes, and `records.Sample`s in the splits train, v
 __all__ = [
     "check",
     "find",
+    "flow",
     "frames",
     "groups",
     "known",

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -38,6 +38,8 @@ PICTURE_NAME = "img_{:05}.{}"  # counted from 1, as mmaction2 and TSN do
 PICTURES = ("jpg", "png")
 MADE_BY = "data frames"  # as our marker has it
 MAX_FPS = 1000
+
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class FrameOptions:
 @dataclass(frozen=True)
 class FramesReport:
     """What was done, in videos; num_frames were written. failed: video -> reason. kept: lists of the target that were
-    not replaced, since they are not as they were copied."""
+    not replaced, since they are not as they were copied. unit: of what was written, for people."""
 
     target: Path
     written: int
@@ -75,6 +77,7 @@ class FramesReport:
     num_frames: int
     failed: dict[str, str]
     kept: tuple[str, ...] = ()
+    unit: str = "frames"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -89,7 +92,7 @@ class FramesReport:
 
     def to_text(self) -> str:
         """Return the report for people."""
-        written = f"{self.written} videos written ({self.num_frames} frames)"
+        written = f"{self.written} videos written ({self.num_frames} {self.unit})"
         summary = f"{self.target}: {written}, {self.unchanged} unchanged, {len(self.failed)} failed"
         kept = (f"kept: list '{name}' is not as it was copied; delete it to have the source's." for name in self.kept)
         return "\n".join([summary, *(f"failed: {reason}" for reason in self.failed.values()), *kept])
@@ -115,7 +118,31 @@ def extract_frames(
         UsageError: no such folder, no videos, two that would share a folder, the target is not ours, has other options
             or holds the source.
     """
-    source, target, options = Path(source), Path(target), options or FrameOptions()
+    return extract(
+        source, target, options=options or FrameOptions(), made_by=MADE_BY, write=_write_pictures, unit="frames",
+        workers=workers,
+    )  # fmt: skip
+
+
+def extract(
+    source: Path | str,
+    target: Path | str,
+    *,
+    options: Options,
+    made_by: str,
+    write: Callable[[Path, Path, Options, Callable[[], object]], list[float]],
+    unit: str,
+    workers: int,
+) -> FramesReport:
+    """Write a folder for each video in a folder and its subfolders, as `extract_frames` says.
+
+    Args:
+        made_by: as our marker has it.
+        write: writes what is to be in the folder of a video; called in a process with the video, the folder, the
+            options and `on_frame`, which it calls with each frame. Returns the times of the frames and the end.
+        unit: of what it writes, for people.
+    """
+    source, target = Path(source), Path(target)
     if is_inside(source, target):
         raise UsageError(f"target '{target}' is the source '{source}' or holds it; name another folder.")
     videos = find_videos(source)
@@ -124,26 +151,28 @@ def extract_frames(
     if not videos:
         raise UsageError(f"no videos in '{source}'.")
     folders = _folders(videos, source, target)
-    _claim(target, options)
-    kept = copy_lists(source, target, made_by=MADE_BY)
+    _claim(target, options, made_by=made_by, unit=unit)
+    kept = copy_lists(source, target, made_by=made_by)
     for parent in {folder.parent for folder in folders.values()}:
         clear_leftovers(parent)
 
     with DecoderPool() as pool:
 
-        def write(video: Path) -> int | VideoError:
+        def write_one(video: Path) -> int | VideoError:
             try:
-                return pool.call(_write_video, video, folder=folders[video], options=options)
+                return pool.call(
+                    _write_video, video, folder=folders[video], options=options, made_by=made_by, write=write
+                )
             except VideoError as error:
                 return error
 
-        counted = pool.map(write, videos, workers=workers)
-        results = dict(zip(videos, tqdm(counted, desc="Writing frames", total=len(videos), unit="video"), strict=True))
+        counted = pool.map(write_one, videos, workers=workers)
+        results = dict(zip(videos, tqdm(counted, desc=f"Writing {unit}", total=len(videos), unit="video"), strict=True))
     failed = {str(video): str(result) for video, result in results.items() if isinstance(result, VideoError)}
     for reason in failed.values():
         logger.warning("%s", reason)
     counts = [result for result in results.values() if not isinstance(result, VideoError)]
-    return FramesReport(target, sum(count > 0 for count in counts), counts.count(0), sum(counts), failed, kept)
+    return FramesReport(target, sum(count > 0 for count in counts), counts.count(0), sum(counts), failed, kept, unit)
 
 
 def _folders(videos: list[Path], source: Path, target: Path) -> dict[Path, Path]:
@@ -161,15 +190,23 @@ def _folders(videos: list[Path], source: Path, target: Path) -> dict[Path, Path]
     return {video: folder for folder, video in owners.items()}
 
 
-def _claim(target: Path, options: FrameOptions) -> None:
+def _claim(target: Path, options: Any, *, made_by: str, unit: str) -> None:
     """Make the target ours, with the options, or raise where it is not or has others."""
-    known = claim_folder(target, made_by=MADE_BY, options=vars(options), lists={}).get("options")
+    known = claim_folder(target, made_by=made_by, options=vars(options), lists={}).get("options")
     if known != vars(options):
-        raise UsageError(f"'{target}' holds frames made with {known}, not {vars(options)}; name another target.")
+        raise UsageError(f"'{target}' holds {unit} made with {known}, not {vars(options)}; name another target.")
 
 
-def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> Iterator[int]:
-    """Write the frames of a video; yield their number, 0 where they are there already.
+def _write_video(
+    video: Path,
+    *,
+    folder: Path,
+    options: Options,
+    made_by: str,
+    write: Callable[[Path, Path, Options, Callable[[], object]], list[float]],
+    on_frame: Callable[[], object],
+) -> Iterator[int]:
+    """Write the folder of a video; yield the number of its frames, 0 where it is there already.
 
     Runs in a process of c3dhash.video.isolation.
     Raises:
@@ -177,27 +214,36 @@ def _write_video(video: Path, *, folder: Path, options: FrameOptions, on_frame: 
         VideoError: it cannot be decoded, or something else is in the place of its folder.
     """
     try:
-        yield _write_folder(video, folder, options, on_frame)
+        if not _is_there(video, folder, made_by=made_by):
+            stat = video.stat()
+            facts = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            with replacing_folder(folder, made_by=made_by, video=facts) as partial:
+                times = write(video, partial, options, on_frame)
+                text = "".join(f"{time:.6f}\n" for time in times)
+                (partial / TIMES_FILE).write_text(text, encoding="utf-8")
+            yield len(times) - 1
+        else:
+            yield 0
     except OSError as error:
         raise UsageError(f"cannot write '{folder}' ({error.strerror}); make room and run again.") from error
 
 
-def _write_folder(video: Path, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> int:
+def _is_there(video: Path, folder: Path, *, made_by: str) -> bool:
+    """Tell whether the folder of a video was written.
+
+    Raises:
+        VideoError: something else is in its place.
+    """
     stat = video.stat()
-    facts = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    known = read_mark(folder, made_by=MADE_BY)
-    if known is not None and known.get("video") == facts:
-        return 0
-    if not is_replaceable(folder, made_by=MADE_BY):
+    known = read_mark(folder, made_by=made_by)
+    if known is not None and known.get("video") == {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}:
+        return True
+    if not is_replaceable(folder, made_by=made_by):
         raise VideoError(
             f"video '{video}': the place of its frames, '{folder}', holds what c3dhash did not write or what was "
             "changed since; that stays: move it away and run again."
         )
-    with replacing_folder(folder, made_by=MADE_BY, video=facts) as partial:
-        times = _write_pictures(video, partial, options, on_frame)
-        text = "".join(f"{time:.6f}\n" for time in times)
-        (partial / TIMES_FILE).write_text(text, encoding="utf-8")
-    return len(times) - 1
+    return False
 
 
 def _write_pictures(video: Path, folder: Path, options: FrameOptions, on_frame: Callable[[], object]) -> list[float]:

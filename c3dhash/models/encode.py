@@ -246,7 +246,7 @@ def encode_videos(
 
 
 def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
-    """Return the arguments of `read_clips` that decide what a network sees of a video.
+    """Return the arguments of `read_views` that decide what a network sees of a video.
 
     Raises:
         UsageError: several clips a window are asked of a network whose frames are spread over it.
@@ -261,7 +261,7 @@ def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
         "clips_per_window": config.clips_per_window,
     }
     Plan(**options)
-    return options
+    return {**options, "channels": model.preprocessing.channels}
 
 
 class _Collected(NamedTuple):

@@ -30,6 +30,8 @@ In this order the files read as a story:
     transforms    crop, resize and mirror
     clips         a sample -> the clip of a training step or of an evaluation
     loader        many clips at once, in order
+    playback      every frame at its own size, from a process
+    optical_flow  two pictures -> how everything moves
     writer        frames -> a video file, with the sound of another
     av_writer     the same with PyAV
     normalization a batch of clips -> what the network reads, on its device
@@ -41,14 +43,15 @@ __all__ = [
     "clips",
     "containers",
     "decoder",
-    "every_frame",
     "frame_folder",
     "isolation",
     "loader",
     "normalization",
+    "optical_flow",
     "packets",
     "passes",
     "pictures",
+    "playback",
     "reader",
     "samples",
     "transforms",

@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +28,7 @@ from c3dhash.video.clip_plan import Plan, Unsuited
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
 from c3dhash.video.loader import stop_point
+from c3dhash.video.optical_flow import grey, make_flow, stored_flow
 from c3dhash.video.transforms import clip_views
 
 logger = logging.getLogger(__name__)
@@ -207,16 +208,31 @@ def read_clips(
 
 
 def read_views(
-    path: Path | str, *, size: int, num_views: int, on_frame: Callable[[], object] | None = None, **options: Any
+    path: Path | str,
+    *,
+    size: int,
+    num_views: int,
+    num_frames: int,
+    channels: str = "RGB",
+    on_frame: Callable[[], object] | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Segment, list[np.ndarray]]]:
     """Yield what a network sees of the clips of a video: the segment of each, and its views as `clip_views` cuts them.
 
     Args:
         size, num_views: as for `clip_views`.
+        num_frames: T of what is yielded.
+        channels: "flow" yields the optical flow (dis) from each of T + 1 frames of a clip to the next, uint8 [T, size,
+            size, 2]; anything else the frames.
         options: of `read_clips`.
     """
-    for clip in read_clips(path, on_frame=on_frame, **options):
-        views = clip_views(clip.frames, size=size, num_views=num_views)
+    compute = make_flow("dis") if channels == "flow" else None
+    for clip in read_clips(path, num_frames=num_frames + (compute is not None), on_frame=on_frame, **options):
+        frames = clip.frames
+        if compute is not None:
+            greys = [grey(frame) for frame in frames]
+            frames = np.stack([stored_flow(compute(*pair)) for pair in pairwise(greys)])
+        views = clip_views(frames, size=size, num_views=num_views)
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 
 

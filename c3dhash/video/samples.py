@@ -79,8 +79,8 @@ def compress_sample(sample: Sample, *, short_side: int, quality: int, channels: 
 def _check_flow(sample: Sample, channels: str) -> None:
     if channels == "flow" and sample.frames is None:
         raise UsageError(
-            f"'{sample.video}' is a video, and optical flow is read from frame folders with flow_x_ and flow_y_ "
-            "pictures: make these first, or take a backbone that reads RGB."
+            f"'{sample.video}' is a video, and data sets of optical flow are frame folders with flow_x_ and flow_y_ "
+            "pictures: make them with c3dhash data flow, or take a backbone that reads RGB."
         )
 
 
