@@ -6,8 +6,9 @@
     answers        |----|---|------|
 
 Note [Smoothing]
-    Probabilities are averaged over the last `smooth` windows, the rolling average that is used against flicker. So a
-    change is seen (smooth - 1) / 2 strides late.
+    Probabilities are averaged over the last `smooth` windows, the rolling average that is used against flicker. Here
+    the video is known to its end, so that the mean answers for the middle of these windows and not for the last of
+    them: a change is seen where it is. (A camera cannot wait; what is seen there is (smooth - 1) / 2 steps late.)
 """
 
 from __future__ import annotations
@@ -58,18 +59,18 @@ def answers(windows: Iterable[tuple[float, float, np.ndarray]], *, smooth: int =
     """
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
-    last: deque[np.ndarray] = deque(maxlen=smooth)
-    start, before = 0.0, None
-    for window_start, window_end, probabilities in windows:
-        middle = (window_start + window_end) / 2
+    last: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)
+    start, video_end, before = 0.0, 0.0, None
+    for window_start, video_end, probabilities in windows:
+        last.append(((window_start + video_end) / 2, probabilities))
+        middle = sum(each for each, _ in last) / len(last)
         if before is not None:
             end = (before[0] + middle) / 2
-            yield Answer(start, end, before[2])
+            yield Answer(start, end, before[1])
             start = end
-        last.append(probabilities)
-        before = middle, window_end, np.mean(np.stack(last), axis=0)
+        before = middle, np.mean(np.stack([each for _, each in last]), axis=0)
     if before is not None:
-        yield Answer(start, before[1], before[2])
+        yield Answer(start, video_end, before[1])
 
 
 def segments(found: Iterable[Answer], labels: Sequence[str]) -> list[ActionSegment]:

@@ -33,8 +33,18 @@ def test_one_window_is_the_whole_video():
 
 
 def test_the_last_windows_are_averaged():
-    found = [answer.probabilities.tolist() for answer in answers(windows(0, 1, 1, 1), smooth=2)]
-    assert found == [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 1, 0]]
+    found = list(answers(windows(0, 1, 1, 1), smooth=2))
+    assert [answer.probabilities.tolist() for answer in found] == [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 1, 0]]
+    # middles at 1, 2, 3 and 4 s; those of the means at 1, 1.5, 2.5 and 3.5 s; half-way between these lies a change
+    assert [(answer.start_seconds, answer.end_seconds) for answer in found] == [
+        (0, 1.25), (1.25, 2), (2, 3), (3, 5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("smooth", [1, 3, 5])
+def test_a_change_is_seen_where_it_is(smooth):
+    first, second = segments(answers(windows(*[0] * 10, *[1] * 10), smooth=smooth), LABELS)
+    assert first.end_seconds == second.start_seconds == pytest.approx(10.5), "half-way between the middles at 10 and 11"
 
 
 def test_smoothing_takes_a_flicker_away():
