@@ -185,7 +185,7 @@ def test_a_segment_after_the_end(tmp_path: Path, is_folder: bool) -> None:
 
 def test_flow_of_a_video(tmp_path: Path) -> None:
     reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24), "flow")
-    with pytest.raises(UsageError, match=r"a\.avi' is a video, and optical flow is read from frame folders"):
+    with pytest.raises(UsageError, match=r"a\.avi' is a video, .* make them with c3dhash data flow"):
         reader.evaluation_clips(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))
 
 
