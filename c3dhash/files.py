@@ -82,14 +82,15 @@ def replacing(path: Path, *, suffix: str = "", is_durable: bool = True, must_be_
         raise
 
 
-def write_text(path: Path, text: str, *, must_be_free: bool = False) -> None:
-    """Write a UTF-8 text file; a reader finds the old one or the new one. What UTF-8 cannot say becomes an escape.
+def write_text(path: Path, text: str, *, errors: str = "strict", must_be_free: bool = False) -> None:
+    """Write a UTF-8 text file; a reader finds the old one or the new one.
 
     Args:
+        errors: as of `str.encode`; "backslashreplace" is for people only, who find a file by its name all the same.
         must_be_free: as of `replacing`.
     """
     with replacing(path, must_be_free=must_be_free) as partial:
-        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+        partial.write_text(text, encoding="utf-8", errors=errors)
 
 
 @contextmanager

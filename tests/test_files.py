@@ -211,6 +211,16 @@ class TestMarks:
             claim_folder(tmp_path / "file/in", made_by="test")
 
 
+def test_names_that_utf_8_cannot_say_are_escaped_for_people_only(tmp_path):
+    """A list with another name than the file's would lead nowhere."""
+    name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "list.txt", name)
+    assert names(tmp_path) == []
+    write_text(tmp_path / "page.html", name, errors="backslashreplace")
+    assert (tmp_path / "page.html").read_text() == "caf\\udce9.mp4"
+
+
 class TestDeleting:
     def test_only_files_of_our_names(self, tmp_path):
         for name in ("own-1.bin", "own-2.bin", "own-1.bin.bak", "my own-1.bin", "OWN-1.bin"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,14 @@ from c3dhash.cli.common import (
 from c3dhash.cli.options import config_options
 from c3dhash.config import CacheConfig
 from c3dhash.errors import UsageError
+
+
+def _print(report: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        click.echo(report.to_text())
+
 
 directory_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -62,10 +71,7 @@ def check(context: click.Context, directory: Path, split: int, format: str | Non
     from c3dhash.datasets.check import check_dataset
 
     report = check_dataset(directory, split=split, format=format, workers=workers)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        click.echo(report.to_text())
+    _print(report, as_json=as_json)
     context.exit(0 if report.is_clean else 1)
 
 
@@ -110,10 +116,7 @@ def split(
         allow_missing=allow_missing,
         overwrite=force,
     )
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        click.echo(report.to_text())
+    _print(report, as_json=as_json)
 
 
 def _parse_shares(text: str | None) -> dict[str, float] | None:
@@ -153,10 +156,7 @@ def frames(
 
     options = FrameOptions(fps=fps, size=size, picture=picture)
     report = extract_frames(source, target, options=options, workers=workers)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        click.echo(report.to_text())
+    _print(report, as_json=as_json)
     context.exit(1 if report.failed else 0)
 
 
@@ -197,10 +197,7 @@ def flow(
         return
     options = FlowOptions(method=method, size=size or None)
     report = extract_flow(source, target, options=options, workers=workers)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        click.echo(report.to_text())
+    _print(report, as_json=as_json)
     context.exit(1 if report.failed else 0)
 
 

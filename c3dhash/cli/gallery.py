@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from c3dhash.cli.common import gallery_option, json_option, offline_option, print_json, print_table, shown_path
+from c3dhash.cli.common import (
+    gallery_option,
+    json_option,
+    offline_option,
+    print_json,
+    print_table,
+    shown_path,
+    was_given,
+)
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import CheckpointError, UsageError
@@ -50,9 +58,7 @@ def index(
     No trained run is needed: with --backbone and --weights, and by default where there is no run, the codes are made
     from the features of these videos, and the gallery gets a model of its own.
     """
-    given = {
-        name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    }
+    given = {name for name in context.params if was_given(context, name)}
     config, index_config = take(EncodeConfig, options), take(IndexConfig, options)
     if dry_run:
         context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))

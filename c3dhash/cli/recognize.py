@@ -189,7 +189,7 @@ def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], 
     if path := outputs["overlay"]:
         write_overlay(recognition.video, recognition.track, path)
     if path := outputs["srt"]:
-        write_text(path, as_subtitles(recognition.segments), must_be_free=True)
+        write_text(path, as_subtitles(recognition.segments), errors="backslashreplace", must_be_free=True)
     if path := outputs["timeline"]:
         recognition.timeline.plot(run.class_labels, path)
     for path in filter(None, outputs.values()):
@@ -212,6 +212,7 @@ def _follow_camera(
     """Print what a camera sees where that changes, until it ends, its window is closed, or Ctrl-C."""
     from c3dhash.recognition.live import recognize_live
     from c3dhash.recognition.overlay import caption
+    from c3dhash.report.plots import clock
     from c3dhash.report.screen import Screen
 
     with contextlib.ExitStack() as stack:
@@ -228,7 +229,7 @@ def _follow_camera(
                     label = answer.label
                     seen = {"seconds": round(answer.seconds, 2), "label": label, "score": round(answer.probability, 4)}
                     click.echo(
-                        json.dumps(seen) if as_json else f"{_clock(answer.seconds)}  {answer.probability:.3f}  {label}"
+                        json.dumps(seen) if as_json else f"{clock(answer.seconds)}  {answer.probability:.3f}  {label}"
                     )
                 if screen is not None and not screen.show(caption(answer.picture, label, answer.probability)):
                     break
@@ -252,15 +253,11 @@ def _print(recognition: Any) -> None:
     for prediction in recognition.top:
         click.echo(f"   {prediction.probability:.3f}  {prediction.label}")
     if recognition.segments:
+        from c3dhash.report.plots import clock
+
         rows = [
-            (_clock(segment.start_seconds), _clock(segment.end_seconds), f"{segment.score:.3f}", segment.label)
+            (clock(segment.start_seconds), clock(segment.end_seconds), f"{segment.score:.3f}", segment.label)
             for segment in recognition.segments
         ]
         click.echo()
         print_table(("   start", "end", "score", "label"), rows, right=(0, 1, 2))
-
-
-def _clock(seconds: float) -> str:
-    """Return a time as minutes:seconds, with tenths."""
-    tenths = round(seconds * 10)
-    return f"{tenths // 600}:{tenths // 10 % 60:02}.{tenths % 10}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import allow_missing_option, data_option, format_option, offline_option, open_dataset
+from c3dhash.cli.common import allow_missing_option, data_option, format_option, offline_option, open_dataset, was_given
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, TrainConfig
 from c3dhash.errors import CheckpointError, UsageError
@@ -76,7 +76,7 @@ def _content_of(run_dir: Path, context: click.Context) -> dict[str, Any]:
     given = [
         name for name in context.params
         if name not in {"resume", *(item.name for item in dataclasses.fields(CacheConfig))}
-        and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        and was_given(context, name)
     ]  # fmt: skip
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -111,10 +111,12 @@ def draw_flow(video: Path, path: Path, *, method: str = "dis") -> None:
         size_px = before.picture.shape[1], before.picture.shape[0]
         with writing_video(path, size_px=size_px, fps=info.fps, sound_of=video) as writer:
             shown: np.ndarray | None = None
+            grey_before = grey(before.picture)
             for _, after in frames:
-                shown = flow_picture(stored_flow(compute(grey(before.picture), grey(after.picture))))
+                grey_after = grey(after.picture)
+                shown = flow_picture(stored_flow(compute(grey_before, grey_after)))
                 writer.write(shown, before.start_seconds, before.end_seconds)
-                before = after
+                before, grey_before = after, grey_after
             if shown is None:
                 raise VideoError(f"video '{video}' has one frame, and flow is from frame to frame.")
             writer.write(shown, before.start_seconds, before.end_seconds)  # the last frame has none of its own

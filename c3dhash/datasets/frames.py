@@ -214,29 +214,28 @@ def _write_video(
         VideoError: it cannot be decoded, or something else is in the place of its folder.
     """
     try:
-        if not _is_there(video, folder, made_by=made_by):
-            stat = video.stat()
-            facts = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        stat = video.stat()
+        facts = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        if _is_there(video, folder, facts, made_by=made_by):
+            yield 0
+        else:
             with replacing_folder(folder, made_by=made_by, video=facts) as partial:
                 times = write(video, partial, options, on_frame)
                 text = "".join(f"{time:.6f}\n" for time in times)
                 (partial / TIMES_FILE).write_text(text, encoding="utf-8")
             yield len(times) - 1
-        else:
-            yield 0
     except OSError as error:
         raise UsageError(f"cannot write '{folder}' ({error.strerror}); make room and run again.") from error
 
 
-def _is_there(video: Path, folder: Path, *, made_by: str) -> bool:
-    """Tell whether the folder of a video was written.
+def _is_there(video: Path, folder: Path, facts: dict[str, int], *, made_by: str) -> bool:
+    """Tell whether the folder of a video was written when the video was what it is now.
 
     Raises:
         VideoError: something else is in its place.
     """
-    stat = video.stat()
     known = read_mark(folder, made_by=made_by)
-    if known is not None and known.get("video") == {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}:
+    if known is not None and known.get("video") == facts:
         return True
     if not is_replaceable(folder, made_by=made_by):
         raise VideoError(

@@ -15,6 +15,7 @@ from c3dhash.evaluation.classification import calibration, describe_classes, nei
 from c3dhash.evaluation.evaluate import claim_report, describe, drop_earlier
 from c3dhash.evaluation.evaluate_classes import ClassReport
 from c3dhash.files import replacing, write_text
+from c3dhash.models.scores import ranked_columns
 from c3dhash.report.pages import film_strip, picture, write_classes_page
 from c3dhash.report.plots import plot_confusion, plot_reliability
 
@@ -66,17 +67,12 @@ def _write_csv(report: ClassReport, path: Path, *, must_be_free: bool) -> None:
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_header(shown))
+        writer.writerow(["video", "label", *ranked_columns(shown)])
         orders = np.argsort(-report.scores, axis=1, kind="stable")[:, :shown]
         for sample, label, best, row in zip(report.samples, report.labels, orders, report.probabilities, strict=True):
             ranked = [value for place in best for value in (report.classes[int(place)], f"{row[place]:.6f}")]
             name = os.path.relpath(sample.video, report.dataset.directory)
             writer.writerow([name, "|".join(_names(label, report.classes)), *ranked])
-
-
-def _header(shown: int) -> list[str]:
-    more = [name for rank in range(2, shown + 1) for name in (f"prediction{rank}", f"score{rank}")]
-    return ["video", "label", "prediction", "score", *more]
 
 
 def _names(label: Any, classes: Sequence[str]) -> list[str]:

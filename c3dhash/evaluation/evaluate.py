@@ -100,8 +100,7 @@ def evaluate_run(
         CheckpointError: the run makes no codes; `evaluate_classes` is for it.
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
-    from c3dhash.models.encode import Encoder
-    from c3dhash.models.engines import settle_engine
+    from c3dhash.models.encode import make_encoder
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     hash_length, splits = run.hash_length, ("gallery", "query")
@@ -109,10 +108,7 @@ def evaluate_run(
         raise UsageError(f"average ({config.average!r}) goes with --task classify: codes are made of mean features.")
     _check_classes(run, dataset)
     num_clips = sum(len(dataset.split(split)) for split in splits)
-    encoder = Encoder(
-        run.model, device=encode.device, precision=encode.precision,
-        engine=settle_engine(encode, backbone=run.model.backbone.name, num_clips=num_clips),
-    )  # fmt: skip
+    encoder = make_encoder(run.model, encode, num_clips=num_clips)
     for split in splits:
         if not dataset.split(split):
             raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")

@@ -74,8 +74,7 @@ def evaluate_classes(
         DatasetError: no queries, none with a label, a class that the run does not know, or several labels a video where
             it chooses one.
     """
-    from c3dhash.models.encode import Encoder, sample_features, window_means
-    from c3dhash.models.engines import settle_engine
+    from c3dhash.models.encode import make_encoder, sample_features, window_means
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     places = class_places(dataset, run.class_labels, run_name=str(run.path))
@@ -89,10 +88,7 @@ def evaluate_classes(
         raise DatasetError(f"'{dataset.directory}' has no query videos with a label ({dataset.describe()}).")
     samples = reader.readable(queries, workers=encode.workers, description="Decoding query videos")
     warn_of_leak(run, dataset, samples)
-    encoder = Encoder(
-        run.model, device=encode.device, precision=encode.precision,
-        engine=settle_engine(encode, backbone=run.model.backbone.name, num_clips=len(samples)),
-    )  # fmt: skip
+    encoder = make_encoder(run.model, encode, num_clips=len(samples))
     features, num_clips = sample_features(
         encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers,
         description="Recognising query videos",

@@ -24,7 +24,7 @@ from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.models.clip_stream import ClipStream, Message
-from c3dhash.models.engines import CPU, TorchBackbone, make_engine
+from c3dhash.models.engines import CPU, TorchBackbone, make_engine, settle_engine
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.models.runs import Run
@@ -116,6 +116,17 @@ class Encoder:
             None if part is None else part.cpu().numpy() for part in (outputs.embedding, outputs.logits)
         )
         return Encoded(embeddings, scores, features)
+
+
+def make_encoder(model: HashNet, config: EncodeConfig, *, num_clips: int) -> Encoder:
+    """Make an encoder for a network that stays as it is.
+
+    Args:
+        config: device, precision and engine; its `auto` is settled.
+        num_clips: about how many are to be encoded.
+    """
+    engine = settle_engine(config, backbone=model.backbone.name, num_clips=num_clips)
+    return Encoder(model, device=config.device, precision=config.precision, engine=engine)
 
 
 def encode_samples(

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
+def ranked_columns(num_ranks: int) -> list[str]:
+    """Return the columns of a table with the most probable classes: prediction, score, prediction2, score2, ..."""
+    ranks = ("", *range(2, num_ranks + 1))
+    return [f"{name}{rank}" for rank in ranks for name in ("prediction", "score")]
+
+
 def class_probabilities(scores: np.ndarray, *, is_multi_label: bool) -> np.ndarray:
     """Turn class scores into probabilities.
 

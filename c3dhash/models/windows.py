@@ -17,7 +17,6 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.models.clip_stream import ClipStream
 from c3dhash.models.encode import Encoder, window_means, window_options
-from c3dhash.models.hashnet import HashNet
 
 
 class Window(NamedTuple):
@@ -28,18 +27,16 @@ class Window(NamedTuple):
     scores: np.ndarray | None
 
 
-def encode_windows(
-    model: HashNet, video: Path, *, encoder: Encoder, config: EncodeConfig
-) -> Generator[Window, None, None]:
+def encode_windows(encoder: Encoder, video: Path, *, config: EncodeConfig) -> Generator[Window, None, None]:
     """Yield the windows of a video, in their order.
 
     Args:
-        model: that of the encoder.
         config: windows, views and batch size.
     Raises:
         UsageError: as of `window_options`.
         VideoError: it does not decode; that may show after windows were yielded.
     """
+    model = encoder.model
     options = window_options(model, config)
     stream = ClipStream([video], size=model.clip_size[1], config=config, options=options, prepare=None)
     try:

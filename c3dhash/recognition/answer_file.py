@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from c3dhash.errors import UsageError
 from c3dhash.files import replacing, require_free
+from c3dhash.models.scores import ranked_columns
 
 try:
     import fcntl
@@ -44,7 +45,7 @@ class AnswerFile:
     """
 
     def __init__(self, path: Path, *, made_by: str, top: int) -> None:
-        self._header = ["video", *_columns(top), "failed", "made_by"]
+        self._header = ["video", *ranked_columns(top), "failed", "made_by"]
         self._made_by = made_by
         path = Path(os.path.realpath(path))  # a link stays one
         if path.exists() and not path.is_file():
@@ -133,10 +134,6 @@ def made_by(run: Run, settings: Mapping[str, Any]) -> str:
         if name.startswith("class_"):
             digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _columns(top: int) -> list[str]:
-    return [f"{name}{rank if rank > 1 else ''}" for rank in range(1, top + 1) for name in ("prediction", "score")]
 
 
 def _as_csv(rows: list[list[str]]) -> bytes:

@@ -9,17 +9,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.models.encode import Encoder, window_means
-from c3dhash.models.engines import settle_engine
+from c3dhash.models.encode import Encoder, make_encoder, window_means
 from c3dhash.models.runs import Run
 from c3dhash.models.scores import class_probabilities
 from c3dhash.recognition.over_time import window_length
@@ -29,7 +29,6 @@ from c3dhash.video.transforms import clip_views, decoded_short_side
 CLIPS_OF_A_CAMERA = 1000  # a guess, by which an engine is chosen
 PATIENCE_SECONDS = 2.0  # with a camera that is to end
 WAIT_SECONDS = 0.005  # between looks for a new frame
-
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +44,15 @@ class LiveAnswer:
     label: str
     probability: float
     picture: np.ndarray
+    num_frames: int
+
+
+class LiveClip(NamedTuple):
+    """A clip of the last window, uint8 [T, H, W, 3] RGB; the newest picture, when it came, and how many had come."""
+
+    frames: np.ndarray
+    newest: np.ndarray
+    seconds: float
     num_frames: int
 
 
@@ -84,11 +92,8 @@ class LastFrames:
             while len(self._frames) > 1 and self._frames[1][0] <= seconds - self._window_seconds:
                 self._frames.popleft()
 
-    def clip(self) -> tuple[np.ndarray, np.ndarray, float, int] | None:
-        """Return a clip of the last window, uint8 [T, H, W, 3]; the newest picture, its time, how many there were.
-
-        None before there is a whole window.
-        """
+    def clip(self) -> LiveClip | None:
+        """Return a clip of the last window; None before there is a whole one."""
         with self._lock:
             if self._newest is None or self._frames[-1][0] - self._first_seconds < self._window_seconds:
                 return None
@@ -96,7 +101,7 @@ class LastFrames:
             targets = times[-1] - self._ages
             chosen = np.maximum(np.searchsorted(times, targets + 1e-6) - 1, 0)
             clip = np.stack([self._frames[place][1] for place in chosen])
-            return clip, self._newest, times[-1] - self._first_seconds, self.num_frames
+            return LiveClip(clip, self._newest, times[-1] - self._first_seconds, self.num_frames)
 
 
 def recognize_live(
@@ -131,43 +136,61 @@ def recognize_live(
         raise UsageError(f"camera ({camera}): {model.backbone.name} reads optical flow; take a run on RGB.")
     interval_seconds = model.preprocessing.interval_seconds
     num_frames, size = model.clip_size[:2]
-    length = (
-        window_seconds
-        if window_seconds is not None
-        else window_length(num_frames=num_frames, interval_seconds=interval_seconds)
-    )
+    if window_seconds is None:
+        window_seconds = window_length(num_frames=num_frames, interval_seconds=interval_seconds)
     frames = LastFrames(
-        num_frames=num_frames, window_seconds=length, interval_seconds=interval_seconds,
+        num_frames=num_frames, window_seconds=window_seconds, interval_seconds=interval_seconds,
         short_side=decoded_short_side(size),
     )  # fmt: skip
-    engine = settle_engine(config, backbone=model.backbone.name, num_clips=CLIPS_OF_A_CAMERA)
-    encoder = Encoder(model, device=config.device, precision=config.precision, engine=engine)
+    encoder = make_encoder(model, config, num_clips=CLIPS_OF_A_CAMERA)
+    early = VideoError(f"camera ({camera}) ended before it had given {window_seconds:.1f} s of frames.")
+    clips = _newest_clips(_open(camera), frames, early=early)
+    return _follow(run, clips, encoder, labels=labels, smooth=smooth, num_views=config.views)
+
+
+def _follow(
+    run: Run,
+    clips: Generator[LiveClip, None, None],
+    encoder: Encoder,
+    *,
+    labels: Sequence[str],
+    smooth: int,
+    num_views: int,
+) -> Generator[LiveAnswer, None, None]:
     last: deque[np.ndarray] = deque(maxlen=smooth)
-    capture = _open(camera)
+    with closing(clips):
+        for clip in clips:
+            views = np.stack(clip_views(clip.frames, size=run.model.clip_size[1], num_views=num_views))
+            scores = encoder.heads(window_means(encoder.features(views), [len(views)])).scores
+            assert scores is not None  # the run has a class head
+            last.append(class_probabilities(scores, is_multi_label=run.is_multi_label)[0])
+            mean = np.mean(np.stack(last), axis=0)
+            best = int(mean.argmax())
+            yield LiveAnswer(clip.seconds, labels[best], float(mean[best]), clip.newest, clip.num_frames)
 
-    def follow() -> Generator[LiveAnswer, None, None]:
-        with _reading(capture, frames) as over:
-            num_seen = -1
-            while True:
-                was_over = over.is_set()
-                found = frames.clip()
-                if found is None or found[3] == num_seen:  # nothing new
-                    if was_over and not last:
-                        raise VideoError(f"camera ({camera}) ended before it had given {length:.1f} s of frames.")
-                    if was_over:
-                        return
-                    time.sleep(WAIT_SECONDS)
-                    continue
-                clip, picture, seconds, num_seen = found
-                views = np.stack(clip_views(clip, size=size, num_views=config.views))
-                scores = encoder.heads(window_means(encoder.features(views), [len(views)])).scores
-                assert scores is not None  # the run has a class head
-                last.append(class_probabilities(scores, is_multi_label=run.is_multi_label)[0])
-                mean = np.mean(np.stack(last), axis=0)
-                best = int(mean.argmax())
-                yield LiveAnswer(seconds, labels[best], float(mean[best]), picture, num_seen)
 
-    return follow()
+def _newest_clips(
+    capture: cv2.VideoCapture, frames: LastFrames, *, early: VideoError
+) -> Generator[LiveClip, None, None]:
+    """Yield the clip of the last window whenever there is a new frame, until the camera ends.
+
+    Args:
+        early: raised where it ends before there is a clip.
+    """
+    with _reading(capture, frames) as over:
+        num_seen = 0
+        while True:
+            was_over = over.is_set()
+            clip = frames.clip()
+            if clip is not None and clip.num_frames > num_seen:
+                num_seen = clip.num_frames
+                yield clip
+            elif not was_over:
+                time.sleep(WAIT_SECONDS)
+            elif num_seen:
+                return
+            else:
+                raise early
 
 
 def _open(camera: str) -> cv2.VideoCapture:

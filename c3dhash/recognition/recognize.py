@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
-from c3dhash.models.encode import Encoder, encode_videos, window_options
+from c3dhash.models.encode import Encoder, encode_videos, make_encoder, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.runs import Run
 from c3dhash.models.scores import class_probabilities
@@ -110,14 +110,13 @@ def recognize_over_time(
     window_seconds: float | None = None,
     stride_seconds: float | None = None,
     config: EncodeConfig | None = None,
-    skip: Container[Path] = (),
 ) -> Iterator[Recognition]:
     """Recognise which actions videos show when: a window slides over each.
 
     Memory does not grow with the length of a video, but for 24 bytes a window.
 
     Args:
-        run, places, top, skip: as for `recognize_videos`; top is of the mean over the windows.
+        run, places, top: as for `recognize_videos`; top is of the mean over the windows.
         smooth: over how many windows probabilities are averaged, as for `over_time.answers`.
         window_seconds: by default as long as a clip, or two seconds where clips are spread over what they show.
         stride_seconds: from window to window; by default half a window.
@@ -128,7 +127,7 @@ def recognize_over_time(
         CheckpointError: the run has no class head.
         UsageError: a number is out of range, or there is no video.
     """
-    labels, found = _check(run, places, top=top, skip=skip)
+    labels, found = _check(run, places, top=top)
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
     model = run.model
@@ -140,22 +139,20 @@ def recognize_over_time(
         config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds or window_seconds / 2
     )
     window_options(model, config)
-    engine = settle_engine(config, backbone=model.backbone.name, num_clips=WINDOWS_OF_A_VIDEO * len(found))
-    return _follow_each(
-        run, found, labels=labels, top=top, smooth=smooth, config=dataclasses.replace(config, engine=engine)
-    )
+    encoder = make_encoder(model, config, num_clips=WINDOWS_OF_A_VIDEO * len(found))
+    return _follow_each(run, found, encoder, labels=labels, top=top, smooth=smooth, config=config)
 
 
 def _follow_each(
     run: Run,
     found: dict[Path, VideoError | None],
+    encoder: Encoder,
     *,
     labels: Sequence[str],
     top: int,
     smooth: int,
     config: EncodeConfig,
 ) -> Iterator[Recognition]:
-    encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=config.engine)
     for video, error in found.items():
         if error is not None:
             yield Recognition(video, error=error)
@@ -169,7 +166,7 @@ def _follow_each(
 
 
 def _check(
-    run: Run, places: Sequence[Path | str], *, top: int, skip: Container[Path]
+    run: Run, places: Sequence[Path | str], *, top: int, skip: Container[Path] = ()
 ) -> tuple[Sequence[str], dict[Path, VideoError | None]]:
     """Return the names of the classes, and the videos, with the error of what cannot be looked into."""
     if top < 1:
@@ -187,7 +184,7 @@ def _follow(
 
     def probabilities() -> Iterator[tuple[float, float, np.ndarray]]:
         nonlocal total, num_windows
-        with closing(encode_windows(run.model, video, encoder=encoder, config=config)) as windows:
+        with closing(encode_windows(encoder, video, config=config)) as windows:
             for window in tqdm(windows, desc=f"Recognising {video.name}", unit="window"):
                 assert window.scores is not None  # the run has a class head
                 (values,) = class_probabilities(window.scores[None], is_multi_label=run.is_multi_label)

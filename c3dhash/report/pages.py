@@ -51,21 +51,29 @@ def write_query_page(path: Path, *, query: Path, hits: Sequence[Hit], gallery_na
         for hit in hits
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = _environment().get_template("query.html")
-    write_text(
+    _write_page(
         path,
-        page.render(query=str(query), strip=film_strip(Sample(query, (), "query")), rows=rows, gallery=gallery_name),
+        "query.html",
+        query=str(query),
+        strip=film_strip(Sample(query, (), "query")),
+        rows=rows,
+        gallery=gallery_name,
     )
 
 
 def write_report_page(path: Path, **content: object) -> None:
     """Write an evaluation into one HTML file; the names of `content` are those of templates/report.html."""
-    write_text(path, _environment().get_template("report.html").render(**content))
+    _write_page(path, "report.html", **content)
 
 
 def write_classes_page(path: Path, **content: object) -> None:
     """Write a classification into one HTML file; the names of `content` are those of templates/classes.html."""
-    write_text(path, _environment().get_template("classes.html").render(**content))
+    _write_page(path, "classes.html", **content)
+
+
+def _write_page(path: Path, template: str, **content: object) -> None:
+    """Write a page; names that are not valid UTF-8 are shown with escapes."""
+    write_text(path, _environment().get_template(template).render(**content), errors="backslashreplace")
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +135,19 @@ def plot_timeline(edges: np.ndarray, probabilities: np.ndarray, labels: Sequence
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("time, minutes:seconds")
     axes.set_ylabel("probability")
-    axes.xaxis.set_major_formatter(FuncFormatter(partial(_clock, digits=0 if edges[-1] - edges[0] > 10 else 1)))
+    digits = 0 if edges[-1] - edges[0] > 10 else 1
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds, digits=digits)))
     axes.grid(alpha=0.3)
     for text in axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1)).get_texts():
         text.set_parse_math(False)
     _save(figure, path, must_be_free=True)
 
 
-def _clock(seconds: float, _place: int | None = None, *, digits: int) -> str:
-    """Return a time as minutes:seconds."""
-    minutes, rest = divmod(round(seconds, digits), 60)
-    return f"{minutes:.0f}:{rest:0{3 + digits if digits else 2}.{digits}f}"
+def clock(seconds: float, *, digits: int = 1) -> str:
+    """Return a time as minutes:seconds, with so many digits behind the point."""
+    parts = round(seconds * 10**digits)
+    minutes, rest = divmod(parts, 60 * 10**digits)
+    return f"{minutes}:{rest / 10**digits:0{3 + digits if digits else 2}.{digits}f}"
 
 
 def _save(figure: Any, path: Path, *, must_be_free: bool = False) -> None:

@@ -20,7 +20,7 @@ def test_windows_are_those_of_whole_videos(untrained_run, tmp_path, views):
     video = write_video(tmp_path / "a.mp4", 250)
     (whole,) = encode_videos(untrained_run, [video], config=config)
     encoder = Encoder(untrained_run.model, device="cpu", precision="fp32", engine="torch")
-    windows = list(encode_windows(untrained_run.model, video, encoder=encoder, config=config))
+    windows = list(encode_windows(encoder, video, config=config))
     assert [window.start_seconds for window in windows] == pytest.approx(whole.codes.start_seconds.tolist())
     assert [window.end_seconds for window in windows] == pytest.approx(whole.codes.end_seconds.tolist())
     assert np.stack([window.scores for window in windows]) == pytest.approx(whole.scores, abs=1e-5)
@@ -29,7 +29,7 @@ def test_windows_are_those_of_whole_videos(untrained_run, tmp_path, views):
 def test_windows_come_while_the_video_is_read(untrained_run, tmp_path):
     video = write_video(tmp_path / "a.mp4", 250)
     encoder = Encoder(untrained_run.model, device="cpu", precision="fp32", engine="torch")
-    windows = encode_windows(untrained_run.model, video, encoder=encoder, config=CONFIG)
+    windows = encode_windows(encoder, video, config=CONFIG)
     assert next(windows).start_seconds == 0
     windows.close()  # and nothing hangs
 
@@ -39,4 +39,4 @@ def test_a_video_that_cannot_be_read(untrained_run, tmp_path):
     bad.write_bytes(b"no video")
     encoder = Encoder(untrained_run.model, device="cpu", precision="fp32", engine="torch")
     with pytest.raises(VideoError, match=r"bad\.mp4"):
-        list(encode_windows(untrained_run.model, bad, encoder=encoder, config=CONFIG))
+        list(encode_windows(encoder, bad, config=CONFIG))

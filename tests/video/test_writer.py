@@ -6,13 +6,12 @@ import gc
 import importlib.util
 import itertools
 import os
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from videos import frame_number, needs_ffmpeg, numbered_frame
+from videos import frame_number, needs_ffmpeg, numbered_frame, run_ffmpeg
 
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.video import writer
@@ -27,6 +26,15 @@ def write(path, times, *, fps=25.0, size_px=(160, 96), sound_of=None):
     with writing_video(path, size_px=size_px, fps=fps, sound_of=sound_of or path.with_name("none")) as video:
         for number, (start, end) in enumerate(itertools.pairwise(times)):
             video.write(numbered_frame(number, width_px=size_px[0], height_px=size_px[1]), start, end)
+
+
+def sounding_video(path, *, seconds=1, codec="aac", options=()):
+    """Write a video with a tone of 440 Hz."""
+    run_ffmpeg(
+        "-f", "lavfi", "-i", f"testsrc=s=160x96:d={seconds}:r=25", "-f", "lavfi", "-i",
+        f"sine=frequency=440:duration={seconds}", "-c:v", "libx264", "-c:a", codec, *options, str(path),
+    )  # fmt: skip
+    return path
 
 
 def read(path):
@@ -82,12 +90,7 @@ def test_an_odd_size_stays(tmp_path):
 def test_the_sound_is_copied(tmp_path, delay):
     import av
 
-    source = tmp_path / "source.mp4"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=2:r=25", "-f", "lavfi", "-i",
-         "sine=frequency=440:duration=2", "-c:v", "libx264", "-c:a", "aac", "-output_ts_offset", str(delay), source],
-        check=True,
-    )  # fmt: skip
+    source = sounding_video(tmp_path / "source.mp4", seconds=2, options=("-output_ts_offset", str(delay)))
     write(tmp_path / "a.mp4", np.arange(51) / 25, sound_of=source)
     with av.open(str(tmp_path / "a.mp4")) as container:
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
@@ -104,12 +107,7 @@ def test_the_sound_is_copied(tmp_path, delay):
 @needs_av
 @needs_ffmpeg
 def test_sound_that_does_not_fit_is_said(tmp_path, caplog):
-    source = tmp_path / "source.mkv"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
-         "-c:v", "libx264", "-c:a", "aac", source],
-        check=True,
-    )  # fmt: skip
+    source = sounding_video(tmp_path / "source.mkv")
     write(tmp_path / "a.webm", np.arange(6) / 25, sound_of=source)
     assert "the sound of 'a.webm' is left out: its codec (aac) does not go into .webm files." in caplog.text
     assert read(tmp_path / "a.webm")[0] == list(range(5))
@@ -119,12 +117,7 @@ def test_sound_that_does_not_fit_is_said(tmp_path, caplog):
 @needs_ffmpeg
 def test_sound_that_only_the_header_refuses_is_said(tmp_path, caplog):
     """FFmpeg lists FLAC among what MOV takes, and then does not write it."""
-    source = tmp_path / "source.mkv"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
-         "-c:v", "libx264", "-c:a", "flac", source],
-        check=True,
-    )  # fmt: skip
+    source = sounding_video(tmp_path / "source.mkv", codec="flac")
     write(tmp_path / "a.mov", np.arange(6) / 25, sound_of=source)
     assert "its codec (flac) does not go into .mov files" in caplog.text
     assert read(tmp_path / "a.mov")[0] == list(range(5))
@@ -133,12 +126,7 @@ def test_sound_that_only_the_header_refuses_is_said(tmp_path, caplog):
 @needs_av
 @needs_ffmpeg
 def test_sound_whose_times_go_back_does_not_cost_the_picture(tmp_path):
-    part = tmp_path / "part.ts"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
-         "-c:v", "libx264", "-c:a", "aac", part],
-        check=True,
-    )  # fmt: skip
+    part = sounding_video(tmp_path / "part.ts")
     source = tmp_path / "source.ts"
     source.write_bytes(part.read_bytes() * 2)
     write(tmp_path / "a.mp4", np.arange(51) / 25, sound_of=source)
@@ -154,12 +142,7 @@ def test_frames_of_the_same_time(tmp_path):
 @needs_av
 @needs_ffmpeg
 def test_no_file_stays_open(tmp_path):
-    source = tmp_path / "source.mp4"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x96:d=1", "-f", "lavfi", "-i", "sine=duration=1",
-         "-c:v", "libx264", "-c:a", "aac", source],
-        check=True,
-    )  # fmt: skip
+    source = sounding_video(tmp_path / "source.mp4")
     gc.disable()
     try:
         for name in ("a.mp4", "b.webm"):
