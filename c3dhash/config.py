@@ -128,8 +128,8 @@ class TrainConfig(ModelConfig):
     )
     views: int | None = setting(
         None,
-        "Augmented views of each training video, beside what it is indexed by, where stages are frozen; by default 0 "
-        "with --freeze, else 8.",
+        "Views of each training video, beside what it is indexed by, where stages are frozen: of whole pictures, "
+        "which training sees windows of, by default 3; with --freeze, augmented clips, by default none.",
         low=0,
         high=1000,
     )
@@ -156,7 +156,7 @@ class TrainConfig(ModelConfig):
         low=0, high=0.95,
     )  # fmt: skip
     epochs: int | None = setting(
-        None, "Passes over the training videos; by default 100 with --freeze, 60 with other frozen stages, else 30.",
+        None, "Passes over the training videos; by default 100 where stages are frozen, else 30.",
         low=1,
     )  # fmt: skip
     classes_per_batch: int | None = setting(

@@ -50,7 +50,7 @@ HEADS_ALONE: dict[str, Any] = {
     "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 1.0, "epochs": 100, "classes_per_batch": 32,
     "clips_per_class": 8, "freeze_bn": True, "views": 0,
 }  # fmt: skip
-SOME_STAGES: dict[str, Any] = {**HEADS_ALONE, "epochs": 60, "views": 8}
+SOME_STAGES: dict[str, Any] = {**HEADS_ALONE, "views": 3}
 WHOLE: dict[str, Any] = {"optimizer": "sgd", "epochs": 30, "classes_per_batch": 8, "clips_per_class": 4}
 WITH_WEIGHTS: dict[str, Any] = {"center_weight": 1.0, "label_smoothing": 0.1, "dropout": 0.5}
 FROM_NOTHING: dict[str, Any] = {"center_weight": 0.0, "label_smoothing": 0.0, "dropout": 0.0}

@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from c3dhash.video.pictures import resize
+from c3dhash.video.pictures import resize, resize_picture
 
 # Frames are decoded, and cached, with a short side of 8/7 of the crop: 128 for 112, as C3D and the
 # torchvision video models do, so that a crop has room to move.
 CROP_MARGIN = 8 / 7
+
+
+# A picture that is wider, or higher, is cut: it would cost a network much more than others, and show little more.
+MAX_ASPECT = 2.0
 
 
 def decoded_short_side(size: int) -> int:
@@ -116,6 +120,26 @@ def augment_clip(
     side = max(1, round(scale * min(height_px, width_px)))
     top, left = (place * (height_px - side + 1, width_px - side + 1)).astype(int)
     clip = resize_crop(frames, top=int(top), left=int(left), side=side, size=size)
+    return _mirror(clip) if flip and mirror < 0.5 else clip
+
+
+def whole_clip(frames: np.ndarray, *, short_side: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
+    """Draw a training clip that shows all of the picture: its mirror image or not.
+
+    Args:
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow: Note [Flow clips]).
+        short_side: px of the result.
+        flip: whether half of the clips are mirrored.
+        rng: where the draws come from; two draws a clip whatever the arguments.
+    Returns:
+        uint8 [T, h, w, C] of the same aspect, but at most MAX_ASPECT: a part of longer pictures, at a random place.
+    """
+    place, mirror = rng.uniform(), rng.uniform()
+    height_px, width_px = frames.shape[1:3]
+    longest = round(MAX_ASPECT * min(height_px, width_px))
+    top, left = (int(place * (side - longest + 1)) if side > longest else 0 for side in (height_px, width_px))
+    frames = frames[:, top : top + longest, left : left + longest]
+    clip = np.stack([resize_picture(frame, short_side=short_side) for frame in frames])
     return _mirror(clip) if flip and mirror < 0.5 else clip
 
 

@@ -25,7 +25,7 @@ from c3dhash.training.state import TrainingState
 
 def begin(features: np.ndarray, config: TrainConfig, *, num_classes: int) -> tuple[TrainingState, KeptStages]:
     model = HashNet(TinyBackbone(), hash_length=config.hash_length, num_classes=num_classes)
-    inputs = KeptStages(model, features[None][:0], features, [1] * len(features), replace(config, freeze_stages=1))
+    inputs = KeptStages(model, features, [1] * len(features), replace(config, freeze_stages=1))
     return TrainingState(model, make_optimizer(model, config)), inputs
 
 

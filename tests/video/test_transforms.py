@@ -7,7 +7,7 @@ import torch
 from c3dhash.errors import UsageError
 from c3dhash.records import Preprocessing
 from c3dhash.video.normalization import normalize
-from c3dhash.video.transforms import augment_clip, center_clip, clip_crops, clip_views, decoded_short_side
+from c3dhash.video.transforms import augment_clip, center_clip, clip_crops, clip_views, decoded_short_side, whole_clip
 
 
 def ramp(num_frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:
@@ -52,6 +52,26 @@ def test_three_crops_cover_a_clip():
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 90), (7, 5)])
 def test_center_clip_of_tiny_frames(height, width):
     assert center_clip(ramp(2, height, width), size=8).shape == (2, 8, 8, 3)
+
+
+def test_whole_clip_is_the_picture_or_its_mirror_image():
+    seeds = [np.random.default_rng(seed) for seed in range(20)]
+    clips = [whole_clip(ramp(), short_side=64, flip=True, rng=rng) for rng in seeds]
+    kinds = [np.array_equal(clip, ramp()) - np.array_equal(clip, ramp()[:, :, ::-1]) for clip in clips]
+    assert set(kinds) == {1, -1} and 4 < kinds.count(1) < 16
+    assert whole_clip(ramp(), short_side=80, flip=False, rng=seeds[0]).shape == (4, 80, 120, 3)
+    assert whole_clip(ramp(height=96, width=64), short_side=32, flip=False, rng=seeds[0]).shape == (4, 48, 32, 3)
+
+
+def test_whole_clip_of_a_long_picture_is_a_part_of_it():
+    rng = np.random.default_rng(0)
+    clips = [whole_clip(ramp(height=10, width=45), short_side=10, flip=False, rng=rng) for _ in range(200)]
+    assert {clip.shape for clip in clips} == {(4, 10, 20, 3)}
+    assert {int(clip[0, 0, 0, 0]) for clip in clips} == set(range(26)), "it begins anywhere"
+    upright = whole_clip(ramp(height=45, width=10), short_side=20, flip=False, rng=rng)
+    assert upright.shape == (4, 40, 20, 3)
+    flow = whole_clip(flow_ramp(), short_side=8, flip=False, rng=rng)
+    assert flow.shape[3] == 2 and min(flow.shape[1:3]) == 8
 
 
 def test_decoded_short_side():

@@ -81,10 +81,10 @@ class C3D(Backbone):
     def _stage_5(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv5a(x), inplace=True)
         x = F.relu(self.conv5b(x), inplace=True)
-        x = _max_pool(x, (2, 2, 2), padding=(0, 1, 1))  # [B, 512, T/16, H/32 + 1/2, W/32 + 1/2]
-        return F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)  # [B, 512, 1, 4, 4] -> [B, 8192]
+        return _max_pool(x, (2, 2, 2), padding=(0, 1, 1))  # [B, 512, T/16, H/32 + 1/2, W/32 + 1/2]
 
     def _linear(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)  # [B, 512, 1, 4, 4] -> [B, 8192]
         x = self.dropout(F.relu(self.fc6(x), inplace=True))
         feature: torch.Tensor = self.dropout(F.relu(self.fc7(x), inplace=True))
         return feature.to(self.fc7.weight.dtype)
