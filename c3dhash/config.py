@@ -21,6 +21,7 @@ TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
 ENGINES = ("auto", "torch", "openvino", "onnx")
+CROPS = ("scale", "fixed", "resized")
 MAX_VIEWS = 4  # of a clip that is encoded: `clip_views`
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
 
@@ -54,6 +55,21 @@ def setting(
     """Declare a field: its default, its help text, and the values it may have (None is always allowed where
     it is the default)."""
     return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+def parse_epochs(text: str | None) -> tuple[int, ...]:
+    """Read `step_epochs`: "20,40" -> (20, 40); None -> ().
+
+    Raises:
+        UsageError: not rising whole numbers above 0.
+    """
+    try:
+        epochs = tuple(int(part) for part in text.split(",")) if text is not None else ()
+    except ValueError:
+        epochs = (0,)
+    if epochs != tuple(sorted({epoch for epoch in epochs if epoch > 0})):
+        raise UsageError(f"step_epochs ({text!r}) must be rising whole numbers above 0, with commas: 20,40.")
+    return epochs
 
 
 def check_settings(config: Any) -> None:
@@ -174,7 +190,25 @@ class TrainConfig(ModelConfig):
         "with weights; where stages are frozen 0.01, of which the stages that are trained have a tenth.",
         low=0,
     )
-    momentum: float = setting(0.9, "Momentum of sgd.", low=0, high=1)
+    rate_batch: int | None = setting(
+        None,
+        "The learning rate is one for batches of so many clips, and is scaled linearly to those of this training; by "
+        "default it is taken as it is.",
+        low=1,
+    )
+    backbone_rate: float | None = setting(
+        None,
+        "Share of the learning rate that the backbone has, where the heads have all of it; by default 1, behind frozen "
+        "stages 0.1.",
+        low=0,
+    )
+    layer_decay: float | None = setting(
+        None,
+        "Each stage of the backbone has this share of the rate of the stage behind it; by default all have the same.",
+        low=0.01,
+        high=1,
+    )
+    momentum: float = setting(0.9, "Momentum of sgd, Nesterov's.", low=0, high=1)
     weight_decay: float | None = setting(
         None,
         "Weight decay of linear layers and convolutions (not of biases, normalisation, layer scales, position tables); "
@@ -183,15 +217,88 @@ class TrainConfig(ModelConfig):
         low=0,
     )
     warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)
-    schedule: str = setting(
-        "cosine",
-        "Learning rate after the warm-up: cosine to zero, or a tenth at 60 % and at 85 %.",
+    schedule: str | None = setting(
+        None,
+        "Learning rate after the warm-up: cosine to zero, or step, a tenth at 60 % and at 85 %, or where --step-epochs "
+        "or --step-every say; by default step where they are given, else cosine.",
         choices=("cosine", "step"),
     )
+    step_epochs: str | None = setting(
+        None, "Epochs after which the learning rate goes to a tenth, with commas between them: 20,40."
+    )
+    step_every: int | None = setting(None, "The learning rate goes to a tenth every so many epochs.", low=1)
     gradient_clip: float = setting(5.0, "Largest norm of the gradient; 0 clips nothing.", low=0)
-    flip: bool = setting(True, "Mirror half of the training clips, each as a whole.")
-    min_crop_scale: float = setting(
-        0.7, "Smallest side of a training crop, as a share of the frame's short side.", low=0.1, high=1
+    ema: float = setting(
+        0.0,
+        "Keep a moving average of the weights that keeps X of itself in each step, as 0.999, and validate and save "
+        "that; 0 is off.",
+        low=0,
+        high=0.999999,
+    )
+    micro_batch: int | None = setting(
+        None,
+        "Most clips that the backbone reads at once in training; the gradient is that of the whole batch, for one more "
+        "pass forward. (Batch norms that take statistics of a batch take those of these clips.) By default what fits "
+        "into memory, or the batch where batch norms take its statistics.",
+        low=1,
+    )
+    sampling: str = setting(
+        "classes",
+        "Deal batches of P classes x K clips, which sees classes equally often, or of P x K videos at random, which "
+        "sees videos equally often.",
+        choices=("classes", "videos"),
+    )
+    class_weights: bool = setting(
+        False,
+        "Weigh classes in the cross-entropy by the inverse of how many training videos they have; for --sampling "
+        "videos.",
+    )
+    crop: str = setting(
+        "scale",
+        "What a training clip shows, at a random place: scale, a square of random side; fixed, one of 7/8 of the short"
+        " side, as C3D was trained (128 x 171 to 112); resized, a part of random area and aspect, made square.",
+        choices=CROPS,
+    )
+    min_crop_scale: float | None = setting(
+        None,
+        "Smallest side of such a square, as a share of the short side, by default 0.7; with --crop resized the root of"
+        " the smallest share of the area.",
+        low=0.1,
+        high=1,
+    )
+    flip: bool | None = setting(
+        None,
+        "Mirror half of the training clips, each as a whole; by default unless the name of a class has left or right "
+        "in it.",
+    )
+    rotation: float = setting(0.0, "Turn training clips by up to so many degrees, each as a whole.", low=0, high=180)
+    color_jitter: float = setting(
+        0.0,
+        "Change brightness, contrast and saturation of training clips by up to this share, and hue by a quarter of it, "
+        "each clip as a whole; 0.4 is usual.",
+        low=0,
+        high=1,
+    )
+    rand_augment: int = setting(
+        0,
+        "Change training clips in two of RandAugment's 14 ways, drawn anew for each, with this magnitude of 30; 9 is "
+        "usual, 0 is off.",
+        low=0,
+        high=30,
+    )
+    mixup: float = setting(
+        0.0,
+        "Mix clips of a batch in pairs, and their labels, by shares of a beta distribution with this parameter; 0.2 is "
+        "usual, 0 is off. Triplets count the label of the larger share.",
+        low=0,
+        high=100,
+    )
+    cutmix: float = setting(
+        0.0,
+        "Put a part of another clip of the batch into each, and mix their labels by area; as --mixup, and with both, "
+        "each batch has one of them.",
+        low=0,
+        high=100,
     )
     val_share: float = setting(
         0.15,
@@ -228,6 +335,17 @@ class TrainConfig(ModelConfig):
                 )
         if self.init != "random" and not self.has_hash_head:
             raise UsageError(f"init ({self.init!r}) is for a hash head, and --task classify has none: leave it out.")
+        if self.schedule == "cosine" and (self.step_epochs or self.step_every):
+            raise UsageError("schedule (cosine) has no steps: leave out --step-epochs and --step-every, or --schedule.")
+        if self.step_epochs and self.step_every:
+            raise UsageError("step_epochs and step_every say when the learning rate falls: give one of them.")
+        parse_epochs(self.step_epochs)
+        if self.crop == "fixed" and self.min_crop_scale is not None:
+            raise UsageError(f"min_crop_scale ({self.min_crop_scale}) is for crops of random size, not --crop fixed.")
+        if self.cutmix and self.freeze:
+            raise UsageError(f"cutmix ({self.cutmix}) cuts pictures, and with --freeze only features are kept.")
+        if self.class_weights and not self.has_class_head:
+            raise UsageError("class_weights are for a class head, and --task hash has none: leave them out.")
         if self.freeze and self.freeze_stages == 0:
             raise UsageError("freeze_stages (0) trains the whole backbone, and freeze nothing of it: give one of them.")
 

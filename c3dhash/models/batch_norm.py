@@ -19,6 +19,9 @@ Note [Batch norms and small batches]
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -37,6 +40,20 @@ def training_mode(model: nn.Module, *, freeze_bn: bool) -> None:
     for module in model.modules():
         if isinstance(module, _BatchNorm) and (freeze_bn or is_folded(module)):
             module.eval()
+
+
+@contextmanager
+def kept_statistics(model: nn.Module) -> Iterator[None]:
+    """Let batch norms in training mode normalise by a batch, but not remember it: for what will be computed again."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def freezes_batch_norms(*, has_weights: bool, batch_size: int) -> bool:

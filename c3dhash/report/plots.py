@@ -12,8 +12,8 @@ from c3dhash.files import replacing
 
 # What stands in which panel of curves.png; a panel without any of its series is left out.
 PANELS = {
-    "Training loss": ("loss", "triplet_loss", "center_loss", "class_loss"),
-    "Validation": ("val_mAP", "val_accuracy"),
+    "Loss": ("loss", "triplet_loss", "center_loss", "class_loss", "val_class_loss"),
+    "mAP and accuracy": ("val_mAP", "val_accuracy", "accuracy"),
     "Health of the codes (val)": ("val_share_near_zero", "val_mean_share_of_ones", "val_mean_abs_correlation"),
     "Share of active triplets": ("active_share",),
 }
@@ -33,14 +33,14 @@ def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
-            label = name.removeprefix("val_").replace("_", " ")
+            label = "training accuracy" if name == "accuracy" else name.replace("_", " ")
             epochs = [number for number, row in enumerate(history, 1) if name in row]  # a refit counts on
             values = [row[name] for row in history if name in row]
             axes.plot(epochs, values, label=label, marker="." if len(epochs) < 30 else "")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if title != "Training loss":
+        if title != "Loss":
             axes.set_ylim(-0.02, 1.02)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

@@ -8,6 +8,8 @@ Out:    a run directory: weights, configuration, labels, metrics, curves.
     state         what the next epoch depends on: saved after each, restored
     videos        which videos are trained on, and which choose the epoch
     inputs        augmented clips, or what frozen stages of the backbone give of them, computed once
+    augmentation  frames of a video as an augmented clip
+    mixing        mixup and cutmix of a batch
     kept          what was computed once, in memory or in a file that goes with the process
     batches       classes x clips
     epoch         one pass over the training videos

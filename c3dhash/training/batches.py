@@ -1,4 +1,4 @@
-"""Which samples make a training batch: P classes x K clips, drawn the same for the same seed."""
+"""Which samples make a training batch: P classes x K clips, or any; drawn the same for the same seed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def balanced_batches(
     fewer than K clips repeats some, each time under another augmentation.
 
     Args:
-        labels: int64 [N], or bool [N, num_classes]; multi-label samples have no one class and are dealt in
-            plain random batches of the same size.
+        labels: int64 [N], or bool [N, num_classes]; multi-label samples have no one class and are dealt by
+            `random_batches`.
         classes_per_batch: P, cut to the number of classes.
         clips_per_class: K.
         seed: of this epoch.
@@ -29,11 +29,9 @@ def balanced_batches(
     Raises:
         TrainingError: fewer than two classes, so that no triplet has a negative.
     """
-    rng = np.random.default_rng(seed)
     if labels.ndim == 2:
-        size = min(len(labels), classes_per_batch * clips_per_class)
-        order = _rounds(np.arange(len(labels)), rng)
-        return [np.array([next(order) for _ in range(size)]) for _ in range(max(1, round(len(labels) / size)))]
+        return random_batches(len(labels), size=classes_per_batch * clips_per_class, seed=seed)
+    rng = np.random.default_rng(seed)
     classes = np.unique(labels)
     if len(classes) < 2:
         raise TrainingError(f"the training videos are of {len(classes)} class; a triplet needs at least 2.")
@@ -49,6 +47,20 @@ def balanced_batches(
                 chosen.append(label)
         batches.append(np.array([next(clip_orders[label]) for label in chosen for _ in range(clips_per_class)]))
     return batches
+
+
+def random_batches(num_samples: int, *, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """Deal an epoch's batches of samples at random, in rounds: every one is seen once before any is seen again.
+
+    Args:
+        size: of a batch, cut to the number of samples.
+        seed: of this epoch.
+    Returns:
+        Arrays of sample indices; about N / size of them, at least one.
+    """
+    size = min(num_samples, size)
+    order = _rounds(np.arange(num_samples), np.random.default_rng(seed))
+    return [np.array([next(order) for _ in range(size)]) for _ in range(max(1, round(num_samples / size)))]
 
 
 def _rounds(items: np.ndarray, rng: np.random.Generator) -> Iterator[int]:

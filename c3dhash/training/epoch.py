@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,17 +18,20 @@ from tqdm import tqdm
 
 from c3dhash.config import TrainConfig
 from c3dhash.errors import TrainingError
-from c3dhash.models.batch_norm import training_mode
-from c3dhash.training.batches import balanced_batches
+from c3dhash.models.batch_norm import kept_statistics, training_mode
+from c3dhash.models.hashnet import HashNet
+from c3dhash.training.batches import balanced_batches, random_batches
 from c3dhash.training.gradients import backward, fitting_rows
 from c3dhash.training.inputs import Inputs
-from c3dhash.training.losses import widest_float
+from c3dhash.training.losses import inverse_class_weights, widest_float
+from c3dhash.training.mixing import mix
 from c3dhash.training.optimization import learning_rate
 from c3dhash.training.state import TrainingState
 from c3dhash.training.step import batch_losses, take_step
 from c3dhash.video.loader import prefetch
 from c3dhash.video.normalization import for_device, to_device
 
+_MIXING = 1  # behind the place of a batch in the seed of what mixes it
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 
@@ -47,13 +51,10 @@ def train_epoch(
     Raises:
         TrainingError: a loss or a gradient is not finite.
     """
-    assert config.classes_per_batch and config.clips_per_class
     started, rate, means = time.perf_counter(), 0.0, _Means()
     torch.manual_seed(_hash_seed(config.seed, state.epoch))  # dropout
-    batches = balanced_batches(
-        labels, classes_per_batch=config.classes_per_batch, clips_per_class=config.clips_per_class,
-        seed=(config.seed, state.epoch),
-    )  # fmt: skip
+    batches = _deal(labels, config, epoch=state.epoch)
+    class_weights = _class_weights(labels, state, config)
     progress = tqdm(
         _load(batches, inputs, labels, state, config), total=len(batches), unit="batch",
         desc=f"Epoch {state.epoch + 1}/{config.epochs}",
@@ -61,15 +62,24 @@ def train_epoch(
     training_mode(state.model, freeze_bn=bool(config.freeze_bn))  # `resolve` has decided
     for place, (batch, batch_labels) in enumerate(progress):
         rate = learning_rate(config, state.epoch + place / len(batches))
+        if config.rate_batch:
+            rate *= len(batch) / config.rate_batch
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["share"]
 
-        def losses_of(features: Tensor, *, batch_labels: Tensor = batch_labels) -> dict[str, Tensor]:
-            outputs = state.model.heads(features)
-            return batch_losses(outputs, batch_labels, config, class_codes=state.model.class_codes)
-
-        losses = backward(inputs.read, losses_of, batch, part_size=part_size or len(batch))
+        shares = None
+        if config.mixup or config.cutmix:
+            rng = np.random.default_rng((config.seed, state.epoch, place, _MIXING))
+            num_classes = _num_classes(labels, state.model)
+            batch, shares = mix(batch, batch_labels, config, num_classes=num_classes, rng=rng)
+        losses_of = partial(_losses, state, config, labels=batch_labels, shares=shares, class_weights=class_weights)
+        losses = backward(
+            inputs.read, losses_of, batch, part_size=part_size or len(batch),
+            first_pass=partial(kept_statistics, state.model),
+        )  # fmt: skip
         norm = take_step(state.model, state.optimizer, gradient_clip=config.gradient_clip)
+        if config.ema:
+            state.update_average(config.ema)
         means.add({**losses, "gradient_norm": norm})
         if place % READ_STEPS == 0:
             progress.set_postfix(loss=f"{_finite(means.read(), state, config)['loss']:.3f}")
@@ -79,8 +89,52 @@ def train_epoch(
     return {"learning_rate": rate, **values, **speed}
 
 
+def _deal(labels: np.ndarray, config: TrainConfig, *, epoch: int) -> list[np.ndarray]:
+    """Return the batches of an epoch, arrays of indices."""
+    assert config.classes_per_batch and config.clips_per_class
+    seed = config.seed, epoch
+    if config.sampling == "videos":
+        return random_batches(len(labels), size=config.classes_per_batch * config.clips_per_class, seed=seed)
+    return balanced_batches(
+        labels, classes_per_batch=config.classes_per_batch, clips_per_class=config.clips_per_class, seed=seed
+    )
+
+
+def _class_weights(labels: np.ndarray, state: TrainingState, config: TrainConfig) -> Tensor | None:
+    if not config.class_weights:
+        return None
+    weights = inverse_class_weights(labels, num_classes=_num_classes(labels, state.model))
+    return torch.from_numpy(weights).to(state.device)
+
+
+def _num_classes(labels: np.ndarray, model: HashNet) -> int:
+    """Return how many classes the class head tells apart, or else the centres of codes, or else the labels."""
+    if model.class_head is not None:
+        return model.class_head.out_features
+    if model.class_codes is not None:
+        return len(model.class_codes)
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
+def _losses(
+    state: TrainingState,
+    config: TrainConfig,
+    features: Tensor,
+    *,
+    labels: Tensor,
+    shares: Tensor | None,
+    class_weights: Tensor | None,
+) -> dict[str, Tensor]:
+    return batch_losses(
+        state.model.heads(features), labels, config, class_codes=state.model.class_codes, shares=shares,
+        class_weights=class_weights,
+    )  # fmt: skip
+
+
 def fitting_part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:
     """Return how many videos are read at once in training; None where a batch stays whole."""
+    if config.micro_batch:
+        return config.micro_batch
     if not config.freeze_bn:
         return None
     training_mode(state.model, freeze_bn=True)

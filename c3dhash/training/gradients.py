@@ -7,7 +7,8 @@ But they see the backbone through features alone:
     features again, with a graph, part by part      ->  this gradient goes on into the backbone
 
 That is the gradient of the whole batch, for one more pass forward and the memory of one part. Both times a part draws
-the same random numbers. A batch whose statistics are those of batch norms stays whole.
+the same random numbers. Where batch norms take the statistics of a batch, they are those of a part, which is another
+training: such a batch is divided only where somebody says so (`--micro-batch`).
 
 Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021.
 """
@@ -15,6 +16,7 @@ Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Li
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -31,6 +33,7 @@ def backward(
     batch: Tensor,
     *,
     part_size: int,
+    first_pass: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Tensor]:
     """Add the gradient of a batch's loss to that of the parameters.
 
@@ -39,6 +42,7 @@ def backward(
         losses_of: features of a whole batch -> scalars; `loss` is the one that counts.
         batch: on its device.
         part_size: the most rows that are read with a graph at once.
+        first_pass: what the pass without a graph happens in, which must leave no trace in the network.
     Returns:
         What losses_of gave.
     """
@@ -48,7 +52,7 @@ def backward(
         return losses
     num_parts = -(-len(batch) // part_size)
     parts, states, features = batch.tensor_split(num_parts), [], []
-    with torch.no_grad():
+    with torch.no_grad(), first_pass():
         for part in parts:
             states.append(_random_state(batch.device))
             features.append(read(part))

@@ -21,6 +21,7 @@ Note [Windows of whole pictures]
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,7 @@ from c3dhash.models.engines import TorchBackbone
 from c3dhash.models.freezing import freeze_backbone
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.precision import autocast, pick_device, pick_precision
+from c3dhash.training.augmentation import Augmentation
 from c3dhash.training.kept import Rows, put_together
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
@@ -76,16 +78,14 @@ class AugmentedClips:
 
     def __init__(self, model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig) -> None:
         self.reader, self.videos, self.config = reader, videos, config
+        self._augmentation = Augmentation(config, size=reader.size, channels=reader.channels)
         self.encoder = Encoder(model, device=config.device, precision=config.precision)
         self._normalizer = Normalizer(model.preprocessing, self.encoder.device)
 
     def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
-        config, samples = self.config, self.videos.samples
+        samples, draw = self.videos.samples, self._augmentation.clip
         clips = [
-            self.reader.training_clip(
-                samples[index], seed=(*seed, row), min_crop_scale=config.min_crop_scale, flip=config.flip
-            )
-            for row, index in enumerate(indices)
+            self.reader.training_clip(samples[index], seed=(*seed, row), draw=draw) for row, index in enumerate(indices)
         ]
         return np.stack(clips)
 
@@ -212,19 +212,19 @@ def keep_stages(
     indexed = put_together(parts, num_parts=-(-len(samples) // BATCH_SIZE), directory=run_dir)
     if not config.views:
         return KeptStages(model, indexed, num_clips, config)
+    augmentation = Augmentation(config, size=reader.size, channels=reader.channels)
     is_map = config.freeze_stages != len(model.backbone.stages())
-    sides = (
-        view_sides(config.views, size=reader.size, cells=min(indexed.shape[-2:]), min_crop_scale=config.min_crop_scale)
-        if is_map
-        else None
-    )
+    draws: list[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = [augmentation.clip] * config.views
+    if is_map:
+        assert config.min_crop_scale is not None  # `resolve` has decided
+        sides = view_sides(
+            config.views, size=reader.size, cells=min(indexed.shape[-2:]), min_crop_scale=config.min_crop_scale
+        )
+        draws = [partial(augmentation.picture, short_side=side) for side in sides]
 
     def view(place: int) -> np.ndarray:
         number, index = divmod(place, len(samples))
-        sample, seed = samples[index], (config.seed, number, index)
-        if sides is None:
-            return reader.training_clip(sample, seed=seed, min_crop_scale=config.min_crop_scale, flip=config.flip)
-        return reader.whole_training_clip(sample, seed=seed, short_side=sides[number], flip=config.flip)
+        return reader.training_clip(samples[index], seed=(config.seed, number, index), draw=draws[number])
 
     batch_size, total = PICTURE_BATCH_SIZE if is_map else BATCH_SIZE, config.views * len(samples)
     drawn = prefetch(view, range(total), workers=config.workers, ahead=batch_size)

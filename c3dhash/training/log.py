@@ -40,7 +40,8 @@ class TrainingLog:
         logger.info("epoch %d: loss %.3f%s%s", row["epoch"], row["loss"], val, " (best)" if is_best else "")
         for name, value in row.items():
             if name not in ("epoch", "refit"):
-                self._writer.add_scalar(name.replace("val_", "val/", 1), value, len(history))
+                scalar = f"val/{name[4:]}" if name.startswith("val_") else f"train/{name}"
+                self._writer.add_scalar(scalar, value, len(history))
         self._writer.flush()
         write_text(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
         if is_last or time.monotonic() - self._plotted > PLOT_SECONDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -180,7 +181,8 @@ def center_loss(embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
 
     Args:
         embeddings: float [B, L].
-        labels: int64 [B], or bool [B, num_classes]; samples without a label do not count.
+        labels: int64 [B], or bool [B, num_classes]; samples without a label do not count. Or shares of classes, float
+            [B, num_classes].
         centers: +1 or -1, float [num_classes, L]: `hash_centers`.
     Returns:
         float32 scalar, a mean over entries; 0 with a graph where no sample has a label.
@@ -196,7 +198,14 @@ def center_loss(embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
     return (losses * has_label).sum() / has_label.sum().clamp_min(1)
 
 
-def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def classification_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    shares: Tensor | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Return the cross-entropy, a mean over the batch: softmax for one label a video, binary for several.
 
     The binary one is a sum over the classes, so that one class_weight serves both. With C classes and one label a
@@ -212,12 +221,32 @@ def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: floa
         logits: float [B, num_classes].
         labels: int64 [B], or bool [B, num_classes].
         label_smoothing: share of a label that is spread over all classes; of one label a video.
+        shares: float [B, num_classes], in the place of labels that were mixed: `training.mixing`.
+        class_weights: float [num_classes]; with one label a video, the mean is one over the weights of the batch.
     Returns:
         float32 scalar.
     """
-    if labels.ndim == 1:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-    return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="sum") / len(labels)
+    logits, weights = logits.float(), class_weights
+    if labels.ndim == 2:
+        targets = labels.float() if shares is None else shares
+        return F.binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="sum") / len(labels)
+    if shares is None:
+        return F.cross_entropy(logits, labels, weight=weights, label_smoothing=label_smoothing)
+    total = F.cross_entropy(logits, shares, weight=weights, label_smoothing=label_smoothing, reduction="sum")
+    return total / (len(shares) if weights is None else (shares @ weights).sum())
+
+
+def inverse_class_weights(labels: np.ndarray, *, num_classes: int) -> np.ndarray:
+    """Return what makes classes count alike in the cross-entropy, whatever their sizes: float32, mean 1 over videos.
+
+    Args:
+        labels: int64 [N], or bool [N, num_classes].
+    Returns:
+        [num_classes], in the inverse proportion of how often a class occurs; 1 for one that does not.
+    """
+    counts = np.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(axis=0)
+    weights = np.where(counts > 0, counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1)), 1.0)
+    return weights.astype(np.float32)
 
 
 class BatchAllTripletLoss(nn.Module):

@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from c3dhash.config import TrainConfig
+from c3dhash.config import TrainConfig, parse_epochs
 from c3dhash.errors import UsageError
 from c3dhash.models.batch_norm import freezes_batch_norms
 from c3dhash.models.precision import pick_device
@@ -79,13 +79,36 @@ def resolve(
     batch_size = config.classes_per_batch * config.clips_per_class
     others = {
         "shortcut": shortcut,
+        "flip": True,
+        "min_crop_scale": None if config.crop == "fixed" else 0.7,
+        "schedule": "step" if config.step_epochs or config.step_every else "cosine",
+        "backbone_rate": STAGES_RATE if frozen else 1.0,
         "freeze_bn": freezes_batch_norms(has_weights=bool(config.weights), batch_size=batch_size),
         "margin": default_margin(config.hash_length),
         "learning_rate": rate,
         "weight_decay": decay,
         "refit": bool(frozen),
     }
-    return dataclasses.replace(_fill(config, others), freeze_stages=frozen)
+    config = dataclasses.replace(_fill(config, others), freeze_stages=frozen)
+    if frozen:
+        _check_augmentation(config, has_maps=frozen < num_stages)
+    return config
+
+
+def _check_augmentation(config: TrainConfig, *, has_maps: bool) -> None:
+    """Raise a UsageError where frozen stages would not see what is asked for."""
+    asked = [name for name in ("rotation", "color_jitter", "rand_augment") if getattr(config, name)]
+    asked += ["crop"] if config.crop != "scale" else []
+    if asked and not config.views:
+        raise UsageError(
+            f"{asked[0]} ({getattr(config, asked[0])}) changes clips, and frozen stages see only what is indexed: give "
+            "--views N, or --freeze-stages 0."
+        )
+    if config.crop != "scale" and has_maps:
+        raise UsageError(
+            f"crop ({config.crop}) is for clips that are cut before the network; where some stages are frozen, windows of "
+            "whole pictures are seen: leave it out, or --freeze-stages 0."
+        )
 
 
 def _fill(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:
@@ -117,13 +140,14 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """
     assert config.learning_rate is not None and config.weight_decay is not None
     decayed, trained = decayed_names(model), trained_parameters(model, freeze_stages=config.freeze_stages or 0)
+    shares = _rate_shares(model, trained, config)
     groups: list[dict[str, Any]] = []
-    for is_backbone in (False, True):
-        share, decay_share = (STAGES_RATE, STAGES_DECAY) if is_backbone and config.freeze_stages else (1.0, 1.0)
+    for is_backbone, share in sorted(set(shares.values()), key=lambda kind: (kind[0], -kind[1])):
+        decay_share = STAGES_DECAY if is_backbone and config.freeze_stages else 1.0
         for is_decayed in (True, False):
             params = [
                 value for name, value in trained.items()
-                if (name in decayed) == is_decayed and name.startswith("backbone.") == is_backbone
+                if shares[name] == (is_backbone, share) and (name in decayed) == is_decayed
             ]  # fmt: skip
             decay = decay_share * config.weight_decay if is_decayed else 0.0
             if params:
@@ -131,6 +155,31 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def _rate_shares(
+    model: nn.Module, trained: dict[str, nn.Parameter], config: TrainConfig
+) -> dict[str, tuple[bool, float]]:
+    """Return of each parameter whether it is the backbone's, and its share of the learning rate.
+
+    Raises:
+        UsageError: the rate is to fall from stage to stage of a backbone that has only one.
+    """
+    assert config.backbone_rate is not None
+    stage_of: dict[int, int] = {}
+    if config.layer_decay is not None:
+        stages = model.get_submodule("backbone").stages()  # type: ignore[operator]  # of a Backbone
+        if len(stages) == 1:
+            raise UsageError(f"layer_decay ({config.layer_decay}) needs a backbone of several stages.")
+        stage_of = {id(p): i - len(stages) + 1 for i, stage in enumerate(stages) for m in stage.modules
+                    for p in m.parameters()}  # fmt: skip
+    shares = {}
+    for name, value in trained.items():
+        is_backbone = name.startswith("backbone.")
+        depth = stage_of.get(id(value), 0)
+        share = config.backbone_rate * (config.layer_decay or 1.0) ** -depth if is_backbone else 1.0
+        shares[name] = is_backbone, share
+    return shares
 
 
 def trained_parameters(model: nn.Module, *, freeze_stages: int) -> dict[str, nn.Parameter]:
@@ -167,6 +216,11 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     if epoch < warmup:
         return peak * (0.01 + 0.99 * epoch / warmup)
     if config.schedule == "step":
-        return float(peak * 0.1 ** sum(epoch >= share * config.epochs for share in STEPS_DOWN))
+        if config.step_every:
+            num_steps = int(epoch // config.step_every)
+        else:
+            steps = parse_epochs(config.step_epochs) or [share * config.epochs for share in STEPS_DOWN]
+            num_steps = sum(epoch >= step for step in steps)
+        return float(peak * 0.1**num_steps)
     share = (epoch - warmup) / (config.epochs - warmup)
     return peak * 0.5 * (1 + float(np.cos(np.pi * share)))

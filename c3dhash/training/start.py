@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,18 @@ from c3dhash.training.state import LAST_FILE, TrainingState, other_losses
 
 logger = logging.getLogger(__name__)
 
+# What another class would be in a mirror, as words of an English name: turn_left, TurnLeft, "clockwise"; not bright.
+_SIDED = frozenset(("left", "right", "leftward", "rightward", "leftwards", "rightwards", "clockwise",
+                    "anticlockwise", "counterclockwise"))  # fmt: skip
 # What may be another when a run is resumed: how long it goes on, and what the machine is.
 MAY_DIFFER = ("epochs", "workers", "device")
 
 
-def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, TrainingState]:
+def begin(config: TrainConfig, *, classes: Sequence[str]) -> tuple[TrainConfig, TrainingState]:
     """Decide what is open in the settings, and build the network, with the weights that it starts from.
 
+    Args:
+        classes: names.
     Raises:
         UsageError: freeze or freeze_stages without weights.
     """
@@ -41,7 +48,9 @@ def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, Traini
         raise UsageError(
             f"{name} needs a trained backbone: give --weights FILE or a name; `c3dhash models` lists them."
         )
-    config = dataclasses.replace(config, weights=str(weights) if weights else None)
+    config = dataclasses.replace(
+        config, weights=str(weights) if weights else None, flip=_flips(classes) if config.flip is None else config.flip
+    )
     is_open = not config.freeze and config.freeze_stages is None
     backbone = _without_numbers(config.backbone)
     config = resolve(
@@ -60,7 +69,19 @@ def begin(config: TrainConfig, *, num_classes: int) -> tuple[TrainConfig, Traini
             "on a CPU the first %d stages of %s stay as the weights have them, and what is behind them is trained: "
             "--freeze-stages 0 trains everything, --freeze the heads alone.", config.freeze_stages, config.backbone,
         )  # fmt: skip
-    return config, new_state(config, num_classes=num_classes)
+    return config, new_state(config, num_classes=len(classes))
+
+
+def _flips(classes: Sequence[str]) -> bool:
+    """Tell whether a mirror image is of the same class."""
+    words = {name: re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()) for name in classes}
+    sided = [name for name in classes if _SIDED.intersection(words[name])]
+    if sided:
+        logger.info(
+            "clips are not mirrored, since %d of %d classes name a side (%r): --flip mirrors them all the same.",
+            len(sided), len(classes), sided[0],
+        )  # fmt: skip
+    return not sided
 
 
 def new_state(config: TrainConfig, *, num_classes: int) -> TrainingState:
@@ -81,6 +102,7 @@ def begin_refit(state: TrainingState, config: TrainConfig, *, num_classes: int) 
     state.model.load_state_dict(fresh.model.state_dict())
     state.optimizer = make_optimizer(state.model, config)
     state.epoch, state.is_refit = 0, True
+    state.average, state.num_averaged = {}, 0
 
 
 def num_stages(backbone: str) -> int:

@@ -6,6 +6,8 @@ random is drawn from (seed, epoch, place in the epoch).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,6 +33,7 @@ class TrainingState:
     epoch: how many are done. history: a row of metrics for each.
     best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first. best_epoch: which one.
     is_refit: whether it has begun again, on the val videos too, to keep the last epoch.
+    average: the moving average of weights and statistics, by name, of num_averaged steps; {} where there is none.
     """
 
     model: HashNet
@@ -41,6 +44,8 @@ class TrainingState:
     best_epoch: int = 0
     is_refit: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    num_averaged: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +70,39 @@ class TrainingState:
             self.best_value, self.best_epoch = value, self.epoch
         return is_best
 
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the weights, and statistics of batch norms, as they are after a step.
+
+        The first steps forget more, as 2 in 11, 3 in 12 and so on are kept, until that is more than `decay`; so the
+        random weights of the beginning are soon gone.
+        """
+        values = self._averaged_values()
+        if not self.average:
+            self.average = {name: value.clone() for name, value in values.items()}
+        self.num_averaged += 1
+        kept = min(decay, (1 + self.num_averaged) / (10 + self.num_averaged))
+        torch._foreach_lerp_(list(self.average.values()), list(values.values()), 1 - kept)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the network have the average, where there is one, in the place of its own weights."""
+        values = self._averaged_values() if self.average else {}
+        own = {name: value.clone() for name, value in values.items()}
+        for name, value in values.items():
+            value.copy_(self.average[name])
+        try:
+            yield
+        finally:
+            for name, value in values.items():
+                value.copy_(own[name])
+
+    def _averaged_values(self) -> dict[str, torch.Tensor]:
+        """Return what training changes, by name: trained weights, and the statistics of batch norms."""
+        trained = {id(value) for group in self.optimizer.param_groups for value in group["params"]}
+        values = {name: p.detach() for name, p in self.model.named_parameters() if id(p) in trained}
+        buffers = dict(self.model.named_buffers())
+        return values | {name: buffers[name] for name in buffers if name.endswith(("running_mean", "running_var"))}
+
     def save(self, run_dir: Path) -> None:
         """Write last.pt; a reader finds the old one or the new one."""
         saved = {
@@ -75,6 +113,8 @@ class TrainingState:
             "losses": LOSSES,
             "history": self.history,
             "videos": self.videos,
+            "average": self.average,
+            "num_averaged": self.num_averaged,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -97,6 +137,7 @@ class TrainingState:
             self.videos, self.epoch = saved["videos"], saved["epoch"]
             self.best_value, self.history = saved["best_value"], saved["history"]
             self.best_epoch, self.is_refit = saved["best_epoch"], saved["is_refit"]
+            self.average, self.num_averaged = saved.get("average", {}), saved.get("num_averaged", 0)
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error

@@ -11,7 +11,13 @@ from c3dhash.training.losses import batch_all_triplet_sums, center_loss, classif
 
 
 def batch_losses(
-    outputs: Outputs, labels: Tensor, config: TrainConfig, *, class_codes: Tensor | None
+    outputs: Outputs,
+    labels: Tensor,
+    config: TrainConfig,
+    *,
+    class_codes: Tensor | None,
+    shares: Tensor | None = None,
+    class_weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Compute the losses of a batch: triplet / margin + center_weight * central + class_weight * cross-entropy.
 
@@ -23,9 +29,12 @@ def batch_losses(
         labels: int64 [B], or bool [B, num_classes].
         config: resolved.
         class_codes: float [num_classes, hash_length]: `hash_centers`; None where center_weight is 0.
+        shares: of classes, float [B, num_classes], where clips were mixed; their labels are the largest then.
+        class_weights: of the cross-entropy, float [num_classes].
     Returns:
         Scalars: `loss`, with a graph, `triplet_loss` (not divided), `active_share` (of the triplets), `center_loss`,
-        `class_loss`; those of heads that the network has, and of weights that are not 0.
+        `class_loss`, `accuracy` (with one label a video); those of heads that the network has, and of weights that are
+        not 0.
     """
     losses: dict[str, Tensor] = {}
     loss: Tensor | float = 0.0
@@ -37,12 +46,15 @@ def batch_losses(
         loss = losses["triplet_loss"] / max(config.margin, 1.0)
         if config.center_weight:
             assert class_codes is not None
-            losses["center_loss"] = center_loss(outputs.embedding, labels, class_codes)
+            losses["center_loss"] = center_loss(outputs.embedding, labels if shares is None else shares, class_codes)
             loss = loss + config.center_weight * losses["center_loss"]
     if outputs.logits is not None:
         losses["class_loss"] = classification_loss(
-            outputs.logits, labels, label_smoothing=config.label_smoothing or 0.0
-        )
+            outputs.logits, labels, label_smoothing=config.label_smoothing or 0.0, shares=shares,
+            class_weights=class_weights,
+        )  # fmt: skip
+        if labels.ndim == 1:
+            losses["accuracy"] = (outputs.logits.argmax(1) == labels).float().mean()
         weight = config.class_weight if config.task == "joint" else 1.0
         loss = loss + weight * losses["class_loss"]
     assert isinstance(loss, Tensor)  # a network without a head is not trained

@@ -62,7 +62,7 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
             config, state = start.resume(config, run_dir, num_classes=len(dataset.classes))
         else:
             claim_run(run_dir)
-            config, state = start.begin(config, num_classes=len(dataset.classes))
+            config, state = start.begin(config, classes=dataset.classes)
         has_own_val = bool(dataset.split("val"))
         if config.val_share:
             dataset = carve_val(dataset, share=config.val_share, seed=config.seed)
@@ -111,13 +111,15 @@ def _train(
             losses = train_epoch(state, inputs, videos.train_labels, config, part_size=part_size)
             is_last = state.epoch + 1 == config.epochs
             is_measured = is_last or (state.epoch + 1) % inputs.validates_every == 0
-            val = _validate(inputs, videos, gallery) if is_measured and videos.val else {}
+            with state.averaged():
+                val = _validate(inputs, videos, gallery) if is_measured and videos.val else {}
             is_best = state.end_epoch({**losses, **val}, may_be_best=is_measured or not videos.val)
             if val:
                 measured = [row for row in state.history if "val_dead_bits" in row or "val_accuracy" in row]
                 warn_on_collapse(measured, hash_length=config.hash_length, num_codes=len(videos.val))
             if is_best:
-                save_best(run_dir, state, dataset=dataset, config=config)
+                with state.averaged():
+                    save_best(run_dir, state, dataset=dataset, config=config)
             log.report(state.history, is_best=is_best and bool(val), is_last=is_last)
             state.save(run_dir)
         if config.refit and may_refit:
@@ -153,7 +155,8 @@ def _refit(
         state.end_epoch(losses, may_be_best=False)
         log.report(state.history, is_best=False, is_last=state.epoch == config.epochs)
         state.save(run_dir)
-    save_best(run_dir, state, dataset=dataset, config=config)
+    with state.averaged():
+        save_best(run_dir, state, dataset=dataset, config=config)
 
 
 def _prepare_heads(

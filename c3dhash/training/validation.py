@@ -6,11 +6,13 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from c3dhash.bits import pack_codes
 from c3dhash.evaluation.accuracy import label_average_precision, top_k_accuracy
 from c3dhash.evaluation.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
 from c3dhash.models.encode import Encoded
+from c3dhash.training.losses import classification_loss
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,8 @@ def validate(
         val_labels: int64 [N], or bool [N, num_classes].
         gallery, gallery_labels: of training videos, where the network makes codes.
     Returns:
-        val_mAP (absent where no val video is of the class of a training video), val_accuracy (macro mAP where
-        multi-label), and what code_health and embedding_health say.
+        val_mAP (absent where no val video is of the class of a training video), val_class_loss, val_accuracy (macro
+        mAP where multi-label), and what code_health and embedding_health say.
     """
     result: dict[str, float] = {}
     if val.embeddings is not None:
@@ -63,6 +65,8 @@ def validate(
         health = {**code_health(codes, hash_length=hash_length), **embedding_health(val.embeddings)}
         result.update({f"val_{name}": value for name, value in health.items() if value is not None})
     if val.scores is not None:
+        loss = classification_loss(torch.from_numpy(val.scores), torch.from_numpy(val_labels))
+        result["val_class_loss"] = float(loss)
         if val_labels.ndim == 2:
             result["val_accuracy"] = mean_defined(label_average_precision(val.scores, val_labels)) or 0.0
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
 from c3dhash.video.samples import compress_sample, read_sample, sample_files, sample_hash
 from c3dhash.video.stored import StoredFrames
-from c3dhash.video.transforms import augment_clip, clip_crops, clip_views, decoded_short_side, whole_clip
+from c3dhash.video.transforms import clip_crops, clip_views, decoded_short_side
 
 logger = logging.getLogger(__name__)
 
@@ -79,25 +80,22 @@ class ClipReader:
         views = clip_crops if self.crops == 3 else clip_views
         return np.stack([view for clip in clips for view in views(clip, size=self.size, num_views=self.views)])
 
-    def training_clip(self, sample: Sample, *, seed: tuple[int, ...], min_crop_scale: float, flip: bool) -> np.ndarray:
-        """Return an augmented clip: uint8 [num_frames, size, size, C]. The same seed gives the same clip.
+    def training_clip(
+        self, sample: Sample, *, seed: tuple[int, ...], draw: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    ) -> np.ndarray:
+        """Return an augmented clip. The same seed gives the same clip.
 
         Spread frames stay evenly spread, so that motion stays even, all of them shifted by one draw; a dense clip
         begins anywhere in the sample.
+
+        Args:
+            draw: makes a clip of frames, uint8 [num_frames, H, W, C], and of what its draws come from.
+        Returns:
+            What draw gives.
         """
-        frames, rng = self._draw(sample, seed)
-        return augment_clip(frames, size=self.size, min_crop_scale=min_crop_scale, flip=flip, rng=rng)
-
-    def whole_training_clip(self, sample: Sample, *, seed: tuple[int, ...], short_side: int, flip: bool) -> np.ndarray:
-        """Return an augmented clip of the whole picture: uint8 [num_frames, h, w, C], as `whole_clip` has it."""
-        frames, rng = self._draw(sample, seed)
-        return whole_clip(frames, short_side=short_side, flip=flip, rng=rng)
-
-    def _draw(self, sample: Sample, seed: tuple[int, ...]) -> tuple[np.ndarray, np.random.Generator]:
-        """Return the frames of a clip that begins at random, uint8 [T, H, W, C], and where further draws come from."""
         rng = np.random.default_rng(seed)
         (frames,) = self._clips(sample, self._plan(sample, 1, phase=rng.uniform()))
-        return frames, rng
+        return draw(frames, rng)
 
     def readable(self, samples: list[Sample], *, workers: int, description: str) -> list[Sample]:
         """Decode every sample into the cache; return those that decode, and log the others with their reasons.

@@ -22,6 +22,7 @@ CROP_MARGIN = 8 / 7
 
 # A picture that is wider, or higher, is cut: it would cost a network much more than others, and show little more.
 MAX_ASPECT = 2.0
+MAX_CROP_ASPECT = 4 / 3  # of a part that is made square
 
 
 def decoded_short_side(size: int) -> int:
@@ -29,20 +30,22 @@ def decoded_short_side(size: int) -> int:
     return round(size * CROP_MARGIN)
 
 
-def resize_crop(frames: np.ndarray, *, top: int, left: int, side: int, size: int) -> np.ndarray:
-    """Cut the same square out of every frame and resize it.
+def resize_crop(
+    frames: np.ndarray, *, top: int, left: int, side: int, size: int, height: int | None = None
+) -> np.ndarray:
+    """Cut the same part out of every frame and resize it to a square.
 
     Args:
         frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
-        top, left, side: the square, px.
+        top, left, side: the part, a square unless its height is given, px.
         size: px of the result.
     Returns:
         uint8 [T, size, size, C].
     """
-    square = frames[:, top : top + side, left : left + side]
-    if side == size:
-        return np.ascontiguousarray(square)
-    return np.stack([resize(frame, (size, size)) for frame in square])
+    part = frames[:, top : top + (height or side), left : left + side]
+    if part.shape[1:3] == (size, size):
+        return np.ascontiguousarray(part)
+    return np.stack([resize(frame, (size, size)) for frame in part])
 
 
 def center_clip(frames: np.ndarray, *, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
@@ -102,24 +105,43 @@ def clip_crops(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
 
 
 def augment_clip(
-    frames: np.ndarray, *, size: int, min_crop_scale: float, flip: bool, rng: np.random.Generator
+    frames: np.ndarray,
+    *,
+    size: int,
+    crop: str = "scale",
+    min_crop_scale: float | None,
+    flip: bool,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw a training clip: a square of random scale and place, and a mirror image or not.
+    """Draw a training clip: a part of random scale and place, and a mirror image or not.
 
     Args:
         frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow: Note [Flow clips]).
         size: px of the result.
-        min_crop_scale: smallest side of the square, as a share of the short side.
+        crop: scale, a square whose side is min_crop_scale of the short side or more; fixed, one at the scale that
+            CROP_MARGIN leaves; resized, a part whose area is the square of min_crop_scale of the picture's or more, and
+            whose sides are as 3 to 4 or nearer to each other.
+        min_crop_scale: does nothing where crop is fixed.
         flip: whether half of the clips are mirrored.
-        rng: where the draws come from; three draws a clip whatever the arguments.
+        rng: where the draws come from; of a kind of crop, as many a clip whatever the arguments.
     Returns:
         uint8 [T, size, size, C].
+    Source:
+        resized: Szegedy et al., Going Deeper with Convolutions, CVPR 2015, section 6.
     """
-    scale, place, mirror = rng.uniform(min_crop_scale, 1), rng.uniform(size=2), rng.uniform()
+    scale, place, mirror = rng.uniform(), rng.uniform(size=2), rng.uniform()
     height_px, width_px = frames.shape[1:3]
-    side = max(1, round(scale * min(height_px, width_px)))
-    top, left = (place * (height_px - side + 1, width_px - side + 1)).astype(int)
-    clip = resize_crop(frames, top=int(top), left=int(left), side=side, size=size)
+    smallest = 1.0 if min_crop_scale is None else min_crop_scale
+    if crop == "resized":
+        area = height_px * width_px * (smallest**2 + scale * (1 - smallest**2))
+        aspect = MAX_CROP_ASPECT ** rng.uniform(-1, 1)
+        height = min(height_px, max(1, round((area / aspect) ** 0.5)))
+        width = min(width_px, max(1, round((area * aspect) ** 0.5)))
+    else:
+        share = 1 / CROP_MARGIN if crop == "fixed" else smallest + scale * (1 - smallest)
+        height = width = max(1, round(share * min(height_px, width_px)))
+    top, left = (place * (height_px - height + 1, width_px - width + 1)).astype(int)
+    clip = resize_crop(frames, top=int(top), left=int(left), side=width, height=height, size=size)
     return _mirror(clip) if flip and mirror < 0.5 else clip
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from c3dhash.errors import TrainingError
-from c3dhash.training.batches import balanced_batches
+from c3dhash.training.batches import balanced_batches, random_batches
 
 LABELS = np.repeat([0, 1, 2, 5], [40, 3, 10, 7])
 
@@ -59,3 +59,13 @@ def test_multi_label_samples_are_dealt_evenly():
 def test_one_class_is_refused():
     with pytest.raises(TrainingError, match="1 class"):
         balanced_batches(np.zeros(5, int), classes_per_batch=2, clips_per_class=2, seed=(0,))
+
+
+def test_random_batches_see_each_video_once_a_round():
+    batches = random_batches(10, size=4, seed=(1,))
+    assert [len(batch) for batch in batches] == [4, 4]  # 2.5 batches
+    assert len(set(np.concatenate(batches))) == 8
+    assert sorted(np.concatenate(random_batches(12, size=4, seed=(1,)))) == list(range(12))
+    assert [len(batch) for batch in random_batches(3, size=8, seed=(1,))] == [3]
+    first, again, other = (random_batches(12, size=4, seed=(seed,)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)

@@ -59,8 +59,8 @@ def test_no_number_is_read_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.ones(1).item()
         assert mode.count == 1
     assert reads == [1, 1 + READ_STEPS, 1 + 2 * READ_STEPS, 50]
-    assert set(row) == {"learning_rate", "loss", "triplet_loss", "active_share", "class_loss", "gradient_norm",
-                        "seconds", "clips_per_second"}  # fmt: skip
+    assert set(row) == {"learning_rate", "loss", "triplet_loss", "active_share", "class_loss", "accuracy",
+                        "gradient_norm", "seconds", "clips_per_second"}  # fmt: skip
 
 
 def test_the_means_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,14 +22,16 @@ from c3dhash.models.hashnet import build_model
 from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import kept as kept_rows
+from c3dhash.training.augmentation import Augmentation
 from c3dhash.training.inputs import AugmentedClips, batches_by_shape, keep_stages, view_sides
 from c3dhash.training.train import train_run
 from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.normalization import normalize
+from c3dhash.video.transforms import whole_clip
 
-CONFIG = replace(TINY, backbone="tiny")
+CONFIG = replace(TINY, backbone="tiny", flip=True, min_crop_scale=0.7)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -90,7 +93,7 @@ def test_heads_alone_train_on_features_of_crops(motion, tmp_path, cache, backbon
     assert features.shape == (3, 2, model.backbone.feature_dim)
     encoder = Encoder(model, device="cpu", precision="fp32")
     clip = reader.training_clip(
-        videos.train[1], seed=(config.seed, 1, 1), min_crop_scale=config.min_crop_scale, flip=True
+        videos.train[1], seed=(config.seed, 1, 1), draw=Augmentation(config, size=16, channels="RGB").clip
     )
     row = kept.views[num_videos + 1]
     np.testing.assert_allclose(row, encoder(np.stack([clip])).features[0], rtol=1e-2, atol=1e-3)
@@ -116,7 +119,10 @@ def test_kept_stages_give_what_the_network_does(motion, tmp_path, cache, backbon
 
     # A view is a map of the whole picture, and training sees windows of it, as large as what a square clip gives.
     (side,) = view_sides(1, size=64, cells=kept.indexed.shape[-1], min_crop_scale=0.6)
-    clip = reader.whole_training_clip(videos.samples[3], seed=(config.seed, 0, 3), short_side=side, flip=True)
+    draw = partial(whole_clip, short_side=side, flip=True)
+    clip = reader.training_clip(
+        videos.samples[3], seed=(config.seed, 0, 3), draw=lambda frames, rng: draw(frames, rng=rng)
+    )
     with torch.inference_mode():
         row = model.eval().backbone.run_stages(
             normalize(torch.from_numpy(clip[None].copy()), model.preprocessing), last=first
@@ -234,19 +240,18 @@ def test_rows_of_several_shapes_in_another_order():
 def test_views_of_videos_of_several_shapes_keep_their_places(motion, tmp_path, cache, monkeypatch):
     """Every other video stands upright: what goes through the stages together is not in the order of the videos."""
     config = replace(CONFIG, backbone="resnet3d10", views=2, freeze_stages=3)
-    draw = ClipReader._draw
+    training_clip = ClipReader.training_clip
 
-    def turned(self, sample, seed):
-        frames, rng = draw(self, sample, seed)
-        return (frames.transpose(0, 2, 1, 3) if seed[2] % 2 else frames), rng
+    def turned(self, sample, *, seed, draw):
+        turn = (0, 2, 1, 3) if seed[2] % 2 else (0, 1, 2, 3)
+        return training_clip(self, sample, seed=seed, draw=lambda frames, rng: draw(frames.transpose(turn), rng))
 
-    monkeypatch.setattr(ClipReader, "_draw", turned)
+    monkeypatch.setattr(ClipReader, "training_clip", turned)
     kept, model, reader, videos = keep(motion, tmp_path, cache, config)
     sides = view_sides(2, size=16, cells=kept.indexed.shape[-1], min_crop_scale=config.min_crop_scale)
     for number, index in ((0, 1), (0, 4), (1, 7), (1, 17)):
-        clip = reader.whole_training_clip(
-            videos.samples[index], seed=(config.seed, number, index), short_side=sides[number], flip=True
-        )
+        draw = partial(Augmentation(config, size=16, channels="RGB").picture, short_side=sides[number])
+        clip = reader.training_clip(videos.samples[index], seed=(config.seed, number, index), draw=draw)
         assert (clip.shape[1] > clip.shape[2]) == bool(index % 2)
         with torch.inference_mode():
             batch = normalize(torch.from_numpy(clip[None].copy()), model.preprocessing)

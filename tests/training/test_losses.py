@@ -20,6 +20,7 @@ from c3dhash.training.losses import (
     center_loss,
     classification_loss,
     default_margin,
+    inverse_class_weights,
     reduce_triplets,
     widest_float,
 )
@@ -211,3 +212,32 @@ def test_a_saturated_embedding_gives_a_finite_loss():
     loss = center_loss(embeddings, torch.tensor([0]), torch.tensor([[-1.0, 1.0]]))
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(embeddings.grad).all()
+
+
+def test_shares_of_one_class_are_its_label():
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 1, 1])
+    weights = torch.tensor([0.5, 2.0, 1.0, 3.0])
+    for options in ({}, {"label_smoothing": 0.1}, {"class_weights": weights}):
+        hard = classification_loss(logits, labels, **options)
+        soft = classification_loss(logits, labels, shares=F.one_hot(labels, 4).float(), **options)
+        torch.testing.assert_close(soft, hard)
+    mixed = classification_loss(logits, labels, shares=torch.full((6, 4), 0.25))
+    torch.testing.assert_close(mixed, -logits.log_softmax(1).mean())
+
+
+def test_centres_are_drawn_to_by_shares():
+    """Of a clip that is three quarters of one class, the target is three quarters of its centre."""
+    centers, shares = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]), torch.tensor([[0.75, 0.25]])
+    embeddings = torch.tensor([[0.5, 0.9]])
+    chance, other = 0.75, 0.95  # the target of the first bit is (1 + 0.5) / 2
+    expected = -(0.75 * np.log(chance) + 0.25 * np.log(1 - chance) + np.log(other)) / 2
+    assert center_loss(embeddings, shares, centers).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_make_classes_count_alike():
+    labels = np.array([0] * 8 + [1] * 2 + [3] * 2)
+    weights = inverse_class_weights(labels, num_classes=4)
+    assert weights.tolist() == pytest.approx([0.5, 2.0, 1.0, 2.0])
+    assert weights[labels].mean() == pytest.approx(1)
+    several = np.array([[True, True], [True, False], [True, False]])
+    assert inverse_class_weights(several, num_classes=2).tolist() == pytest.approx([4 / 6, 2.0])

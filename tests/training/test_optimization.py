@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from c3dhash.config import TrainConfig
+from c3dhash.errors import UsageError
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.hashnet import build_model
 from c3dhash.training.optimization import decayed_names, learning_rate, make_optimizer, resolve
@@ -85,3 +88,39 @@ def test_stages_behind_frozen_ones_follow_the_heads_slowly():
     }
     assert {(g["share"], g["weight_decay"]) for g in stage} == {(0.1, 0.05), (0.1, 0.0)}
     assert {g["weight_decay"] for g in heads} == {1.0, 0.0}
+
+
+def test_the_rate_falls_at_the_epochs_that_are_given():
+    milestones = resolve(TrainConfig(epochs=50, warmup_epochs=0, step_epochs="20,40", learning_rate=1.0))
+    assert milestones.schedule == "step"
+    rates = [learning_rate(milestones, epoch) for epoch in (0, 19.9, 20, 39.9, 40, 49.9)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    every = resolve(TrainConfig(epochs=16, warmup_epochs=0, step_every=5, learning_rate=1.0))
+    assert [learning_rate(every, epoch) for epoch in (4.9, 5, 10, 15.5)] == pytest.approx([1, 0.1, 0.01, 0.001])
+    for bad in ("20,20", "40,20", "0,3", "", "a", "1.5", "3,"):
+        with pytest.raises(UsageError, match=r"step_epochs \(.*\) must be rising whole numbers"):
+            TrainConfig(step_epochs=bad)
+    with pytest.raises(UsageError, match=r"schedule \(cosine\) has no steps"):
+        TrainConfig(schedule="cosine", step_every=5)
+    with pytest.raises(UsageError, match="give one of them"):
+        TrainConfig(step_epochs="3", step_every=5)
+
+
+def test_rates_fall_with_depth():
+    """resnet3d10 has four stages; the last has all of the backbone's rate, which is half of the heads'."""
+    config = resolve(TrainConfig(backbone="resnet3d10", layer_decay=0.5, backbone_rate=0.5), num_stages=4)
+    model = build_model(config, num_classes=5)
+    groups = make_optimizer(model, config).param_groups
+    share_of = {id(p): group["share"] for group in groups for p in group["params"]}
+    assert len(share_of) == len(list(model.parameters()))
+    for name, value in model.named_parameters():
+        if name.startswith("backbone."):
+            stage = 1 if "stem" in name else int(name.split("stage")[1][0])
+            assert share_of[id(value)] == 0.5 * 0.5 ** (4 - stage), name
+        else:
+            assert share_of[id(value)] == 1, name
+    frozen = resolve(TrainConfig(backbone="resnet3d10", weights="x", layer_decay=0.5, freeze_stages=2), num_stages=4)
+    shares = {group["share"] for group in make_optimizer(model, frozen).param_groups}
+    assert shares == {1.0, 0.1, 0.05}
+    with pytest.raises(UsageError, match=r"layer_decay \(0.5\) needs a backbone of several stages"):
+        make_optimizer(build_model(TrainConfig(backbone="slowfast"), num_classes=2), replace(config, layer_decay=0.5))

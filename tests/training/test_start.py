@@ -24,7 +24,7 @@ from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
 from c3dhash.training import train
-from c3dhash.training.start import can_resume
+from c3dhash.training.start import begin, can_resume
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 
@@ -81,8 +81,21 @@ def numbers(run_dir: Path) -> list[dict[str, float]]:
         {"freeze": True, "views": 2, "init": "lsh", "refit": True},
         {"optimizer": "adamw", "task": "classify"},
         {"weights": "none", "backbone": "resnet3d10", "epochs": 3},
+        {
+            "weights": "none",
+            "backbone": "resnet3d10",
+            "epochs": 4,
+            "ema": 0.9,
+            "mixup": 0.3,
+            "rand_augment": 9,
+            "micro_batch": 2,
+            "step_epochs": "2,3",
+            "layer_decay": 0.7,
+            "sampling": "videos",
+            "class_weights": True,
+        },
     ],
-    ids=["joint", "frozen", "classify", "random with batch norm"],
+    ids=["joint", "frozen", "classify", "random with batch norm", "all that may be turned"],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(
     motion: Dataset, tmp_path: Path, cache: FrameCache, weights: Path, settings: dict[str, Any]
@@ -219,3 +232,23 @@ def test_a_damaged_run_is_refused(
     (run_dir / file).write_bytes(content)
     with pytest.raises(TrainingError, match=rf"{file}' is damaged"):
         train_run(motion, CONFIG, run_dir=run_dir, cache=cache, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "flips"),
+    [
+        (("walk", "bright", "copyright", "cleft"), True),
+        (("turn_left", "walk"), False),
+        (("TurnRight", "walk"), False),
+        (("Pushing something from LEFT to right",), False),
+        (("left",), False),
+        (("spin counterclockwise",), False),
+        (("handshake", "Leftover food"), True),
+    ],
+)
+def test_classes_that_name_a_side_are_not_mirrored(names: tuple[str, ...], flips: bool, caplog: Any) -> None:
+    with caplog.at_level("INFO", logger="c3dhash"):
+        assert begin(CONFIG, classes=names)[0].flip is flips
+    assert ("clips are not mirrored" in caplog.text) is not flips
+    assert begin(replace(CONFIG, flip=True), classes=names)[0].flip is True
+    assert begin(replace(CONFIG, flip=False), classes=names)[0].flip is False

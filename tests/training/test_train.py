@@ -264,3 +264,71 @@ def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
     for mine, theirs in zip(model.heads(10 * features)[1:], model.heads(features)[1:], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)  # the scale of features does not matter
+
+
+def weights_after(motion, run_dir, cache, config) -> dict[str, torch.Tensor]:
+    """Return the raw weights after a training, of the last epoch."""
+    train_run(motion, config, run_dir=run_dir, cache=cache)
+    return torch.load(run_dir / "last.pt", weights_only=True)["model"]
+
+
+def test_micro_batches_train_as_whole_ones_do(motion, tmp_path, cache):
+    """Without batch norms the triplet loss of a batch of six, two at a time, is the same to rounding."""
+    config = replace(CONFIG, epochs=2)
+    whole = weights_after(motion, tmp_path / "whole", cache, config)
+    parts = weights_after(motion, tmp_path / "parts", cache, replace(config, micro_batch=2))
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_norms_of_micro_batches_count_each_clip_once(motion, tmp_path, cache):
+    """Their statistics move once a part, not twice, though each part is read twice."""
+    config = replace(TINY, epochs=1, learning_rate=0.0, weight_decay=0.0)
+    seen = []
+    for micro_batch in (None, 3):
+        config = replace(config, micro_batch=micro_batch)
+        values = weights_after(motion, tmp_path / str(micro_batch), cache, config)
+        seen.append(values["backbone.stem_bn.running_var"])
+    # Two batches of six: 0.81 of the first variance, 1, is left; in parts of three, 0.6561.
+    left = [(value - 1).abs().mean() for value in seen]
+    assert float(left[1] / left[0]) == pytest.approx((1 - 0.9**4) / (1 - 0.9**2), rel=0.1)
+
+
+def test_the_average_is_what_is_validated_and_saved(motion, tmp_path, cache):
+    config = replace(CONFIG, epochs=3, ema=0.9)
+    run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    plain = train_run(motion, replace(config, ema=0.0), run_dir=tmp_path / "plain", cache=cache)
+    last, other = (torch.load(path / "last.pt", weights_only=True) for path in (run_dir, plain))
+    assert all(torch.equal(last["model"][name], other["model"][name]) for name in other["model"]), (
+        "training is the same"
+    )
+    saved = train_run(motion, replace(config, val_share=0.0), run_dir=tmp_path / "end", cache=cache)
+    run = load_run(saved)
+    average = torch.load(saved / "last.pt", weights_only=True)["average"]
+    if run.config["best_epoch"] == 3:
+        torch.testing.assert_close(run.model.state_dict()["hash_head.weight"], average["hash_head.weight"])
+    assert not torch.equal(average["hash_head.weight"], last["model"]["hash_head.weight"])
+    assert numbers(run_dir)[0]["val_class_loss"] != numbers(plain)[0]["val_class_loss"]
+
+
+@pytest.mark.parametrize("task", ["joint", "classify"])
+def test_whatever_may_be_turned_changes_the_training(motion, tmp_path, cache, task):
+    uneven = [s for i, s in enumerate(motion.samples) if s.split != "train" or s.labels != (0,) or i % 4]
+    dataset = replace(motion, samples=tuple(uneven))
+    config = replace(CONFIG, task=task, epochs=1, warmup_epochs=0.0, val_share=0.0)
+    plain = weights_after(dataset, tmp_path / "plain", cache, config)
+    for settings in (
+        {"mixup": 0.4}, {"cutmix": 1.0}, {"crop": "fixed"}, {"crop": "resized"}, {"class_weights": True},
+        {"sampling": "videos"}, {"rate_batch": 12}, {"backbone_rate": 0.1}, {"rand_augment": 9}, {"color_jitter": 0.4},
+        {"rotation": 10.0},
+    ):  # fmt: skip
+        name, value = next(iter(settings.items()))
+        turned = weights_after(dataset, tmp_path / f"{name}-{value}", cache, replace(config, **settings))
+        assert not all(torch.equal(plain[each], turned[each]) for each in plain), settings
+
+
+def test_linear_scaling_is_a_higher_rate(motion, tmp_path, cache):
+    config = replace(CONFIG, epochs=1, learning_rate=0.02)
+    scaled = weights_after(motion, tmp_path / "scaled", cache, replace(config, rate_batch=3))  # batches are of 6
+    plain = weights_after(motion, tmp_path / "plain", cache, replace(config, learning_rate=0.04))
+    assert all(torch.equal(scaled[name], plain[name]) for name in plain)

@@ -19,6 +19,7 @@ from c3dhash.video.clips import ClipReader
 from c3dhash.video.every_frame import video_frames
 from c3dhash.video.reader import read_clips
 from c3dhash.video.stored import LOSSLESS, Unkept
+from c3dhash.video.transforms import augment_clip
 
 SEGMENTS = [None, Segment(0.3, 0.92), Segment(0.5, 50)]
 # Interval in seconds, clips, phase: spread, and dense.
@@ -111,14 +112,16 @@ def test_clips_of_flow(tmp_path: Path) -> None:
     check_same(tmp_path, Sample(folder, (0,), "train", frames=FrameFolder(1, 12)), channels="flow")
 
 
+def draw(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a clip of the largest square."""
+    return augment_clip(frames, size=84, min_crop_scale=1.0, flip=False, rng=rng)
+
+
 def test_the_same_seed_gives_the_same_clip(tmp_path: Path) -> None:
     sample = Sample(write_video(tmp_path / "a.avi", 40), (0,), "train")
     on, off = FrameCache(tmp_path / "c", max_bytes=1 << 24, quality=LOSSLESS), FrameCache(tmp_path, max_bytes=0)
     clips = [
-        [
-            ClipReader(4, 84, cache).training_clip(sample, seed=(seed,), min_crop_scale=1.0, flip=False)
-            for seed in range(12)
-        ]
+        [ClipReader(4, 84, cache).training_clip(sample, seed=(seed,), draw=draw) for seed in range(12)]
         for cache in (on, on, off)
     ]
     assert np.array_equal(clips[0], clips[1])
@@ -135,7 +138,7 @@ def test_training_draws_a_dense_clip_anywhere(tmp_path: Path) -> None:
     ]
     assert all(numbers == list(range(numbers[0], numbers[0] + 4)) for numbers in drawn)
     assert {numbers[0] for numbers in drawn} >= {0, 36}
-    clips = {reader.training_clip(sample, seed=(seed,), min_crop_scale=1.0, flip=False).tobytes() for seed in range(12)}
+    clips = {reader.training_clip(sample, seed=(seed,), draw=draw).tobytes() for seed in range(12)}
     assert len(clips) > 6
 
 

@@ -54,6 +54,30 @@ def test_center_clip_of_tiny_frames(height, width):
     assert center_clip(ramp(2, height, width), size=8).shape == (2, 8, 8, 3)
 
 
+def test_fixed_crops_are_seven_eighths_of_the_short_side():
+    """Of 64 x 96 px that is 56, at scale: 9 rows and 41 columns to begin at, as 128 x 171 is cut to 112."""
+    rng = np.random.default_rng(0)
+    clips = [augment_clip(ramp(), size=56, crop="fixed", min_crop_scale=None, flip=False, rng=rng) for _ in range(900)]
+    assert {int(clip[0, 0, 0, 1]) for clip in clips} == set(range(9))
+    assert {int(clip[0, 0, 0, 0]) for clip in clips} == set(range(41))
+    assert all(clip[3, -1, -1].tolist() == (clip[3, 0, 0] + (55, 55, 0)).tolist() for clip in clips)
+
+
+def test_resized_crops_have_an_area_and_an_aspect():
+    """Rows and columns tell what was cut: here from a quarter of the area on, sides as 3 to 4 at most."""
+    rng, shapes = np.random.default_rng(0), []
+    frames = ramp(1, 120, 120)
+    for _ in range(400):
+        clip = augment_clip(frames, size=32, crop="resized", min_crop_scale=0.5, flip=False, rng=rng).astype(float)
+        width, height = (clip[0, -1, -1, axis] - clip[0, 0, 0, axis] for axis in (0, 1))
+        shapes.append((height * 32 / 31, width * 32 / 31))
+    heights, widths = np.array(shapes).T
+    shares, aspects = heights * widths / 120**2, widths / heights
+    assert 0.22 < shares.min() < 0.3 and 0.9 < shares.max() <= 1.05
+    assert 0.72 < aspects.min() < 0.78 and 1.28 < aspects.max() < 1.39
+    assert np.log(aspects).mean() == pytest.approx(0, abs=0.03)
+
+
 def test_whole_clip_is_the_picture_or_its_mirror_image():
     seeds = [np.random.default_rng(seed) for seed in range(20)]
     clips = [whole_clip(ramp(), short_side=64, flip=True, rng=rng) for rng in seeds]
