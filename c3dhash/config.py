@@ -21,6 +21,7 @@ TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
 ENGINES = ("auto", "torch", "openvino", "onnx")
+FUSION = "With --runs, how class scores are joined, before the softmax: sum, mean, or two weights, as 1,0.5."
 CROPS = ("scale", "fixed", "resized")
 MAX_VIEWS = 4  # of a clip that is encoded: `clip_views`
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
@@ -485,6 +486,7 @@ class EvaluateConfig:
         "softmax), or the probabilities (after it).",
         choices=("features", "probabilities"),
     )
+    fuse: str = setting("sum", FUSION)
     crops: int = setting(
         1, "1 shows the network the middle of each clip; 3 its whole, by three squares along the longer side.",
         low=1, high=3,
@@ -512,6 +514,7 @@ class RecognizeConfig:
     smooth: int = setting(
         4, "With --over-time, probabilities are averaged over the last so many windows; 1 is off.", low=1, high=10_000
     )
+    fuse: str = setting("sum", FUSION)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -8,7 +8,6 @@ import pytest
 
 from c3dhash.config import EncodeConfig, EvaluateConfig, TrainConfig
 from c3dhash.datasets.find import find_dataset
-from c3dhash.errors import UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_video
@@ -53,12 +52,6 @@ def test_train_and_evaluate(flow_data, tmp_path):
     )
     assert (report.numbers["num_queries"], report.numbers["num_gallery"]) == (4, 6)
     assert 0 < report.numbers["mAP"]["expected"] <= 1
-
-
-def test_videos_are_refused(motion, flow_data, tmp_path):
-    cache = FrameCache(tmp_path / "frames", max_bytes=1 << 26)
-    with pytest.raises(UsageError, match=r"\.mp4' is a video, .* make them with c3dhash data flow"):
-        train_run(motion, SETTINGS, run_dir=tmp_path / "run", cache=cache)
 
 
 def test_videos_are_indexed_and_recognised(motion, flow_data, tmp_path):

@@ -70,6 +70,14 @@ def published_options(command: Command) -> Command:
     )(command)
 
 
+runs_option = click.option(
+    "--runs",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="RUN RUN",
+    help="In the place of --model, two runs whose answers are fused, as one on RGB and one on optical flow.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -83,6 +91,24 @@ def open_run(model: Path | None, *, backbone: str | None, weights: str | None) -
     if backbone is None or weights is None:
         return load_run(find_run(model))
     return published_run(backbone, weights)
+
+
+def open_runs(
+    context: click.Context,
+    runs: tuple[Path, Path] | None,
+    *,
+    model: Path | None,
+    backbone: str | None,
+    weights: str | None,
+) -> list[Any]:
+    """Load the two runs of --runs, or the one that `open_run` gives."""
+    if runs is None:
+        refuse_given(context, ("fuse",), why="one run is not fused: --runs takes two")
+        return [open_run(model, backbone=backbone, weights=weights)]
+    from c3dhash.models.runs import find_run, load_run
+
+    refuse_given(context, ("model", "backbone", "weights"), why="--runs names the runs")
+    return [load_run(find_run(run)) for run in runs]
 
 
 def was_given(context: click.Context, name: str) -> bool:

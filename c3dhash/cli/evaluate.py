@@ -14,11 +14,12 @@ from c3dhash.cli.common import (
     json_option,
     model_option,
     open_dataset,
-    open_run,
+    open_runs,
     print_json,
     print_table,
     published_options,
     refuse_given,
+    runs_option,
 )
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig
@@ -33,6 +34,7 @@ from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig
     help="Score the codes of this .npz file; needs no run.",
 )
 @model_option
+@runs_option
 @published_options
 @data_option
 @format_option
@@ -66,6 +68,7 @@ def evaluate(
     /,
     codes_path: Path | None,
     model: Path | None,
+    runs: tuple[Path, Path] | None,
     backbone: str | None,
     weights: str | None,
     data: Path,
@@ -91,8 +94,9 @@ def evaluate(
             claim_report(out)
         _evaluate_codes(codes_path, config, out=out, as_json=as_json)
         return
-    run = open_run(model, backbone=backbone, weights=weights)
-    is_classified = config.task == "classify" or (config.task is None and run.model.hash_head is None)
+    opened = open_runs(context, runs, model=model, backbone=backbone, weights=weights)
+    has_codes = all(run.model.hash_head is not None for run in opened)
+    is_classified = config.task == "classify" or (config.task is None and not has_codes)
     if is_classified:
         refuse_given(context, ("k", "radius", "compare"), why="--task classify searches nothing")
     else:
@@ -105,19 +109,19 @@ def evaluate(
         require_free(predictions_path)
     dataset = open_dataset(
         data,
-        split=run.config.get("split", 1) if split is None else split,
+        split=opened[0].config.get("split", 1) if split is None else split,
         format=options["format"],
         allow_missing=options["allow_missing"],
     )
     from c3dhash.evaluation.evaluate import evaluate_run
     from c3dhash.evaluation.evaluate_classes import evaluate_classes
 
-    reader = _reader(run, config, encode, cache)
+    readers = [_reader(run, config, encode, cache) for run in opened]
     if is_classified:
-        classes = evaluate_classes(run, dataset, reader=reader, config=config, encode=encode)
+        classes = evaluate_classes(opened, dataset, reader=readers, config=config, encode=encode)
         _print_classes(classes, out=out, predictions_path=predictions_path, as_json=as_json)
     else:
-        report = evaluate_run(run, dataset, reader=reader, config=config, encode=encode)
+        report = evaluate_run(opened, dataset, reader=readers, config=config, encode=encode)
         _print_search(report, out=out, as_json=as_json)
 
 
@@ -143,6 +147,7 @@ def _print_classes(report: Any, *, out: Path | None, predictions_path: Path | No
     from c3dhash.evaluation.class_report import (
         describe_confused,
         describe_numbers,
+        describe_runs,
         describe_thresholds,
         write_class_report,
         write_predictions,
@@ -167,6 +172,9 @@ def _print_classes(report: Any, *, out: Path | None, predictions_path: Path | No
         print_table(*describe_thresholds(report.numbers), right=(0, 1, 2, 3, 4))
     click.echo()
     print_table(("metric", "value"), describe_numbers(report.numbers))
+    if "runs" in report.numbers:
+        click.echo()
+        print_table(*describe_runs(report.numbers), right=(1, 2))
 
 
 def _print_search(report: Any, *, out: Path | None, as_json: bool) -> None:

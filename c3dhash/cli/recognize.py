@@ -16,11 +16,12 @@ from c3dhash.cli.common import (
     Command,
     json_option,
     model_option,
-    open_run,
+    open_runs,
     print_json,
     print_table,
     published_options,
     refuse_given,
+    runs_option,
     shown_path,
     was_given,
 )
@@ -44,6 +45,7 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
 @click.command()
 @click.argument("places", nargs=-1, metavar="VIDEO...", type=click.Path(path_type=Path))
 @model_option
+@runs_option
 @published_options
 @config_options(RecognizeConfig)
 @config_options(EncodeConfig)
@@ -65,6 +67,7 @@ def classify(
     /,
     places: tuple[Path, ...],
     model: Path | None,
+    runs: tuple[Path, Path] | None,
     backbone: str | None,
     weights: str | None,
     overlay_path: Path | None,
@@ -97,24 +100,24 @@ def classify(
     elif csv_path is not None:
         raise UsageError(f"csv ('{csv_path}') has a line a video, and not what is seen when; leave out one of the two.")
     _check_outputs(places, outputs, show=show)
-    run = open_run(model, backbone=backbone, weights=weights)
+    opened = open_runs(context, runs, model=model, backbone=backbone, weights=weights)
     given = {name: options[name] for name in ("window_seconds", "stride_seconds") if was_given(context, name)}
     if camera is not None:
         seconds = given.get("window_seconds")
-        _follow_camera(run, camera, config, encode_config, window_seconds=seconds, show=show, as_json=as_json)
+        _follow_camera(opened[0], camera, config, encode_config, window_seconds=seconds, show=show, as_json=as_json)
         return
     from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
 
-    common: dict[str, Any] = {"top": config.top, "config": encode_config}
+    common: dict[str, Any] = {"top": config.top, "fusion": config.fuse, "config": encode_config}
     if is_over_time:
-        recognitions = recognize_over_time(run, places, smooth=config.smooth, **given, **common)
-        is_good = _print_each(recognitions, run, outputs, top=config.top, show=show, as_json=as_json)
+        recognitions = recognize_over_time(opened, places, smooth=config.smooth, **given, **common)
+        is_good = _print_each(recognitions, opened[0], outputs, top=config.top, show=show, as_json=as_json)
     elif csv_path is not None:
         refuse_given(context, ("as_json",), why=f"csv ('{csv_path}') takes the place of printing")
-        is_good = _write_csv(csv_path, run, places, config, encode_config)
+        is_good = _write_csv(csv_path, opened, places, config, encode_config)
     else:
-        recognitions = recognize_videos(run, places, **common)
-        is_good = _print_each(recognitions, run, outputs, top=config.top, show=show, as_json=as_json)
+        recognitions = recognize_videos(opened, places, **common)
+        is_good = _print_each(recognitions, opened[0], outputs, top=config.top, show=show, as_json=as_json)
     context.exit(0 if is_good else 1)
 
 
@@ -135,7 +138,7 @@ def _print_each(
 
 def _write_csv(
     path: Path,
-    run: Any,
+    runs: list[Any],
     places: tuple[Path, ...],
     config: RecognizeConfig,
     encode: EncodeConfig,
@@ -146,11 +149,15 @@ def _write_csv(
 
     names = ("window_seconds", "stride_seconds", "clips_per_window", "views")
     settings = {**{name: getattr(encode, name) for name in names}, "top": config.top}
+    if len(runs) > 1:
+        settings["fuse"] = config.fuse
     is_good = True
-    with AnswerFile(path, made_by=made_by(run, settings), top=min(config.top, len(run.class_labels))) as answers:
+    with AnswerFile(path, made_by=made_by(runs, settings), top=min(config.top, len(runs[0].class_labels))) as answers:
         if len(answers):
             click.echo(f"'{path}' has the answers about {len(answers)} videos; those are left out.", err=True)
-        for recognition in recognize_videos(run, places, top=config.top, config=encode, skip=answers):
+        for recognition in recognize_videos(
+            runs, places, top=config.top, fusion=config.fuse, config=encode, skip=answers
+        ):
             is_good = is_good and recognition.error is None
             answers.add(recognition)
     return is_good

@@ -28,6 +28,13 @@ def describe_numbers(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     return describe({name: value for name, value in numbers.items() if not isinstance(value, (dict, list))})
 
 
+def describe_runs(numbers: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and the rows of the table of runs that were fused."""
+    (metric,) = (name for name in ("accuracy@1", "class_mAP") if name in numbers)
+    rows = [(row["run"], f"{row['weight']:g}", f"{row[metric]:.4f}") for row in numbers["runs"]]
+    return ("run", "weight", metric), [*rows, ("fused", "", f"{numbers[metric]:.4f}")]
+
+
 def describe_confused(numbers: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the classes that are confused most: (class, what it was taken for, how often of how many)."""
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from c3dhash.report.pages import film_strip, picture, write_report_page
 from c3dhash.report.plots import plot_precision_recall
 
 if TYPE_CHECKING:  # torch is imported where a run is evaluated, not to score codes
-    from c3dhash.models.encode import Encoded, Encoder
+    from c3dhash.models.encode import Encoded
     from c3dhash.models.runs import Run
     from c3dhash.video.clips import ClipReader
 
@@ -80,41 +80,48 @@ def evaluate_codes(codes: Codes, *, config: EvaluateConfig | None = None, title:
 
 
 def evaluate_run(
-    run: Run,
+    run: Run | Sequence[Run],
     dataset: Dataset,
     *,
-    reader: ClipReader,
+    reader: ClipReader | Sequence[ClipReader],
     config: EvaluateConfig | None = None,
     encode: EncodeConfig | None = None,
 ) -> Report:
     """Encode the gallery and the queries of a data set, one window a video, and score codes and recognition.
 
     Args:
-        run: a Run with a hash head.
+        run: a Run with a hash head; or several, whose codes are put beside each other, whose class scores are fused as
+            the settings say, and whose features are compared at length 1, beside each other.
         dataset: its query split is searched for in its gallery split (the training videos where there is none).
-        reader: a ClipReader of the run's clip size.
-        config: depth and radius, and whether to compare with the features themselves and with codes made of them
-            without training; the report then has a "comparison", a list with a row a method (see `compare`).
+        reader: a ClipReader of the run's clip size, of each run.
+        config: depth and radius, how runs are fused, and whether to compare with the features themselves and with codes
+            made of them without training; the report then has a "comparison", a list with a row a method (see
+            `compare`).
         encode: an EncodeConfig.
     Raises:
-        CheckpointError: the run makes no codes; `evaluate_classes` is for it.
+        CheckpointError: a run makes no codes; `evaluate_classes` is for it.
+        UsageError: runs that cannot be fused.
         DatasetError: no queries, no gallery, or the data set has other classes than the run.
     """
-    from c3dhash.models.encode import make_encoder
+    from c3dhash.models.fusion import as_list, check_alike, fusion_weights
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
-    hash_length, splits = run.hash_length, ("gallery", "query")
+    runs, readers, splits = as_list(run), as_list(reader), ("gallery", "query")
+    hash_length = sum(each.hash_length for each in runs)
+    weights = fusion_weights(config.fuse, num_runs=len(runs))
+    if len(runs) > 1 and all(each.model.class_head is not None for each in runs):
+        check_alike(runs)
     if config.average != "features":
         raise UsageError(f"average ({config.average!r}) goes with --task classify: codes are made of mean features.")
-    _check_classes(run, dataset)
-    num_clips = sum(len(dataset.split(split)) for split in splits)
-    encoder = make_encoder(run.model, encode, num_clips=num_clips)
+    for each in runs:
+        _check_classes(each, dataset)
     for split in splits:
         if not dataset.split(split):
             raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")
-    parts = {split: _encode(split, dataset, encoder=encoder, reader=reader, config=encode) for split in splits}
+    parts = _encode(dataset, splits, runs=runs, readers=readers, weights=weights, config=encode)
     queries, encoded_queries = parts["query"]
-    warn_of_leak(run, dataset, queries)
+    for each in runs:
+        warn_of_leak(each, dataset, queries)
     query_labels = dataset.labels(queries)
     numbers: dict[str, Any] = {}
     is_known = np.array([bool(sample.labels) for sample in queries]) | dataset.is_multi_label
@@ -134,20 +141,39 @@ def evaluate_run(
             codes, encoded_gallery.features, encoded_queries.features, counts=report.counts, k=config.k
         )
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
-    return Report(numbers, codes, report.counts, shown, title=f"{run.path} on {dataset.directory}")
+    name = " + ".join(str(each.path) for each in runs)
+    return Report(numbers, codes, report.counts, shown, title=f"{name} on {dataset.directory}")
 
 
 def _encode(
-    split: str, dataset: Dataset, *, encoder: Encoder, reader: ClipReader, config: EncodeConfig
-) -> tuple[list[Sample], Encoded]:
-    """Encode those videos of a split that can be read; return them with what was encoded."""
-    from c3dhash.models.encode import encode_samples
+    dataset: Dataset,
+    splits: Sequence[str],
+    *,
+    runs: Sequence[Run],
+    readers: Sequence[ClipReader],
+    weights: Sequence[float],
+    config: EncodeConfig,
+) -> dict[str, tuple[list[Sample], Encoded]]:
+    """Encode those videos of each split that can be read; return them with what was encoded."""
+    from c3dhash.models.encode import encode_samples, make_encoder
+    from c3dhash.models.fusion import fuse_encoded
 
-    samples = reader.readable(dataset.split(split), workers=config.workers, description=f"Decoding {split} videos")
-    return samples, encode_samples(
-        encoder, samples, reader=reader, batch_size=config.batch_size, workers=config.workers,
-        description=f"Encoding {split} videos",
-    )  # fmt: skip
+    samples = {}
+    for split in splits:
+        samples[split] = dataset.split(split)
+        for reader in readers:
+            samples[split] = reader.readable(
+                samples[split], workers=config.workers, description=f"Decoding {split} videos"
+            )
+    found: dict[str, list[Encoded]] = {split: [] for split in splits}
+    for run, reader in zip(runs, readers, strict=True):
+        encoder = make_encoder(run.model, config, num_clips=sum(map(len, samples.values())))
+        for split in splits:
+            found[split].append(encode_samples(
+                encoder, samples[split], reader=reader, batch_size=config.batch_size, workers=config.workers,
+                description=f"Encoding {split} videos",
+            ))  # fmt: skip
+    return {split: (samples[split], fuse_encoded(found[split], weights)) for split in splits}
 
 
 def _check_classes(run: Run, dataset: Dataset) -> None:

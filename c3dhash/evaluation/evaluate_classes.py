@@ -55,28 +55,34 @@ class ClassReport:
 
 
 def evaluate_classes(
-    run: Run,
+    run: Run | Sequence[Run],
     dataset: Dataset,
     *,
-    reader: ClipReader,
+    reader: ClipReader | Sequence[ClipReader],
     config: EvaluateConfig | None = None,
     encode: EncodeConfig | None = None,
 ) -> ClassReport:
     """Recognise the queries of a data set, one window a video, and score the predictions.
 
     Args:
-        run: with a class head that knows the classes of the data set.
-        reader: a ClipReader of the run's clip size; its clips and views of a video are averaged.
-        config: what is averaged.
+        run: with a class head that knows the classes of the data set; or several that tell the same classes apart,
+            whose scores are fused: numbers also have a list "runs" with the accuracy (or class mAP) of each then.
+        reader: a ClipReader of the run's clip size, of each run; its clips and views of a video are averaged.
+        config: what is averaged, and how runs are fused.
         encode: batch size, device, engine.
     Raises:
-        CheckpointError: the run has no class head.
+        CheckpointError: a run has no class head.
+        UsageError: runs that cannot be fused.
         DatasetError: no queries, none with a label, a class that the run does not know, or several labels a video where
             it chooses one.
     """
-    from c3dhash.models.encode import make_encoder, sample_features, window_means
+    from c3dhash.models.fusion import as_list, check_alike, fuse, fusion_weights
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
+    runs, readers = as_list(run), as_list(reader)
+    run, name = runs[0], " + ".join(str(each.path) for each in runs)
+    weights = fusion_weights(config.fuse, num_runs=len(runs))
+    check_alike(runs)
     places = class_places(dataset, run.class_labels, run_name=str(run.path))
     if dataset.is_multi_label and not run.is_multi_label:
         raise DatasetError(
@@ -86,19 +92,18 @@ def evaluate_classes(
     queries = dataset.split("query")
     if not any(sample.labels for sample in queries):
         raise DatasetError(f"'{dataset.directory}' has no query videos with a label ({dataset.describe()}).")
-    samples = reader.readable(queries, workers=encode.workers, description="Decoding query videos")
-    warn_of_leak(run, dataset, samples)
-    encoder = make_encoder(run.model, encode, num_clips=len(samples))
-    features, num_clips = sample_features(
-        encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers,
-        description="Recognising query videos",
-    )  # fmt: skip
-    averages_features = config.average == "features"
-    scores = encoder.heads(window_means(features, num_clips) if averages_features else features).scores
-    assert scores is not None  # of the class head
-    probabilities = class_probabilities(scores, is_multi_label=run.is_multi_label)
-    if not averages_features:
-        scores = probabilities = window_means(probabilities, num_clips)
+    samples = queries
+    for each in readers:
+        samples = each.readable(samples, workers=encode.workers, description="Decoding query videos")
+    found = []
+    for each_run, each_reader in zip(runs, readers, strict=True):
+        warn_of_leak(each_run, dataset, samples)
+        found.append(_recognise(each_run, each_reader, samples, average=config.average, encode=encode))
+    if config.average == "features":
+        scores = fuse(found, weights) if len(runs) > 1 else found[0]
+        probabilities = class_probabilities(scores, is_multi_label=run.is_multi_label)
+    else:
+        scores = probabilities = fuse(found, [weight / sum(weights) for weight in weights])
     labels = _in_places(dataset.labels(samples), places, num_classes=len(run.labels))
     if run.is_multi_label and labels.ndim == 1:  # it happens that each has one
         labels = labels[:, None] == np.arange(len(run.labels))
@@ -107,8 +112,32 @@ def evaluate_classes(
         "num_videos": len(samples),
         "num_unreadable": len(queries) - len(samples),
     }
-    title = f"{run.path} on {dataset.directory}: recognition"
+    if len(runs) > 1:
+        known = labels >= 0 if labels.ndim == 1 else slice(None)
+        numbers["runs"] = [
+            {"run": str(each.path), "weight": weight, **recognition_report(part[known], labels[known])}
+            for each, weight, part in zip(runs, weights, found, strict=True)
+        ]
+    title = f"{name} on {dataset.directory}: recognition"
     return ClassReport(numbers, run.labels, dataset, samples, labels, scores, probabilities, title)
+
+
+def _recognise(
+    run: Run, reader: ClipReader, samples: list[Sample], *, average: str, encode: EncodeConfig
+) -> np.ndarray:
+    """Return the class scores of samples, float [N, num_classes], or their mean probabilities."""
+    from c3dhash.models.encode import make_encoder, sample_features, window_means
+
+    encoder = make_encoder(run.model, encode, num_clips=len(samples))
+    features, num_clips = sample_features(
+        encoder, samples, reader=reader, batch_size=encode.batch_size, workers=encode.workers,
+        description="Recognising query videos",
+    )  # fmt: skip
+    scores = encoder.heads(window_means(features, num_clips) if average == "features" else features).scores
+    assert scores is not None  # of the class head
+    if average == "features":
+        return scores
+    return window_means(class_probabilities(scores, is_multi_label=run.is_multi_label), num_clips)
 
 
 def class_places(dataset: Dataset, labels: Sequence[str], *, run_name: str) -> np.ndarray:

@@ -27,6 +27,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     onnx_engine   onnxruntime
     clip_stream   videos -> clips, from many decoders, in one queue
     encode        clips and videos -> features, embeddings, codes
+    fusion        several networks -> one answer
     windows       a video -> class scores, window after window
     onnx_export   a run -> ONNX, checked
 """
@@ -38,6 +39,7 @@ __all__ = [
     "engines",
     "fingerprints",
     "freezing",
+    "fusion",
     "hashing",
     "hashnet",
     "known_weights",

@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -126,13 +126,15 @@ class AnswerFile:
         self._file.flush()
 
 
-def made_by(run: Run, settings: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits for a run, its class head, and what else decides its answers."""
+def made_by(runs: Run | Sequence[Run], settings: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits for a run, or several, their class heads, and what else decides the answers."""
     digest = hashlib.blake2b(digest_size=6)
-    digest.update(json.dumps([run.fingerprint, run.labels, run.is_multi_label, dict(settings)], default=str).encode())
-    for name, tensor in sorted(run.model.state_dict().items()):
-        if name.startswith("class_"):
-            digest.update(tensor.cpu().numpy().tobytes())
+    for run in runs if isinstance(runs, Sequence) else [runs]:
+        about = [run.fingerprint, run.labels, run.is_multi_label, dict(settings)]
+        digest.update(json.dumps(about, default=str).encode())
+        for name, tensor in sorted(run.model.state_dict().items()):
+            if name.startswith("class_"):
+                digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Container, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.models.encode import Encoder, encode_videos, make_encoder, window_options
 from c3dhash.models.engines import settle_engine
+from c3dhash.models.fusion import as_list, check_alike, fuse, fusion_weights
 from c3dhash.models.runs import Run
 from c3dhash.models.scores import class_probabilities
 from c3dhash.models.windows import encode_windows
@@ -53,17 +55,19 @@ class Recognition:
 
 
 def recognize_videos(
-    run: Run,
+    run: Run | Sequence[Run],
     places: Sequence[Path | str],
     *,
     top: int = 5,
+    fusion: str = "sum",
     config: EncodeConfig | None = None,
     skip: Container[Path] = (),
 ) -> Iterator[Recognition]:
     """Recognise the actions of videos.
 
     Args:
-        run: with a class head.
+        run: with a class head; or several that tell the same classes apart, whose scores are fused window by window.
+        fusion: how, as `fusion_weights` reads it.
         places: video files, and folders, which are searched with their subfolders.
         top: how many classes a video; fewer where the run knows fewer.
         config: windows, batch size, device; EncodeConfig() by default.
@@ -75,38 +79,52 @@ def recognize_videos(
         CheckpointError: the run has no class head.
         UsageError: top is below 1, or there is no video.
     """
-    labels, found = _check(run, places, top=top, skip=skip)
+    runs = as_list(run)
+    weights = fusion_weights(fusion, num_runs=len(runs))
+    labels, found = _check(runs, places, top=top, skip=skip)
     num_videos = sum(error is None for error in found.values())
     config = config or EncodeConfig()
-    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=num_videos)
-    return _recognize_each(run, found, labels=labels, top=top, config=dataclasses.replace(config, engine=engine))
+    engines = [settle_engine(config, backbone=each.model.backbone.name, num_clips=num_videos) for each in runs]
+    configs = [dataclasses.replace(config, engine=engine) for engine in engines]
+    return _recognize_each(runs, found, labels=labels, top=top, weights=weights, configs=configs)
 
 
 def _recognize_each(
-    run: Run, found: dict[Path, VideoError | None], *, labels: Sequence[str], top: int, config: EncodeConfig
+    runs: Sequence[Run],
+    found: dict[Path, VideoError | None],
+    *,
+    labels: Sequence[str],
+    top: int,
+    weights: Sequence[float],
+    configs: Sequence[EncodeConfig],
 ) -> Iterator[Recognition]:
     to_read = [video for video, error in found.items() if error is None]
-    with closing(encode_videos(run, to_read, config=config)) as results:
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(encode_videos(run, to_read, config=config)))
+            for run, config in zip(runs, configs, strict=True)
+        ]
         for video, error in tqdm(found.items(), desc="Recognising", unit="video"):
-            if error is not None:
-                yield Recognition(video, error=error)
+            results = [next(stream) for stream in streams] if error is None else []
+            if failed := error or next((result.error for result in results if result.error is not None), None):
+                if results:
+                    logger.warning("%s", failed)
+                yield Recognition(video, error=failed)
                 continue
-            result = next(results)
-            if result.error is not None:
-                logger.warning("%s", result.error)
-                yield Recognition(video, error=result.error)
-                continue
-            assert result.scores is not None  # the run has a class head
-            probabilities = class_probabilities(result.scores, is_multi_label=run.is_multi_label)
+            scores = [result.scores for result in results if result.scores is not None]  # all have a class head
+            num_windows = min(map(len, scores))  # a tail too short for the clips of one of them is left
+            fused = fuse([part[:num_windows] for part in scores], weights)
+            probabilities = class_probabilities(fused, is_multi_label=runs[0].is_multi_label)
             yield Recognition(video, _best(probabilities.mean(axis=0), labels, top))
 
 
 def recognize_over_time(
-    run: Run,
+    run: Run | Sequence[Run],
     places: Sequence[Path | str],
     *,
     top: int = 5,
     smooth: int = 1,
+    fusion: str = "sum",
     window_seconds: float | None = None,
     stride_seconds: float | None = None,
     config: EncodeConfig | None = None,
@@ -116,9 +134,10 @@ def recognize_over_time(
     Memory does not grow with the length of a video, but for 24 bytes a window.
 
     Args:
-        run, places, top: as for `recognize_videos`; top is of the mean over the windows.
+        run, places, top, fusion: as for `recognize_videos`; top is of the mean over the windows.
         smooth: over how many windows probabilities are averaged, as for `over_time.answers`.
-        window_seconds: by default as long as a clip, or two seconds where clips are spread over what they show.
+        window_seconds: by default as long as a clip (of the first run), or two seconds where clips are spread over what
+            they show.
         stride_seconds: from window to window; by default half a window.
         config: clips of a window, views, batch size, device; its windows are not looked at.
     Returns:
@@ -127,10 +146,12 @@ def recognize_over_time(
         CheckpointError: the run has no class head.
         UsageError: a number is out of range, or there is no video.
     """
-    labels, found = _check(run, places, top=top)
+    runs = as_list(run)
+    weights = fusion_weights(fusion, num_runs=len(runs))
+    labels, found = _check(runs, places, top=top)
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
-    model = run.model
+    model = runs[0].model
     if window_seconds is None:
         window_seconds = window_length(
             num_frames=model.clip_size[0], interval_seconds=model.preprocessing.interval_seconds
@@ -138,27 +159,42 @@ def recognize_over_time(
     config = dataclasses.replace(
         config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds or window_seconds / 2
     )
-    window_options(model, config)
-    encoder = make_encoder(model, config, num_clips=WINDOWS_OF_A_VIDEO * len(found))
-    return _follow_each(run, found, encoder, labels=labels, top=top, smooth=smooth, config=config)
+    encoders = []
+    for each in runs:
+        window_options(each.model, config)
+        encoders.append(make_encoder(each.model, config, num_clips=WINDOWS_OF_A_VIDEO * len(found)))
+    scores_of = partial(_window_scores, encoders, weights=weights, config=config)
+    return _follow_each(found, scores_of, is_multi_label=runs[0].is_multi_label, labels=labels, top=top, smooth=smooth)
+
+
+def _window_scores(
+    encoders: Sequence[Encoder], video: Path, *, weights: Sequence[float], config: EncodeConfig
+) -> Generator[tuple[float, float, np.ndarray], None, None]:
+    """Yield start and end of each window of a video, and its fused class scores, float64 [num_classes]."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(closing(encode_windows(encoder, video, config=config))) for encoder in encoders]
+        for windows in zip(*streams, strict=False):  # a tail too short for the clips of one of them is left
+            scores = [window.scores for window in windows if window.scores is not None]  # all have a class head
+            yield windows[0].start_seconds, windows[0].end_seconds, fuse(scores, weights)
 
 
 def _follow_each(
-    run: Run,
     found: dict[Path, VideoError | None],
-    encoder: Encoder,
+    scores_of: Callable[[Path], Generator[tuple[float, float, np.ndarray], None, None]],
     *,
+    is_multi_label: bool,
     labels: Sequence[str],
     top: int,
     smooth: int,
-    config: EncodeConfig,
 ) -> Iterator[Recognition]:
     for video, error in found.items():
         if error is not None:
             yield Recognition(video, error=error)
             continue
         try:
-            recognition = _follow(video, run, encoder, labels=labels, top=top, smooth=smooth, config=config)
+            recognition = _follow(
+                video, scores_of, is_multi_label=is_multi_label, labels=labels, top=top, smooth=smooth
+            )
         except VideoError as caught:
             logger.warning("%s", caught)
             recognition = Recognition(video, error=caught)
@@ -166,17 +202,24 @@ def _follow_each(
 
 
 def _check(
-    run: Run, places: Sequence[Path | str], *, top: int, skip: Container[Path] = ()
+    runs: Sequence[Run], places: Sequence[Path | str], *, top: int, skip: Container[Path] = ()
 ) -> tuple[Sequence[str], dict[Path, VideoError | None]]:
     """Return the names of the classes, and the videos, with the error of what cannot be looked into."""
     if top < 1:
         raise UsageError(f"top ({top}) must be 1 or more.")
-    labels, failed = run.class_labels, dict[Path, VideoError]()
+    check_alike(runs)
+    labels, failed = runs[0].class_labels, dict[Path, VideoError]()
     return labels, {video: failed.get(video) for video in _find(places, failed) if video not in skip}
 
 
 def _follow(
-    video: Path, run: Run, encoder: Encoder, *, labels: Sequence[str], top: int, smooth: int, config: EncodeConfig
+    video: Path,
+    scores_of: Callable[[Path], Generator[tuple[float, float, np.ndarray], None, None]],
+    *,
+    is_multi_label: bool,
+    labels: Sequence[str],
+    top: int,
+    smooth: int,
 ) -> Recognition:
     """Recognise one video over time."""
     track, timeline = Track(labels), Timeline()
@@ -184,12 +227,11 @@ def _follow(
 
     def probabilities() -> Iterator[tuple[float, float, np.ndarray]]:
         nonlocal total, num_windows
-        with closing(encode_windows(encoder, video, config=config)) as windows:
-            for window in tqdm(windows, desc=f"Recognising {video.name}", unit="window"):
-                assert window.scores is not None  # the run has a class head
-                (values,) = class_probabilities(window.scores[None], is_multi_label=run.is_multi_label)
+        with closing(scores_of(video)) as windows:
+            for start_seconds, end_seconds, scores in tqdm(windows, desc=f"Recognising {video.name}", unit="window"):
+                (values,) = class_probabilities(scores[None], is_multi_label=is_multi_label)
                 total, num_windows = total + values, num_windows + 1
-                yield window.start_seconds, window.end_seconds, values
+                yield start_seconds, end_seconds, values
 
     def kept() -> Iterator[Answer]:
         for answer in answers(probabilities(), smooth=smooth):

@@ -106,7 +106,7 @@ def _check_augmentation(config: TrainConfig, *, has_maps: bool) -> None:
         )
     if config.crop != "scale" and has_maps:
         raise UsageError(
-            f"crop ({config.crop}) is for clips that are cut before the network; where some stages are frozen, windows of "
+            f"crop ({config.crop}) is for clips that are cut before the network, and behind frozen stages windows of "
             "whole pictures are seen: leave it out, or --freeze-stages 0."
         )
 

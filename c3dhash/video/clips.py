@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from c3dhash.video.cache import FrameCache
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
+from c3dhash.video.optical_flow import flow_of
 from c3dhash.video.samples import compress_sample, read_sample, sample_files, sample_hash
 from c3dhash.video.stored import StoredFrames
 from c3dhash.video.transforms import clip_crops, clip_views, decoded_short_side
@@ -134,7 +136,14 @@ class ClipReader:
         )
 
     def _clips(self, sample: Sample, plan: Plan) -> np.ndarray:
-        """Return the clips of a plan, uint8 [clips, T, H, W, C], from the cache or from the video."""
+        """Return the clips of a plan, uint8 [clips, T, H, W, C], from the cache or from the video.
+
+        The flow of a video is computed of its frames, a frame more a clip, as where videos are indexed.
+        """
+        if self.channels == "flow" and sample.frames is None:
+            pictures = dataclasses.replace(self, channels="RGB", num_frames=self.num_frames + 1)
+            seen = pictures._clips(sample, dataclasses.replace(plan, num_frames=plan.num_frames + 1))
+            return np.stack([flow_of(frames) for frames in seen])
         if self.cache.is_on:
             kept = self.cache.frames(
                 f"{self._hash(sample)} {plan.short_side} px {sample.segment} {sample.frames} {self.channels == 'flow'} "

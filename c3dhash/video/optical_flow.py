@@ -7,6 +7,7 @@ stored         0  128 255      what moves further is cut off
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -58,6 +59,12 @@ def stored_flow(flow: np.ndarray) -> np.ndarray:
     """Return flow, float [..., 2] px, cut off and in 8 bits: uint8 [..., 2]."""
     share = (np.clip(flow, -BOUND_PX, BOUND_PX) + BOUND_PX) / (2 * BOUND_PX)
     return np.asarray(np.floor(share * 255 + 0.5).astype(np.uint8))  # no motion, 127.5, becomes 128
+
+
+def flow_of(frames: np.ndarray) -> np.ndarray:
+    """Return the flow (dis) from each frame to the next, as it is stored: uint8 [T + 1, H, W, 3] -> [T, H, W, 2]."""
+    compute, greys = make_flow("dis"), [grey(frame) for frame in frames]
+    return np.stack([stored_flow(compute(*pair)) for pair in pairwise(greys)])
 
 
 def flow_picture(flow: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +28,7 @@ from c3dhash.video.clip_plan import Plan, Unsuited
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
 from c3dhash.video.loader import stop_point
-from c3dhash.video.optical_flow import grey, make_flow, stored_flow
+from c3dhash.video.optical_flow import flow_of
 from c3dhash.video.transforms import clip_views
 
 logger = logging.getLogger(__name__)
@@ -226,12 +226,9 @@ def read_views(
             size, 2]; anything else the frames.
         options: of `read_clips`.
     """
-    compute = make_flow("dis") if channels == "flow" else None
-    for clip in read_clips(path, num_frames=num_frames + (compute is not None), on_frame=on_frame, **options):
-        frames = clip.frames
-        if compute is not None:
-            greys = [grey(frame) for frame in frames]
-            frames = np.stack([stored_flow(compute(*pair)) for pair in pairwise(greys)])
+    is_flow = channels == "flow"
+    for clip in read_clips(path, num_frames=num_frames + is_flow, on_frame=on_frame, **options):
+        frames = flow_of(clip.frames) if is_flow else clip.frames
         views = clip_views(frames, size=size, num_views=num_views)
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 

@@ -78,10 +78,7 @@ def compress_sample(sample: Sample, *, short_side: int, quality: int, channels: 
 
 def _check_flow(sample: Sample, channels: str) -> None:
     if channels == "flow" and sample.frames is None:
-        raise UsageError(
-            f"'{sample.video}' is a video, and data sets of optical flow are frame folders with flow_x_ and flow_y_ "
-            "pictures: make them with c3dhash data flow, or take a backbone that reads RGB."
-        )
+        raise UsageError(f"'{sample.video}' is a video; its optical flow is computed of its frames, by `flow_of`.")
 
 
 def _window(

@@ -11,15 +11,15 @@ import pytest
 from trees import write_flow, write_pictures
 from videos import FAR, H264, VARIABLE, frame_numbers, needs_ffmpeg, regular, run_ffmpeg, write_ffmpeg, write_video
 
-from c3dhash.errors import UsageError, VideoError
+from c3dhash.errors import VideoError
 from c3dhash.records import FrameFolder, Preprocessing, Sample, Segment
 from c3dhash.video import every_frame
 from c3dhash.video.cache import FrameCache, cache_usage
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.every_frame import video_frames
-from c3dhash.video.reader import read_clips
+from c3dhash.video.reader import read_clips, read_views
 from c3dhash.video.stored import LOSSLESS, Unkept
-from c3dhash.video.transforms import augment_clip
+from c3dhash.video.transforms import augment_clip, decoded_short_side
 
 SEGMENTS = [None, Segment(0.3, 0.92), Segment(0.5, 50)]
 # Interval in seconds, clips, phase: spread, and dense.
@@ -187,9 +187,20 @@ def test_a_segment_after_the_end(tmp_path: Path, is_folder: bool) -> None:
 
 
 def test_flow_of_a_video(tmp_path: Path) -> None:
-    reader = ClipReader(4, 84, FrameCache(tmp_path / "cache", max_bytes=1 << 24), "flow")
-    with pytest.raises(UsageError, match=r"a\.avi' is a video, .* make them with c3dhash data flow"):
-        reader.evaluation_clips(Sample(write_video(tmp_path / "a.avi", 9), (0,), "train"))
+    """It is that of the frames of a clip and one more, as where videos are indexed; the cache keeps the frames."""
+    sample = Sample(write_video(tmp_path / "a.avi", 20), (0,), "train")
+    cache = FrameCache(tmp_path / "cache", max_bytes=1 << 24, quality=LOSSLESS)
+    reader = ClipReader(4, 84, cache, "flow")
+    clips = reader.evaluation_clips(sample)
+    assert clips.shape == (1, 4, 84, 84, 2)
+    ((_, (indexed,)),) = read_views(
+        sample.video, size=84, num_views=1, num_frames=4, channels="flow", short_side=decoded_short_side(84)
+    )
+    assert np.array_equal(clips[0], indexed)
+    assert np.array_equal(clips, ClipReader(4, 84, FrameCache(tmp_path, max_bytes=0), "flow").evaluation_clips(sample))
+    files = sorted((tmp_path / "cache").glob("*.frames"))
+    ClipReader(9, 84, cache).evaluation_clips(sample)
+    assert len(files) == 1 and sorted((tmp_path / "cache").glob("*.frames")) == files, "RGB has the same"
 
 
 def test_a_folder_whose_pictures_change_their_size(tmp_path: Path) -> None:
