@@ -10,6 +10,7 @@ import numpy as np
 
 from c3dhash.records import Sample
 
+STAND_INS = {"gallery": "train", "query": "val"}
 SPLITS = ("train", "val", "gallery", "query")
 
 
@@ -43,10 +44,14 @@ class Dataset:
         return any(len(sample.labels) > 1 for sample in self.samples)
 
     def split(self, name: str) -> list[Sample]:
-        """Return the samples of a split. Where there is no gallery, the training videos are searched in."""
+        """Return the samples of a split.
+
+        Where there is no gallery, the training videos are searched in; where there are no queries, the val videos
+        are asked.
+        """
         samples = [sample for sample in self.samples if sample.split == name]
-        if not samples and name == "gallery":
-            return self.split("train")
+        if not samples and name in STAND_INS:
+            return self.split(STAND_INS[name])
         return samples
 
     def labels(self, samples: list[Sample]) -> np.ndarray:

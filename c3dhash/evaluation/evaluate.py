@@ -190,6 +190,12 @@ def _check_classes(run: Run, dataset: Dataset) -> None:
 
 def warn_of_leak(run: Run, dataset: Dataset, queries: list[Sample]) -> None:
     """Log a warning where queries are among the videos that a run was trained or validated on."""
+    if queries and queries[0].split == "val":
+        logger.warning(
+            "'%s' has no test videos, so that its val videos are the queries. They chose the epoch that was kept: these "
+            "figures are a little too good.", dataset.directory,
+        )  # fmt: skip
+        return
     if run.config.get("data") != str(dataset.directory.resolve()) or not (run.path / "videos.txt").is_file():
         return
     names = set((run.path / "videos.txt").read_text(encoding="utf-8").split("\n"))

@@ -125,10 +125,19 @@ def test_the_training_videos_are_the_gallery_where_there_is_none(untrained_run, 
 
 
 def test_a_missing_split_is_said_before_anything_is_encoded(untrained_run, motion):
-    samples = tuple(sample for sample in motion.samples if sample.split != "query")
+    samples = tuple(sample for sample in motion.samples if sample.split not in ("query", "val"))
     without_queries = Dataset(motion.directory, motion.format, motion.classes, samples)
     with pytest.raises(DatasetError, match="has no query videos"):
         evaluate_run(untrained_run, without_queries, reader=None)
+
+
+def test_val_videos_are_asked_where_there_are_no_queries(untrained_run, motion, no_cache, caplog):
+    samples = tuple(sample for sample in motion.samples if sample.split in ("train", "val"))
+    dataset = Dataset(motion.directory, motion.format, motion.classes, samples)
+    with caplog.at_level("WARNING", logger="c3dhash"):
+        report = evaluate_run(untrained_run, dataset, reader=ClipReader(4, 16, no_cache), encode=FP32)
+    assert report.numbers["num_queries"] == 6
+    assert "has no test videos, so that its val videos are the queries" in caplog.text
 
 
 def test_another_data_set_is_refused(untrained_run, motion, no_cache):

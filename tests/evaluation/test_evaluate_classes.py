@@ -173,7 +173,7 @@ def test_a_data_set_with_some_of_the_classes(untrained_run, motion, reader):
 
 
 def test_what_is_refused(untrained_run, motion, reader, tmp_path):
-    without = dataclasses.replace(motion, samples=tuple(s for s in motion.samples if s.split != "query"))
+    without = dataclasses.replace(motion, samples=tuple(s for s in motion.samples if s.split == "train"))
     with pytest.raises(DatasetError, match="has no query videos with a label"):
         evaluate_classes(untrained_run, without, reader=None)
     model = HashNet(untrained_run.model.backbone, hash_length=4, num_classes=None)
