@@ -21,7 +21,7 @@ TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
 ENGINES = ("auto", "torch", "openvino", "onnx")
-FUSION = "With --runs, how class scores are joined, before the softmax: sum, mean, or two weights, as 1,0.5."
+FUSION = "With --runs, how class scores are joined: sum, mean, or two weights, as 1,0.5."
 CROPS = ("scale", "fixed", "resized")
 MAX_VIEWS = 4  # of a clip that is encoded: `clip_views`
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
@@ -263,14 +263,14 @@ class TrainConfig(ModelConfig):
     min_crop_scale: float | None = setting(
         None,
         "Smallest side of such a square, as a share of the short side, by default 0.7; with --crop resized the root of"
-        " the smallest share of the area.",
+        " the smallest share of the area. Behind frozen stages, windows are such shares of pictures.",
         low=0.1,
         high=1,
     )
     flip: bool | None = setting(
         None,
-        "Mirror half of the training clips, each as a whole; by default unless the name of a class has left or right "
-        "in it.",
+        "Mirror half of the training clips, each as a whole; by default unless the name of a class says left, right or "
+        "clockwise.",
     )
     rotation: float = setting(0.0, "Turn training clips by up to so many degrees, each as a whole.", low=0, high=180)
     color_jitter: float = setting(
@@ -343,8 +343,6 @@ class TrainConfig(ModelConfig):
         parse_epochs(self.step_epochs)
         if self.crop == "fixed" and self.min_crop_scale is not None:
             raise UsageError(f"min_crop_scale ({self.min_crop_scale}) is for crops of random size, not --crop fixed.")
-        if self.cutmix and self.freeze:
-            raise UsageError(f"cutmix ({self.cutmix}) cuts pictures, and with --freeze only features are kept.")
         if self.class_weights and not self.has_class_head:
             raise UsageError("class_weights are for a class head, and --task hash has none: leave them out.")
         if self.freeze and self.freeze_stages == 0:

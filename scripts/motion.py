@@ -5,8 +5,8 @@
 Four classes of the generated motion set (up, down, zoom in, zoom out) are two pairs, each of which is the other run
 backwards: the frames are the same, only their order tells. Trained from nothing are a 3D ResNet on RGB, I3D on optical
 flow, and a TSN, which averages what it sees of each frame and so is blind to order. Each is then asked about test
-videos twice: with the frames of a clip in order, and shuffled (each video by a permutation of its own, the same for all
-networks; flow is computed of the shuffled frames). At the end the two streams are fused.
+videos twice: with the frames of a clip in order, and shuffled (each video by a permutation of its own; flow is
+computed of the shuffled frames). At the end the two streams are fused.
 
 Written are the videos and the runs, into OUT, and printed a table; the same command goes on where it was stopped.
 """
@@ -97,7 +97,7 @@ def main(out: Path, videos: int, epochs: int, seed: int) -> None:
     runs = {}
     for name, config in NETWORKS.items():
         config = dataclasses.replace(config, epochs=epochs, seed=seed)
-        runs[name] = trained(config, dataset, out / config.backbone, cache)
+        runs[name] = trained(config, dataset, out / f"{config.backbone}-{videos}-{epochs}-{seed}", cache)
     asked = {name: [run] for name, run in runs.items()} | {"both streams": [runs[name] for name in STREAMS]}
     rows = [
         (name, *(accuracy(some, dataset, reader, cache) for reader in (ClipReader, ShuffledReader)))

@@ -21,10 +21,10 @@ def test_the_table(tmp_path):
     rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")][1:]
     assert [row[0].removeprefix("| ") for row in rows] == [*script.NETWORKS, "both streams"]
     assert all(0 <= float(value.removesuffix(" |")) <= 1 for row in rows for value in row[1:])
-    before = (tmp_path / "out" / "i3d_flow" / "last.pt").stat().st_mtime_ns
+    before = (tmp_path / "out" / "i3d_flow-2-1-0" / "last.pt").stat().st_mtime_ns
     again = CliRunner().invoke(script.main, arguments, catch_exceptions=False)
     assert again.stdout.splitlines()[-6:] == result.stdout.splitlines()[-6:]
-    assert (tmp_path / "out" / "i3d_flow" / "last.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "i3d_flow-2-1-0" / "last.pt").stat().st_mtime_ns == before
 
 
 def test_shuffled_frames_are_the_same_frames(motion, tmp_path):

@@ -80,8 +80,9 @@ def evaluate(
 ) -> None:
     """Report mAP and the rest, from a run and a data set or from a codes file; or how well classes are recognised.
 
-    Queries are the query (test) videos; they are searched for in the gallery split, or in the training videos where
-    there is none. With --task classify they are recognised, and nothing is searched.
+    Queries are the query (test) videos, or the val videos where there are none; they are searched for in the gallery
+    split, or in the training videos where there is none. With --task classify they are recognised, and nothing is
+    searched.
     """  # fmt: skip
     config, encode, cache = take(EvaluateConfig, options), take(EncodeConfig, options), take(CacheConfig, options)
 
@@ -101,6 +102,8 @@ def evaluate(
         refuse_given(context, ("k", "radius", "compare"), why="--task classify searches nothing")
     else:
         refuse_given(context, ("predictions_path", "average"), why="this is of --task classify")
+        if any(run.model.class_head is None for run in opened):
+            refuse_given(context, ("fuse",), why="codes lie beside each other, and there are no class scores to join")
     if out is not None:
         claim_report(out)
     if predictions_path is not None:

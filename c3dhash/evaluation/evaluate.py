@@ -92,7 +92,8 @@ def evaluate_run(
     Args:
         run: a Run with a hash head; or several, whose codes are put beside each other, whose class scores are fused as
             the settings say, and whose features are compared at length 1, beside each other.
-        dataset: its query split is searched for in its gallery split (the training videos where there is none).
+        dataset: its query split (the val videos where there is none) is searched for in its gallery split (the training
+            videos where there is none).
         reader: a ClipReader of the run's clip size, of each run.
         config: depth and radius, how runs are fused, and whether to compare with the features themselves and with codes
             made of them without training; the report then has a "comparison", a list with a row a method (see
@@ -120,6 +121,7 @@ def evaluate_run(
             raise DatasetError(f"'{dataset.directory}' has no {split} videos ({dataset.describe()}).")
     parts = _encode(dataset, splits, runs=runs, readers=readers, weights=weights, config=encode)
     queries, encoded_queries = parts["query"]
+    say_stand_in(dataset, queries)
     for each in runs:
         warn_of_leak(each, dataset, queries)
     query_labels = dataset.labels(queries)
@@ -188,15 +190,20 @@ def _check_classes(run: Run, dataset: Dataset) -> None:
     )
 
 
+def say_stand_in(dataset: Dataset, queries: list[Sample]) -> None:
+    """Log that val videos are asked, where a data set has no queries."""
+    if queries and queries[0].split == "val":
+        logger.warning("'%s' has no test videos, so that its val videos are the queries.", dataset.directory)
+
+
 def warn_of_leak(run: Run, dataset: Dataset, queries: list[Sample]) -> None:
     """Log a warning where queries are among the videos that a run was trained or validated on."""
+    if run.config.get("data") != str(dataset.directory.resolve()) or not (run.path / "videos.txt").is_file():
+        return
     if queries and queries[0].split == "val":
         logger.warning(
-            "'%s' has no test videos, so that its val videos are the queries. They chose the epoch that was kept: these "
-            "figures are a little too good.", dataset.directory,
+            "the val videos chose the epoch of '%s' that was kept: its figures are a little too good.", run.path
         )  # fmt: skip
-        return
-    if run.config.get("data") != str(dataset.directory.resolve()) or not (run.path / "videos.txt").is_file():
         return
     names = set((run.path / "videos.txt").read_text(encoding="utf-8").split("\n"))
     num_seen = sum(os.path.relpath(sample.video, dataset.directory) in names for sample in queries)

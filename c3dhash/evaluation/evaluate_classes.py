@@ -21,7 +21,7 @@ from c3dhash.evaluation.classification import (
     confused_pairs,
     threshold_table,
 )
-from c3dhash.evaluation.evaluate import warn_of_leak
+from c3dhash.evaluation.evaluate import say_stand_in, warn_of_leak
 from c3dhash.models.scores import class_probabilities
 from c3dhash.records import Sample
 
@@ -95,6 +95,7 @@ def evaluate_classes(
     samples = queries
     for each in readers:
         samples = each.readable(samples, workers=encode.workers, description="Decoding query videos")
+    say_stand_in(dataset, samples)
     found = []
     for each_run, each_reader in zip(runs, readers, strict=True):
         warn_of_leak(each_run, dataset, samples)

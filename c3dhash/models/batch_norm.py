@@ -45,15 +45,17 @@ def training_mode(model: nn.Module, *, freeze_bn: bool) -> None:
 @contextmanager
 def kept_statistics(model: nn.Module) -> Iterator[None]:
     """Let batch norms in training mode normalise by a batch, but not remember it: for what will be computed again."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
-    momenta = [norm.momentum for norm in norms]
+    norms = [
+        module for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+    ]  # fmt: skip
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def freezes_batch_norms(*, has_weights: bool, batch_size: int) -> bool:

@@ -126,10 +126,10 @@ class AnswerFile:
         self._file.flush()
 
 
-def made_by(runs: Run | Sequence[Run], settings: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits for a run, or several, their class heads, and what else decides the answers."""
+def made_by(runs: Sequence[Run], settings: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits for the runs that answer, their class heads, and what else decides the answers."""
     digest = hashlib.blake2b(digest_size=6)
-    for run in runs if isinstance(runs, Sequence) else [runs]:
+    for run in runs:
         about = [run.fingerprint, run.labels, run.is_multi_label, dict(settings)]
         digest.update(json.dumps(about, default=str).encode())
         for name, tensor in sorted(run.model.state_dict().items()):

@@ -10,6 +10,7 @@ Out:    a run directory: weights, configuration, labels, metrics, curves.
     inputs        augmented clips, or what frozen stages of the backbone give of them, computed once
     augmentation  frames of a video as an augmented clip
     mixing        mixup and cutmix of a batch
+    pictures      whole pictures for frozen stages, and windows of what they give
     kept          what was computed once, in memory or in a file that goes with the process
     batches       classes x clips
     epoch         one pass over the training videos

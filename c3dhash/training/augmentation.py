@@ -38,11 +38,7 @@ class Augmentation:
     def __init__(self, config: TrainConfig, *, size: int, channels: str) -> None:
         self._config, self._size, self._flip = config, size, bool(config.flip)
         self._changes = bool(config.rotation or config.color_jitter or config.rand_augment)
-        if self._changes and channels == "flow":
-            raise UsageError(
-                "rotation, color_jitter and rand_augment change pictures, and this network reads optical flow: leave "
-                "them out."
-            )
+        check_channels(config, channels)
 
     def clip(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return a square clip of frames, uint8 [T, H, W, C] -> [T, size, size, C]."""
@@ -68,6 +64,15 @@ class Augmentation:
         if config.rand_augment:
             video = rand_augment(video, config.rand_augment, rng)
         return np.ascontiguousarray(video.numpy().transpose(0, 2, 3, 1))
+
+
+def check_channels(config: TrainConfig, channels: str) -> None:
+    """Raise a UsageError where optical flow would be changed as if it were pictures."""
+    if channels == "flow" and (config.rotation or config.color_jitter or config.rand_augment):
+        raise UsageError(
+            "rotation, color_jitter and rand_augment change pictures, and this network reads optical flow: leave them "
+            "out."
+        )
 
 
 def jitter_colors(video: Tensor, strength: float, rng: np.random.Generator) -> Tensor:

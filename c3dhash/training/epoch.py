@@ -31,7 +31,7 @@ from c3dhash.training.step import batch_losses, take_step
 from c3dhash.video.loader import prefetch
 from c3dhash.video.normalization import for_device, to_device
 
-_MIXING = 1  # behind the place of a batch in the seed of what mixes it
+_MIXING = 1 << 32  # behind the place of a batch in the seed of what mixes it, where a row of it has its number
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 

@@ -5,24 +5,15 @@ Both are Inputs: the loop does not know which it has. Videos are counted through
 With frozen stages an epoch costs little, since no clip goes through them again. Each training video is seen in a few
 views and as it is indexed, and an epoch draws one of these.
 
-Note [Windows of whole pictures]
-    A view is what the frozen stages give of the whole picture, at one of a few sizes, from a start of its own, mirrored
-    or not. Of that each step takes a window, of as many cells as a square clip has: a crop that costs nothing, so that
-    three views of a 4:3 video, at 224, 256 and 288 px for clips of 224, are a hundred. They go through the stages in
-    the time of 5.3 square clips. JHMDB, I3D, 48 bits, the last stage trained for 100 epochs on all of the training
-    list: mAP 0.853 and accuracy 0.810; with eight crops, each computed from pixels, and 60 epochs, 0.819 and 0.776.
-    A window sees, at its edges, what lies beyond them, and a crop zeros; the trained stage and the codes do with that.
-
-    Heads alone have no map to take windows of: their views are crops, and they are not better for them (folds of
-    JHMDB's training list, mAP: I3D 0.732 without, 0.725 with one; EfficientNet-Lite0 0.539 without, 0.541 with four;
-    standard errors 0.01).
+Of heads alone there is no map to take windows of: their views are crops, and they are not better for them (folds of
+JHMDB's training list, mAP: I3D 0.732 without, 0.725 with one; EfficientNet-Lite0 0.539 without, 0.541 with four;
+standard errors 0.01). Where stages are trained: Note [Windows of whole pictures] in pictures.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -39,13 +30,14 @@ from c3dhash.models.hashnet import HashNet
 from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.training.augmentation import Augmentation
 from c3dhash.training.kept import Rows, put_together
+from c3dhash.training.pictures import batches_by_shape, view_sides, window_of
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.loader import prefetch
 from c3dhash.video.normalization import Normalizer
+from c3dhash.video.transforms import MAX_ASPECT
 
 BATCH_SIZE = 16  # clips that go through frozen stages together
-PICTURE_BATCH_SIZE = 8  # of whole pictures
 LARGEST = torch.finfo(torch.float16).max  # what frozen stages give is kept in it: more digits than bf16, small values
 
 
@@ -114,7 +106,7 @@ class KeptStages:
         config: resolved.
         views: of each video, config.views times, what training draws from: all videos once, then again. A view more is
             the video as it is indexed: the mean of the features of its clips, or the middle one of these.
-            Maps of whole pictures, [..., h, w], are seen in windows: Note [Windows of whole pictures].
+            Maps of whole pictures, [..., h, w], are seen in windows.
     """
 
     def __init__(
@@ -149,7 +141,7 @@ class KeptStages:
         if number < self.num_views:
             assert self.views is not None
             row = self.views[number * len(self._num_clips) + index]
-            return row if self.is_whole_backbone else _window(row, self.indexed.shape[-2:], rng)
+            return row if self.is_whole_backbone else window_of(row, self.indexed.shape[-2:], rng)
         if self._means is not None:
             row = self._means[index]
         else:
@@ -199,6 +191,7 @@ def keep_stages(
         TrainingError: the disk has no room for it.
     """
     assert config.views is not None
+    augmentation = Augmentation(config, size=reader.size, channels=reader.channels)
     samples, trunk = videos.samples, _frozen_stages(model, config)
     num_clips: list[int] = []
 
@@ -212,9 +205,9 @@ def keep_stages(
     indexed = put_together(parts, num_parts=-(-len(samples) // BATCH_SIZE), directory=run_dir)
     if not config.views:
         return KeptStages(model, indexed, num_clips, config)
-    augmentation = Augmentation(config, size=reader.size, channels=reader.channels)
     is_map = config.freeze_stages != len(model.backbone.stages())
     draws: list[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = [augmentation.clip] * config.views
+    sides: list[int] = []
     if is_map:
         assert config.min_crop_scale is not None  # `resolve` has decided
         sides = view_sides(
@@ -226,7 +219,9 @@ def keep_stages(
         number, index = divmod(place, len(samples))
         return reader.training_clip(samples[index], seed=(config.seed, number, index), draw=draws[number])
 
-    batch_size, total = PICTURE_BATCH_SIZE if is_map else BATCH_SIZE, config.views * len(samples)
+    batch_size, total = BATCH_SIZE, config.views * len(samples)
+    if is_map:  # the largest pictures fill a batch of square clips; a picture is up to twice as wide as high
+        batch_size = max(1, round(BATCH_SIZE * reader.size**2 / (MAX_ASPECT * max(sides) ** 2)))
     drawn = prefetch(view, range(total), workers=config.workers, ahead=batch_size)
     order: list[int] = []
     shapes: list[tuple[int, ...]] = []
@@ -241,40 +236,6 @@ def keep_stages(
 
     values = put_together(values_of_views(), num_parts=-(-total // batch_size), directory=run_dir)
     return KeptStages(model, indexed, num_clips, config, Rows(values, shapes, np.argsort(order)))
-
-
-def view_sides(num_views: int, *, size: int, cells: int, min_crop_scale: float) -> list[int]:
-    """Return the short sides at which whole pictures go through frozen stages, in px.
-
-    A window of them is what a crop of `size` would be. The shares of the short side that it covers lie evenly between
-    min_crop_scale and 1, and give whole cells.
-
-    Args:
-        size: of a square clip, px.
-        cells: of what is kept of that, along a side.
-    """
-    shares = 1 - (1 - min_crop_scale) * (np.arange(num_views) + 0.5) / num_views
-    return [round(size * max(1, round(cells / share) / cells)) for share in shares]
-
-
-def batches_by_shape(clips: Iterable[np.ndarray], batch_size: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Stack clips of one shape: which they are, and [B, ...]. Of two batches that come together, those that fit."""
-    numbered = enumerate(clips)
-    while chunk := list(islice(numbered, 2 * batch_size)):
-        groups: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
-        for place, clip in chunk:
-            groups.setdefault(clip.shape, []).append((place, clip))
-        for group in groups.values():
-            for start in range(0, len(group), batch_size):
-                places, alike = zip(*group[start : start + batch_size], strict=True)
-                yield list(places), np.stack(alike)
-
-
-def _window(row: np.ndarray, cells: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Cut a window of some cells out of a map [..., h, w], at a random place."""
-    height, width = cells
-    top, left = rng.integers(np.subtract(row.shape[-2:], cells) + 1)
-    return row[..., top : top + height, left : left + width]
 
 
 def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray], np.ndarray]:

@@ -32,13 +32,13 @@ def mix(
     ways = [(way, alpha) for way, alpha in ((_mixup, config.mixup), (_cutmix, config.cutmix)) if alpha]
     way, alpha = ways[rng.integers(len(ways))]
     share = rng.beta(alpha, alpha)
-    others = torch.from_numpy(rng.permutation(len(batch))).to(batch.device)
+    others = rng.permutation(len(batch))
     mixed, share = way(batch, others, max(share, 1 - share), rng)
     own = F.one_hot(labels, num_classes).float() if labels.ndim == 1 else labels.float()
-    return mixed, share * own + (1 - share) * own[others]
+    return mixed, share * own + (1 - share) * own[torch.from_numpy(others).to(own.device)]
 
 
-def _mixup(batch: Tensor, others: Tensor, share: float, _: np.random.Generator) -> tuple[Tensor, float]:
+def _mixup(batch: Tensor, others: np.ndarray, share: float, _: np.random.Generator) -> tuple[Tensor, float]:
     mixed = torch.empty_like(batch)
     for row, other in enumerate(others.tolist()):  # one by one: a batch of clips in float32 is four times the size
         value = torch.lerp(batch[other].float(), batch[row].float(), share)
@@ -46,14 +46,14 @@ def _mixup(batch: Tensor, others: Tensor, share: float, _: np.random.Generator) 
     return mixed, share
 
 
-def _cutmix(batch: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
+def _cutmix(batch: Tensor, others: np.ndarray, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
     axes = (2, 3) if batch.dtype == torch.uint8 else (batch.ndim - 2, batch.ndim - 1)  # height and width
     sides, center = np.array([batch.shape[axis] for axis in axes]), rng.uniform(size=2)
-    half = sides * (1 - share) ** 0.5 / 2
-    low = np.clip(np.round(center * sides - half), 0, sides).astype(int)
-    high = np.clip(np.round(center * sides + half), 0, sides).astype(int)
+    part = np.floor(sides * (1 - share) ** 0.5).astype(int)  # no more than 1 - share of it, in whole cells
+    corner = np.round(center * sides - part / 2).astype(int)
+    low, high = np.clip(corner, 0, sides), np.clip(corner + part, 0, sides)
     mixed, places = batch.clone(), [slice(None)] * batch.ndim
     for axis, start, end in zip(axes, low, high, strict=True):
         places[axis] = slice(int(start), int(end))
-    mixed[tuple(places)] = batch[tuple(places)][others]
+    mixed[tuple(places)] = batch[tuple(places)][torch.from_numpy(others).to(batch.device)]
     return mixed, 1 - float(np.prod(high - low) / np.prod(sides))

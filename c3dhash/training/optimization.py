@@ -89,26 +89,39 @@ def resolve(
         "weight_decay": decay,
         "refit": bool(frozen),
     }
-    config = dataclasses.replace(_fill(config, others), freeze_stages=frozen)
-    if frozen:
-        _check_augmentation(config, has_maps=frozen < num_stages)
-    return config
+    return dataclasses.replace(_fill(config, others), freeze_stages=frozen)
 
 
-def _check_augmentation(config: TrainConfig, *, has_maps: bool) -> None:
-    """Raise a UsageError where frozen stages would not see what is asked for."""
-    asked = [name for name in ("rotation", "color_jitter", "rand_augment") if getattr(config, name)]
-    asked += ["crop"] if config.crop != "scale" else []
-    if asked and not config.views:
-        raise UsageError(
-            f"{asked[0]} ({getattr(config, asked[0])}) changes clips, and frozen stages see only what is indexed: give "
-            "--views N, or --freeze-stages 0."
+def refuse_unused(given: TrainConfig, config: TrainConfig, *, num_stages: int) -> None:
+    """Refuse settings that were asked for and would do nothing, since stages are frozen.
+
+    Args:
+        given: as they were asked for. config: resolved.
+    Raises:
+        UsageError: there is one.
+    """
+    assert config.freeze_stages is not None
+    if not config.freeze_stages:
+        return
+    defaults = {item.name: item.default for item in dataclasses.fields(given)}
+
+    def refuse(names: tuple[str, ...], why: str) -> None:
+        for name in names:
+            if getattr(given, name) != defaults[name]:
+                raise UsageError(f"{name} ({getattr(given, name)}) {why}")
+
+    if config.freeze_stages == num_stages:
+        of_backbones = ("layer_decay", "backbone_rate", "micro_batch", "cutmix")
+        refuse(
+            of_backbones, "is of a backbone that is trained, and only the heads are, on features: --freeze-stages 0."
         )
-    if config.crop != "scale" and has_maps:
-        raise UsageError(
-            f"crop ({config.crop}) is for clips that are cut before the network, and behind frozen stages windows of "
-            "whole pictures are seen: leave it out, or --freeze-stages 0."
-        )
+    elif config.views:
+        refuse(("crop",), "is of clips that are cut, and windows of whole pictures are seen behind frozen stages: "
+                          "--freeze-stages 0.")  # fmt: skip
+    if not config.views:
+        of_views = ("rotation", "color_jitter", "rand_augment", "crop", "min_crop_scale")
+        refuse(of_views, "changes clips, and frozen stages see only what is indexed: give --views N, or "
+                         "--freeze-stages 0.")  # fmt: skip
 
 
 def _fill(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:

@@ -22,7 +22,8 @@ from c3dhash.models.runs import CONFIG_FILE
 from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import choose_weights, identify_weights, load_into
 from c3dhash.records import Preprocessing
-from c3dhash.training.optimization import make_optimizer, resolve
+from c3dhash.training.augmentation import check_channels
+from c3dhash.training.optimization import make_optimizer, refuse_unused, resolve
 from c3dhash.training.state import LAST_FILE, TrainingState, other_losses
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,9 @@ def begin(config: TrainConfig, *, classes: Sequence[str]) -> tuple[TrainConfig, 
     Args:
         classes: names.
     Raises:
-        UsageError: freeze or freeze_stages without weights.
+        UsageError: freeze or freeze_stages without weights, or settings that would do nothing.
     """
-    weights = choose_weights(config.weights, backbone=config.backbone, shortcut=config.shortcut)
+    given, weights = config, choose_weights(config.weights, backbone=config.backbone, shortcut=config.shortcut)
     if (config.freeze or config.freeze_stages) and not weights:
         name = "freeze" if config.freeze else "freeze_stages"
         raise UsageError(
@@ -69,7 +70,10 @@ def begin(config: TrainConfig, *, classes: Sequence[str]) -> tuple[TrainConfig, 
             "on a CPU the first %d stages of %s stay as the weights have them, and what is behind them is trained: "
             "--freeze-stages 0 trains everything, --freeze the heads alone.", config.freeze_stages, config.backbone,
         )  # fmt: skip
-    return config, new_state(config, num_classes=len(classes))
+    refuse_unused(given, config, num_stages=len(backbone.stages()))
+    state = new_state(config, num_classes=len(classes))
+    check_channels(config, state.model.preprocessing.channels)
+    return config, state
 
 
 def _flips(classes: Sequence[str]) -> bool:
@@ -129,7 +133,8 @@ def resume(config: TrainConfig, run_dir: Path, *, num_classes: int) -> tuple[Tra
     if not (run_dir / LAST_FILE).is_file():
         raise TrainingError(f"'{run_dir}' has no {LAST_FILE} to resume from; train anew.")
     saved, preprocessing = _read_config(run_dir)
-    if "freeze_stages" not in saved:
+    had_crops = "step_epochs" not in saved and saved.get("views")  # behind frozen stages, where it now has pictures
+    if "freeze_stages" not in saved or (had_crops and 0 < saved["freeze_stages"] < num_stages(saved["backbone"])):
         raise other_losses(run_dir)
     config = _own_settings(config, saved, run_dir)
     state = _build(config, num_classes)

@@ -107,8 +107,9 @@ class ClipReader:
         """
 
         def try_one(sample: Sample) -> VideoError | None:
+            reader = self._pictures() if self._computes_flow(sample) else self
             try:
-                self._clips(sample, self._plan(sample, 1))
+                reader._clips(sample, reader._plan(sample, 1))
             except VideoError as error:
                 return error
             return None
@@ -140,9 +141,8 @@ class ClipReader:
 
         The flow of a video is computed of its frames, a frame more a clip, as where videos are indexed.
         """
-        if self.channels == "flow" and sample.frames is None:
-            pictures = dataclasses.replace(self, channels="RGB", num_frames=self.num_frames + 1)
-            seen = pictures._clips(sample, dataclasses.replace(plan, num_frames=plan.num_frames + 1))
+        if self._computes_flow(sample):
+            seen = self._pictures()._clips(sample, dataclasses.replace(plan, num_frames=plan.num_frames + 1))
             return np.stack([flow_of(frames) for frames in seen])
         if self.cache.is_on:
             kept = self.cache.frames(
@@ -165,6 +165,13 @@ class ClipReader:
             channels=self.channels,
         )
         return np.stack([clip.flow if isinstance(clip, FlowClip) else clip.frames for clip in clips])
+
+    def _computes_flow(self, sample: Sample) -> bool:
+        return self.channels == "flow" and sample.frames is None
+
+    def _pictures(self) -> ClipReader:
+        """Return a reader of the frames that the flow of a clip is computed of."""
+        return dataclasses.replace(self, channels="RGB", num_frames=self.num_frames + 1)
 
     def _hash(self, sample: Sample) -> str:
         """Return the hash of a sample's content, as of the first time that it is asked for."""

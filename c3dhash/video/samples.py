@@ -78,7 +78,7 @@ def compress_sample(sample: Sample, *, short_side: int, quality: int, channels: 
 
 def _check_flow(sample: Sample, channels: str) -> None:
     if channels == "flow" and sample.frames is None:
-        raise UsageError(f"'{sample.video}' is a video; its optical flow is computed of its frames, by `flow_of`.")
+        raise UsageError(f"'{sample.video}' is a video and has no flow pictures: read it with a ClipReader.")
 
 
 def _window(

@@ -106,14 +106,14 @@ def test_a_link_stays_one(tmp_path):
 
 
 def test_what_decides_the_answers(untrained_run):
-    known = made_by(untrained_run, {"views": 1})
-    assert known == made_by(untrained_run, {"views": 1})
-    assert known != made_by(untrained_run, {"views": 2})
-    assert known != made_by(dataclasses.replace(untrained_run, labels=("a", "b", "c")), {"views": 1})
+    known = made_by([untrained_run], {"views": 1})
+    assert known == made_by([untrained_run], {"views": 1})
+    assert known != made_by([untrained_run], {"views": 2})
+    assert known != made_by([dataclasses.replace(untrained_run, labels=("a", "b", "c"))], {"views": 1})
     weight = untrained_run.model.class_head.weight
     before = weight.detach().clone()
     with torch.no_grad():
         weight += 1
-        assert known != made_by(untrained_run, {"views": 1}), "the fingerprint is of the codes alone"
+        assert known != made_by([untrained_run], {"views": 1}), "the fingerprint is of the codes alone"
         weight.copy_(before)
-    assert known == made_by(untrained_run, {"views": 1})
+    assert known == made_by([untrained_run], {"views": 1})

@@ -97,11 +97,3 @@ def test_what_does_not_go_together():
         Augmentation(resolve(replace(TINY, rotation=5.0)), size=24, channels="flow")
     with pytest.raises(UsageError, match=r"min_crop_scale .* not --crop fixed"):
         replace(TINY, crop="fixed", min_crop_scale=0.5)
-    frozen = replace(TINY, weights="x", freeze_stages=2, rand_augment=9, views=0)
-    with pytest.raises(
-        UsageError, match=r"rand_augment \(9\) changes clips, and frozen stages see only what is indexed"
-    ):
-        resolve(frozen, num_stages=4)
-    assert resolve(replace(frozen, views=2), num_stages=4).rand_augment == 9
-    with pytest.raises(UsageError, match=r"crop \(resized\) is for clips that are cut before the network"):
-        resolve(replace(frozen, views=2, crop="resized"), num_stages=4)

@@ -23,7 +23,8 @@ from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import kept as kept_rows
 from c3dhash.training.augmentation import Augmentation
-from c3dhash.training.inputs import AugmentedClips, batches_by_shape, keep_stages, view_sides
+from c3dhash.training.inputs import AugmentedClips, keep_stages
+from c3dhash.training.pictures import batches_by_shape, view_sides
 from c3dhash.training.train import train_run
 from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
@@ -216,7 +217,9 @@ def test_training_goes_on_from_a_code_without_training(motion, tmp_path, cache, 
         started.append((values.mean(0).abs().max().item(), values.square().mean().sqrt().item()))
 
     monkeypatch.setattr("c3dhash.training.train.initialize_hash_head", remember)
-    config = replace(CONFIG, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1)
+    config = replace(
+        CONFIG, weights=str(weights), freeze=freeze, init="itq", hash_length=8, epochs=1, min_crop_scale=None
+    )
     train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     ((mean, size),) = started
     assert mean < 1e-2 and size == pytest.approx(1, abs=1e-2)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from conftest import TINY
 
-from c3dhash.errors import UsageError
 from c3dhash.training.mixing import mix
 
 
@@ -62,6 +61,11 @@ def test_several_labels_and_both_ways():
     assert kinds == {"mixup", "cutmix"}
 
 
-def test_features_are_not_cut():
-    with pytest.raises(UsageError, match=r"cutmix .* with --freeze only features are kept"):
-        replace(TINY, cutmix=1.0, freeze=True)
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 14])
+def test_a_map_keeps_the_larger_share_of_itself(side):
+    """Parts are whole cells, of which no more are cut than the share says."""
+    kept, config = torch.rand(4, 3, 2, side, side).half(), replace(TINY, cutmix=1.0)
+    own = np.array([mix(kept, torch.arange(4), config, num_classes=4, rng=np.random.default_rng(seed))[1].diagonal()
+                    for seed in range(300)])  # fmt: skip
+    assert own.min() >= 0.5
+    assert (own.min() < 1) == (side > 1)

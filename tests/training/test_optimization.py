@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from c3dhash.config import TrainConfig
 from c3dhash.errors import UsageError
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.hashnet import build_model
-from c3dhash.training.optimization import decayed_names, learning_rate, make_optimizer, resolve
+from c3dhash.training.optimization import decayed_names, learning_rate, make_optimizer, refuse_unused, resolve
 
 
 def test_learning_rate_schedule():
@@ -124,3 +125,31 @@ def test_rates_fall_with_depth():
     assert shares == {1.0, 0.1, 0.05}
     with pytest.raises(UsageError, match=r"layer_decay \(0.5\) needs a backbone of several stages"):
         make_optimizer(build_model(TrainConfig(backbone="slowfast"), num_classes=2), replace(config, layer_decay=0.5))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "settings", "reason"),
+    [
+        (4, {"layer_decay": 0.5}, "layer_decay (0.5) is of a backbone that is trained"),
+        (4, {"backbone_rate": 0.5}, "backbone_rate (0.5) is of a backbone that is trained"),
+        (4, {"micro_batch": 2}, "micro_batch (2) is of a backbone that is trained"),
+        (4, {"cutmix": 1.0}, "cutmix (1.0) is of a backbone that is trained"),
+        (4, {"rand_augment": 9}, "rand_augment (9) changes clips, and frozen stages see only what is indexed"),
+        (4, {"min_crop_scale": 0.5}, "min_crop_scale (0.5) changes clips"),
+        (4, {"crop": "fixed"}, "crop (fixed) changes clips"),
+        (2, {"crop": "fixed"}, "crop (fixed) is of clips that are cut, and windows of whole pictures are seen"),
+        (2, {"rotation": 5.0, "views": 0}, "rotation (5.0) changes clips"),
+        (4, {"crop": "fixed", "views": 2}, None),
+        (4, {"color_jitter": 0.2, "views": 2, "mixup": 0.2, "ema": 0.9}, None),
+        (2, {"layer_decay": 0.5, "cutmix": 1.0, "micro_batch": 2, "min_crop_scale": 0.5, "rotation": 5.0}, None),
+        (0, {"layer_decay": 0.5, "cutmix": 1.0, "micro_batch": 2, "crop": "resized", "rand_augment": 3}, None),
+    ],
+)
+def test_what_frozen_stages_would_make_nothing_of(frozen, settings, reason):
+    given = TrainConfig(weights="x", freeze_stages=frozen, **settings)
+    config = resolve(given, num_stages=4)
+    if reason is None:
+        refuse_unused(given, config, num_stages=4)
+    else:
+        with pytest.raises(UsageError, match=re.escape(reason)):
+            refuse_unused(given, config, num_stages=4)

@@ -252,3 +252,27 @@ def test_classes_that_name_a_side_are_not_mirrored(names: tuple[str, ...], flips
     assert ("clips are not mirrored" in caplog.text) is not flips
     assert begin(replace(CONFIG, flip=True), classes=names)[0].flip is True
     assert begin(replace(CONFIG, flip=False), classes=names)[0].flip is False
+
+
+@pytest.mark.parametrize(("first", "is_refused"), [(3, True), (4, False)])
+def test_crops_behind_frozen_stages_are_not_gone_on_with(
+    motion: Dataset, tmp_path: Path, cache: FrameCache, first: int, is_refused: bool
+) -> None:
+    """An earlier version kept crops where whole pictures are kept now."""
+    torch.manual_seed(5)
+    built = build_backbone("resnet3d10", num_frames=4, size=16)
+    tensors = {name: tensor.contiguous() for name, tensor in built.state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors", metadata=weights_metadata(built))
+    config = replace(
+        CONFIG, backbone="resnet3d10", weights=str(tmp_path / "w.safetensors"), freeze_stages=first, views=1, epochs=3
+    )
+    with interrupted_in(epoch=2):
+        train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    content = json.loads((tmp_path / "run" / "config.json").read_text())
+    del content["step_epochs"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(content))
+    if is_refused:
+        with pytest.raises(TrainingError, match="with other losses or features"):
+            train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True)
+    else:
+        train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True)

@@ -302,11 +302,12 @@ def test_the_average_is_what_is_validated_and_saved(motion, tmp_path, cache):
     assert all(torch.equal(last["model"][name], other["model"][name]) for name in other["model"]), (
         "training is the same"
     )
-    saved = train_run(motion, replace(config, val_share=0.0), run_dir=tmp_path / "end", cache=cache)
+    without_val = replace(motion, samples=tuple(sample for sample in motion.samples if sample.split != "val"))
+    saved = train_run(without_val, replace(config, val_share=0.0), run_dir=tmp_path / "end", cache=cache)
     run = load_run(saved)
     average = torch.load(saved / "last.pt", weights_only=True)["average"]
-    if run.config["best_epoch"] == 3:
-        torch.testing.assert_close(run.model.state_dict()["hash_head.weight"], average["hash_head.weight"])
+    assert run.config["best_epoch"] == 3
+    torch.testing.assert_close(run.model.state_dict()["hash_head.weight"], average["hash_head.weight"])
     assert not torch.equal(average["hash_head.weight"], last["model"]["hash_head.weight"])
     assert numbers(run_dir)[0]["val_class_loss"] != numbers(plain)[0]["val_class_loss"]
 
@@ -332,3 +333,42 @@ def test_linear_scaling_is_a_higher_rate(motion, tmp_path, cache):
     scaled = weights_after(motion, tmp_path / "scaled", cache, replace(config, rate_batch=3))  # batches are of 6
     plain = weights_after(motion, tmp_path / "plain", cache, replace(config, learning_rate=0.04))
     assert all(torch.equal(scaled[name], plain[name]) for name in plain)
+
+
+def test_the_average_begins_again_with_a_refit(motion, tmp_path, cache):
+    """What is saved at its end is the average of the second training alone."""
+    path, _ = save_weights(tmp_path, "tiny", num_frames=CONFIG.num_frames, size=CONFIG.size)
+    samples = tuple(sample for sample in motion.samples if sample.split != "val")
+    dataset = replace(motion, samples=samples)
+    config = replace(CONFIG, weights=path, freeze=True, epochs=3, ema=0.9)
+    run = load_run(train_run(dataset, config, run_dir=tmp_path / "run", cache=cache))
+    state = torch.load(run.path / "last.pt", weights_only=True)
+    assert run.config["is_refit"] and state["num_averaged"] == 3 * 2, "two batches in each of three epochs"
+    scaling = FeatureScaling(run.model.backbone.feature_dim)
+    scaling.load_state_dict({name.removeprefix("scaling."): value for name, value in state["model"].items()
+                             if name.startswith("scaling.")})  # fmt: skip
+    head = torch.nn.Linear(*run.model.hash_head.weight.shape[::-1])
+    head.load_state_dict({name: state["average"][f"hash_head.{name}"] for name in ("weight", "bias")})
+    torch.testing.assert_close(scaling.folded(head).weight, run.model.hash_head.weight)
+
+
+@pytest.mark.parametrize("first", [2, 4])
+def test_what_may_be_turned_behind_frozen_stages(motion, tmp_path, cache, first):
+    """Each setting changes the training, or is refused in one line."""
+    path, _ = save_weights(tmp_path, "resnet3d10", num_frames=4, size=16)
+    config = replace(TINY, weights=path, freeze_stages=first, views=1, epochs=1, warmup_epochs=0.0, val_share=0.0)
+    plain, refused = weights_after(motion, tmp_path / "plain", cache, config), set()
+    for settings in (
+        {"mixup": 0.4}, {"cutmix": 1.0}, {"crop": "fixed"}, {"rand_augment": 9}, {"micro_batch": 2},
+        {"layer_decay": 0.5}, {"backbone_rate": 0.5}, {"rate_batch": 3}, {"min_crop_scale": 0.3}, {"rotation": 20.0},
+    ):  # fmt: skip
+        name = next(iter(settings))
+        try:
+            turned = weights_after(motion, tmp_path / name, cache, replace(config, **settings))
+        except UsageError:
+            refused.add(name)
+            continue
+        same = all(torch.equal(plain[each], turned[each]) for each in plain)
+        assert not same or name in ("micro_batch", "min_crop_scale"), name  # of pictures of one cell all sides are one
+    some, none = {"crop"}, {"cutmix", "micro_batch", "layer_decay", "backbone_rate"}
+    assert refused == (some if first == 2 else none)
