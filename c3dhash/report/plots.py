@@ -29,6 +29,8 @@ def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
 
     known = {name for row in history for name in row}
     panels = {title: [name for name in names if name in known] for title, names in PANELS.items()}
+    if "class_loss" in known and not known & {"triplet_loss", "center_loss"}:  # then it is all of the loss
+        panels["Loss"] = [name for name in panels["Loss"] if name != "loss"]
     panels = {title: names for title, names in panels.items() if names}
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
