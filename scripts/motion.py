@@ -37,7 +37,7 @@ from c3dhash.video.clips import ClipReader
 
 CLASSES = ("move_up", "move_down", "zoom_in", "zoom_out")
 NUM_MOTIONS = 8  # of the motion set, so that these are among them
-CLIP = {"num_frames": 8, "size": 64, "weights": "none", "task": "classify"}
+CLIP = {"num_frames": 8, "size": 32, "weights": "none", "task": "classify"}
 NETWORKS = {
     "3D ResNet-10, RGB": TrainConfig(backbone="resnet3d10", **CLIP),
     "I3D, optical flow": TrainConfig(backbone="i3d_flow", **CLIP),
@@ -85,8 +85,8 @@ def accuracy(runs: list[Run], dataset: Dataset, reader_type: type[ClipReader], c
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--videos", type=int, default=100, show_default=True, help="Training videos a class.")
-@click.option("--epochs", type=int, default=40, show_default=True, help="Of each training.")
+@click.option("--videos", type=int, default=60, show_default=True, help="Training videos a class.")
+@click.option("--epochs", type=int, default=30, show_default=True, help="Of each training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of videos and trainings.")
 def main(out: Path, videos: int, epochs: int, seed: int) -> None:
     """Train three networks on motions in OUT, and print how well they recognise them, in order and shuffled."""
