@@ -188,7 +188,7 @@ class TrainConfig(ModelConfig):
     learning_rate: float | None = setting(
         None,
         "Peak learning rate; by default 0.07 with sgd, 0.001 with adamw, a fifth of it to fine-tune a whole backbone "
-        "with weights; where stages are frozen 0.01, of which the stages that are trained have a tenth.",
+        "with weights; where stages are frozen 0.01.",
         low=0,
     )
     rate_batch: int | None = setting(

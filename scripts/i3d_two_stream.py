@@ -61,6 +61,14 @@ def clips_of_video(path: Path, *, has_flow: bool) -> dict[str, np.ndarray]:
     return {name: frames[None].astype(np.float32) / 127.5 - 1 for name, frames in clips.items()}
 
 
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read the names of 400 classes, one a line."""
+    labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(labels) != 400:
+        raise UsageError(f"'{path}' must have 400 names, a line each; it has {len(labels)}.")
+    return labels
+
+
 def load_network(backbone: str, weights: str) -> tuple[HashNet, tuple[str, ...]]:
     """Load a stream with its class head, and the names of its classes.
 
@@ -119,16 +127,13 @@ def main(
             clips[name] = load_clip(path, num_channels=num_channels)
     if not clips:
         raise UsageError("nothing to look at: give --rgb FILE.npy, --flow FILE.npy, both, or --video FILE.")
-    labels: tuple[str, ...] = ()
+    labels = read_labels(labels_path) if labels_path is not None else ()
     total = np.zeros(400)
     for name, backbone, weights in (("rgb", "i3d", rgb_weights), ("flow", "i3d_flow", flow_weights)):
         if name in clips:
-            network, labels = load_network(backbone, weights)
+            network, known = load_network(backbone, weights)
+            labels = labels or known
             total += logits_of(network, clips[name])
-    if labels_path is not None:
-        labels = tuple(line.strip() for line in labels_path.read_text(encoding="utf-8").splitlines() if line.strip())
-        if len(labels) != 400:
-            raise UsageError(f"'{labels_path}' must have 400 names, a line each; it has {len(labels)}.")
     click.echo(table(total, labels))
 
 

@@ -143,8 +143,7 @@ def evaluate_run(
             codes, encoded_gallery.features, encoded_queries.features, counts=report.counts, k=config.k
         )
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
-    name = " + ".join(str(each.path) for each in runs)
-    return Report(numbers, codes, report.counts, shown, title=f"{name} on {dataset.directory}")
+    return Report(numbers, codes, report.counts, shown, title=f"{names_of(runs)} on {dataset.directory}")
 
 
 def _encode(
@@ -160,13 +159,7 @@ def _encode(
     from c3dhash.models.encode import encode_samples, make_encoder
     from c3dhash.models.fusion import fuse_encoded
 
-    samples = {}
-    for split in splits:
-        samples[split] = dataset.split(split)
-        for reader in readers:
-            samples[split] = reader.readable(
-                samples[split], workers=config.workers, description=f"Decoding {split} videos"
-            )
+    samples = {split: readable_by_all(readers, dataset, split, workers=config.workers) for split in splits}
     found: dict[str, list[Encoded]] = {split: [] for split in splits}
     for run, reader in zip(runs, readers, strict=True):
         encoder = make_encoder(run.model, config, num_clips=sum(map(len, samples.values())))
@@ -188,6 +181,19 @@ def _check_classes(run: Run, dataset: Dataset) -> None:
         f"run '{run.path}' was trained on {len(run.labels)} classes, '{dataset.directory}' has "
         f"{len(dataset.classes)}: {what}. Evaluate on the data it was trained for, or train anew."
     )
+
+
+def readable_by_all(readers: Sequence[ClipReader], dataset: Dataset, split: str, *, workers: int) -> list[Sample]:
+    """Return the videos of a split that each reader can read."""
+    samples = dataset.split(split)
+    for reader in readers:
+        samples = reader.readable(samples, workers=workers, description=f"Decoding {split} videos")
+    return samples
+
+
+def names_of(runs: Sequence[Run]) -> str:
+    """Return what a report calls the runs that it is about."""
+    return " + ".join(str(run.path) for run in runs)
 
 
 def say_stand_in(dataset: Dataset, queries: list[Sample]) -> None:

@@ -21,7 +21,7 @@ from c3dhash.evaluation.classification import (
     confused_pairs,
     threshold_table,
 )
-from c3dhash.evaluation.evaluate import say_stand_in, warn_of_leak
+from c3dhash.evaluation.evaluate import names_of, readable_by_all, say_stand_in, warn_of_leak
 from c3dhash.models.scores import class_probabilities
 from c3dhash.records import Sample
 
@@ -80,7 +80,7 @@ def evaluate_classes(
 
     encode, config = encode or EncodeConfig(), config or EvaluateConfig()
     runs, readers = as_list(run), as_list(reader)
-    run, name = runs[0], " + ".join(str(each.path) for each in runs)
+    run = runs[0]
     weights = fusion_weights(config.fuse, num_runs=len(runs))
     check_alike(runs)
     places = class_places(dataset, run.class_labels, run_name=str(run.path))
@@ -92,9 +92,7 @@ def evaluate_classes(
     queries = dataset.split("query")
     if not any(sample.labels for sample in queries):
         raise DatasetError(f"'{dataset.directory}' has no query videos with a label ({dataset.describe()}).")
-    samples = queries
-    for each in readers:
-        samples = each.readable(samples, workers=encode.workers, description="Decoding query videos")
+    samples = readable_by_all(readers, dataset, "query", workers=encode.workers)
     say_stand_in(dataset, samples)
     found = []
     for each_run, each_reader in zip(runs, readers, strict=True):
@@ -119,7 +117,7 @@ def evaluate_classes(
             {"run": str(each.path), "weight": weight, **recognition_report(part[known], labels[known])}
             for each, weight, part in zip(runs, weights, found, strict=True)
         ]
-    title = f"{name} on {dataset.directory}: recognition"
+    title = f"{names_of(runs)} on {dataset.directory}: recognition"
     return ClassReport(numbers, run.labels, dataset, samples, labels, scores, probabilities, title)
 
 

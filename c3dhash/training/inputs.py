@@ -207,21 +207,20 @@ def keep_stages(
         return KeptStages(model, indexed, num_clips, config)
     is_map = config.freeze_stages != len(model.backbone.stages())
     draws: list[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = [augmentation.clip] * config.views
-    sides: list[int] = []
+    batch_size, total = BATCH_SIZE, config.views * len(samples)
     if is_map:
         assert config.min_crop_scale is not None  # `resolve` has decided
         sides = view_sides(
             config.views, size=reader.size, cells=min(indexed.shape[-2:]), min_crop_scale=config.min_crop_scale
         )
         draws = [partial(augmentation.picture, short_side=side) for side in sides]
+        # The largest pictures fill a batch of square clips; a picture is up to twice as wide as high.
+        batch_size = max(1, round(BATCH_SIZE * reader.size**2 / (MAX_ASPECT * max(sides) ** 2)))
 
     def view(place: int) -> np.ndarray:
         number, index = divmod(place, len(samples))
         return reader.training_clip(samples[index], seed=(config.seed, number, index), draw=draws[number])
 
-    batch_size, total = BATCH_SIZE, config.views * len(samples)
-    if is_map:  # the largest pictures fill a batch of square clips; a picture is up to twice as wide as high
-        batch_size = max(1, round(BATCH_SIZE * reader.size**2 / (MAX_ASPECT * max(sides) ** 2)))
     drawn = prefetch(view, range(total), workers=config.workers, ahead=batch_size)
     order: list[int] = []
     shapes: list[tuple[int, ...]] = []
