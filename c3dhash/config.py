@@ -22,6 +22,13 @@ PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
 ENGINES = ("auto", "torch", "openvino", "onnx")
 FUSION = "With --runs, how class scores are joined: sum, mean, or two weights, as 1,0.5."
+HOG = "hog"
+TORCHVISION_DETECTORS = (  # of people, the best first
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "ssdlite320_mobilenet_v3_large",
+)
 CROPS = ("scale", "fixed", "resized")
 MAX_VIEWS = 4  # of a clip that is encoded: `clip_views`
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
@@ -513,6 +520,25 @@ class RecognizeConfig:
         4, "With --over-time, probabilities are averaged over the last so many windows; 1 is off.", low=1, high=10_000
     )
     fuse: str = setting("sum", FUSION)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class PeopleConfig:
+    """How people are found in a video."""
+
+    people: bool = setting(False, "Find the people in the videos, and say what each of them does.")
+    detector: str = setting(
+        "auto",
+        "With --people, what finds them: hog needs nothing; the others are torchvision's, with its weights of COCO, "
+        "which are fetched; auto takes the first of these whose weights are there, else hog.",
+        choices=("auto", HOG, *TORCHVISION_DETECTORS),
+    )
+    every_seconds: float = setting(
+        0.25, "With --people, from one picture in which they are looked for to the next.", low=0.01, high=10
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

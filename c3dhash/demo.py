@@ -24,7 +24,8 @@ from c3dhash.models.hashnet import build_model
 from c3dhash.models.known_weights import DEFAULT_BACKBONE, DEFAULT_WEIGHTS
 from c3dhash.models.published import published_run
 from c3dhash.models.runs import Run, is_finished, load_run, save_run
-from c3dhash.recognition.recognize import Recognition, recognize_videos
+from c3dhash.recognition.recognize import recognize_videos
+from c3dhash.recognition.results import Recognition
 from c3dhash.records import Hit
 from c3dhash.report.pages import write_query_page
 from c3dhash.training.start import can_resume

@@ -10,7 +10,7 @@ import click
 from c3dhash.cli.common import offline_option, print_table, shown_path
 
 if TYPE_CHECKING:
-    from c3dhash.recognition.recognize import Recognition
+    from c3dhash.recognition.results import Recognition
 
 
 @click.command()

@@ -26,19 +26,26 @@ from c3dhash.cli.common import (
     was_given,
 )
 from c3dhash.cli.options import config_options, take
-from c3dhash.config import EncodeConfig, RecognizeConfig
+from c3dhash.config import EncodeConfig, PeopleConfig, RecognizeConfig
 from c3dhash.errors import UsageError
 
-SUFFIXES = {"timeline": ".png", "srt": ".srt"}
+SUFFIXES = {"timeline": ".png", "srt": ".srt", "people_csv": ".csv"}
 OF_CAMERAS = {
     "places", "model", "backbone", "weights", "camera", "show", "as_json", "smooth", "window_seconds", "views",
     "precision", "device", "engine",
 }  # fmt: skip
+OF_PEOPLE = ("detector", "every_seconds", "boxes", "people_csv_path")
+NOT_OF_PEOPLE = ("over_time", "timeline_path", "srt_path", "csv_path", "runs", "fuse")
 
 
 def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
     return click.option(
-        f"--{name}", f"{name}_path", type=click.Path(path_type=Path), default=None, metavar=metavar, help=text
+        f"--{name.replace('_', '-')}",
+        f"{name}_path",
+        type=click.Path(path_type=Path),
+        default=None,
+        metavar=metavar,
+        help=text,
     )
 
 
@@ -48,8 +55,18 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
 @runs_option
 @published_options
 @config_options(RecognizeConfig)
+@config_options(PeopleConfig)
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="With --people, where they are, in the place of a detector: lines of seconds,x0,y0,x1,y1 in px, or as AVA has "
+    "them.",
+)
+@_file_option("people_csv", "OUT.csv", "With --people, write a line for each box and class, as AVA has them.")
 @config_options(EncodeConfig)
-@_file_option("overlay", "OUT.mp4", "Write the one VIDEO with label and probability on every frame.")
+@_file_option("overlay", "OUT.mp4", "Write the one VIDEO with what is seen, and its probability, on every frame.")
 @_file_option("timeline", "OUT.png", "Draw the probabilities of its first classes over time.")
 @_file_option("srt", "OUT.srt", "Write what is seen when as subtitles.")
 @_file_option("csv", "OUT.csv", "Write a line a video, in place of printing; typed again, it goes on.")
@@ -70,6 +87,8 @@ def classify(
     runs: tuple[Path, Path] | None,
     backbone: str | None,
     weights: str | None,
+    boxes: Path | None,
+    people_csv_path: Path | None,
     overlay_path: Path | None,
     timeline_path: Path | None,
     srt_path: Path | None,
@@ -79,7 +98,7 @@ def classify(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Say which actions videos show, with their probabilities; with --over-time also when.
+    """Say which actions videos show, with their probabilities; with --over-time also when, with --people also who.
 
     VIDEO... are files, and folders of them. Probabilities are those of the class head, averaged over the windows of a
     video; where its classes exclude each other they add up to 1. The exit code is 1 where a video could not be read.
@@ -87,7 +106,8 @@ def classify(
     Without any training, the 400 actions of Kinetics: --backbone i3d --weights kinetics400
     """
     config, encode_config = take(RecognizeConfig, options), take(EncodeConfig, options)
-    outputs = {"overlay": overlay_path, "timeline": timeline_path, "srt": srt_path}
+    people = take(PeopleConfig, options)
+    outputs = {"overlay": overlay_path, "timeline": timeline_path, "srt": srt_path, "people_csv": people_csv_path}
     is_over_time = config.over_time or show or any(outputs.values())
     if camera is not None:
         if places:
@@ -95,10 +115,16 @@ def classify(
         refuse_given(context, context.params.keys() - OF_CAMERAS, why=f"camera ({camera}) is only looked at")
     elif not places:
         raise UsageError("name the VIDEO..., files or folders, or a --camera.")
+    elif people.people:
+        refuse_given(context, NOT_OF_PEOPLE, why="--people looks at each of them over time, by one network")
+        if boxes is not None:
+            refuse_given(context, ("detector", "every_seconds"), why=f"the people are those of boxes ('{boxes}')")
     elif not is_over_time:
         refuse_given(context, ("smooth",), why="windows are smoothed with --over-time")
     elif csv_path is not None:
         raise UsageError(f"csv ('{csv_path}') has a line a video, and not what is seen when; leave out one of the two.")
+    if not people.people:
+        refuse_given(context, OF_PEOPLE, why="they go with --people")
     _check_outputs(places, outputs, show=show)
     opened = open_runs(context, runs, model=model, backbone=backbone, weights=weights)
     given = {name: options[name] for name in ("window_seconds", "stride_seconds") if was_given(context, name)}
@@ -109,7 +135,15 @@ def classify(
     from c3dhash.recognition.recognize import recognize_over_time, recognize_videos
 
     common: dict[str, Any] = {"top": config.top, "fusion": config.fuse, "config": encode_config}
-    if is_over_time:
+    if people.people:
+        from c3dhash.recognition.people import recognize_people
+
+        recognitions = recognize_people(
+            opened[0], places, top=config.top, smooth=config.smooth, boxes=boxes, people=people, config=encode_config,
+            **given,
+        )  # fmt: skip
+        is_good = _print_each(recognitions, opened[0], outputs, top=config.top, show=show, as_json=as_json)
+    elif is_over_time:
         recognitions = recognize_over_time(opened, places, smooth=config.smooth, **given, **common)
         is_good = _print_each(recognitions, opened[0], outputs, top=config.top, show=show, as_json=as_json)
     elif csv_path is not None:
@@ -189,21 +223,24 @@ def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None], *,
 
 def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], *, show: bool) -> None:
     from c3dhash.files import write_text
+    from c3dhash.recognition.boxes import as_ava
     from c3dhash.recognition.over_time import as_subtitles
     from c3dhash.recognition.overlay import show_overlay, write_overlay
     from c3dhash.report.screen import Screen
 
     if path := outputs["overlay"]:
-        write_overlay(recognition.video, recognition.track, path)
+        write_overlay(recognition, path)
     if path := outputs["srt"]:
         write_text(path, as_subtitles(recognition.segments), errors="backslashreplace", must_be_free=True)
     if path := outputs["timeline"]:
         recognition.timeline.plot(run.class_labels, path)
+    if path := outputs["people_csv"]:
+        write_text(path, as_ava([recognition]), must_be_free=True)
     for path in filter(None, outputs.values()):
         click.echo(f"Written: {path}", err=True)
     if show:
         with Screen(recognition.video.name) as screen:
-            show_overlay(recognition.video, recognition.track, screen)
+            show_overlay(recognition, screen)
 
 
 def _follow_camera(
@@ -248,9 +285,22 @@ def _as_dict(recognition: Any, top: int) -> dict[str, Any]:
         "video": str(recognition.video),
         f"top{top}": [dataclasses.asdict(prediction) for prediction in recognition.top],
     }
+    if recognition.people is not None:
+        del content[f"top{top}"]
+        content["people"] = [_person_as_dict(person, top) for person in recognition.people]
     if recognition.segments is not None:
         content["segments"] = [dataclasses.asdict(segment) for segment in recognition.segments]
     return content if recognition.error is None else {**content, "reason": str(recognition.error)}
+
+
+def _person_as_dict(person: Any, top: int) -> dict[str, Any]:
+    boxes = zip(person.track.seconds.round(3).tolist(), person.track.boxes.round(1).tolist(), strict=True)
+    return {
+        "id": person.track.number,
+        f"top{top}": [dataclasses.asdict(prediction) for prediction in person.top],
+        "segments": [dataclasses.asdict(segment) for segment in person.segments],
+        "boxes": [dict(zip(("seconds", "x0", "y0", "x1", "y1"), (time, *box), strict=True)) for time, box in boxes],
+    }
 
 
 def _print(recognition: Any) -> None:
@@ -259,12 +309,19 @@ def _print(recognition: Any) -> None:
         click.echo(f"   failed: {recognition.error}")
     for prediction in recognition.top:
         click.echo(f"   {prediction.probability:.3f}  {prediction.label}")
+    if recognition.people is not None and not recognition.people:
+        click.echo("   nobody was found")
+    of_each = [(str(person.track.number), person.segments) for person in recognition.people or ()]
     if recognition.segments:
+        of_each = [("", recognition.segments)]
+    if of_each:
         from c3dhash.report.plots import clock
 
         rows = [
-            (clock(segment.start_seconds), clock(segment.end_seconds), f"{segment.score:.3f}", segment.label)
-            for segment in recognition.segments
+            (clock(segment.start_seconds), clock(segment.end_seconds), f"{segment.score:.3f}", segment.label, number)
+            for number, segments in of_each
+            for segment in segments
         ]
+        columns = ("   start", "end", "score", "label", "person")[: 4 + (recognition.people is not None)]
         click.echo()
-        print_table(("   start", "end", "score", "label"), rows, right=(0, 1, 2))
+        print_table(columns, [row[: len(columns)] for row in rows], right=(0, 1, 2))

@@ -30,7 +30,7 @@ except ImportError:  # Windows
 
 if TYPE_CHECKING:
     from c3dhash.models.runs import Run
-    from c3dhash.recognition.recognize import Recognition
+    from c3dhash.recognition.results import Recognition
 
 
 class AnswerFile:

@@ -48,19 +48,22 @@ def window_length(*, num_frames: int, interval_seconds: float | None) -> float:
     return num_frames * interval_seconds if interval_seconds else DEFAULT_SECONDS
 
 
-def answers(windows: Iterable[tuple[float, float, np.ndarray]], *, smooth: int = 1) -> Iterator[Answer]:
+def answers(
+    windows: Iterable[tuple[float, float, np.ndarray]], *, smooth: int = 1, start_seconds: float = 0.0
+) -> Iterator[Answer]:
     """Turn the probabilities of windows into answers that follow each other without a gap.
 
     Args:
         windows: start and end in seconds, and probabilities float [num_classes]; in their order, up to the end.
         smooth: over how many windows the mean is taken; 1 is off. Note [Smoothing].
+        start_seconds: from when the first of them answers.
     Raises:
         UsageError: smooth is below 1.
     """
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
     last: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)
-    start, video_end, before = 0.0, 0.0, None
+    start, video_end, before = start_seconds, start_seconds, None
     for window_start, video_end, probabilities in windows:
         last.append(((window_start + video_end) / 2, probabilities))
         middle = sum(each for each, _ in last) / len(last)

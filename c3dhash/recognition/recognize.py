@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,40 +17,18 @@ from c3dhash.errors import UsageError, VideoError
 from c3dhash.models.encode import Encoder, encode_videos, make_encoder, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.fusion import as_list, check_alike, fuse, fusion_weights
+from c3dhash.models.hashnet import HashNet
 from c3dhash.models.runs import Run
 from c3dhash.models.scores import class_probabilities
 from c3dhash.models.windows import encode_windows
-from c3dhash.recognition.over_time import ActionSegment, Answer, answers, segments, window_length
-from c3dhash.recognition.timeline import Timeline, Track
+from c3dhash.recognition.over_time import Answer, answers, segments, window_length
+from c3dhash.recognition.results import Recognition, best_classes
+from c3dhash.recognition.timeline import FirstClasses, Timeline
 from c3dhash.video.reader import find_videos
 
 logger = logging.getLogger(__name__)
 
 WINDOWS_OF_A_VIDEO = 50  # a guess, by which an engine is chosen before a video is opened
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A class and its probability, 0..1."""
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """One video: its most probable classes, the most probable first; or why there are none.
-
-    segments: which class is first when, where that was asked for; track and timeline: the same for its frames and for a
-    picture.
-    """
-
-    video: Path
-    top: tuple[Prediction, ...] = ()
-    error: VideoError | None = None
-    segments: tuple[ActionSegment, ...] | None = None
-    track: Track | None = None
-    timeline: Timeline | None = None
 
 
 def recognize_videos(
@@ -115,7 +92,7 @@ def _recognize_each(
             num_windows = min(map(len, scores))  # a tail too short for the clips of one of them is left
             fused = fuse([part[:num_windows] for part in scores], weights)
             probabilities = class_probabilities(fused, is_multi_label=runs[0].is_multi_label)
-            yield Recognition(video, _best(probabilities.mean(axis=0), labels, top))
+            yield Recognition(video, best_classes(probabilities.mean(axis=0), labels, top))
 
 
 def recognize_over_time(
@@ -151,20 +128,25 @@ def recognize_over_time(
     labels, found = _check(runs, places, top=top)
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
-    model = runs[0].model
-    if window_seconds is None:
-        window_seconds = window_length(
-            num_frames=model.clip_size[0], interval_seconds=model.preprocessing.interval_seconds
-        )
-    config = dataclasses.replace(
-        config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds or window_seconds / 2
-    )
+    config = over_time(runs[0].model, config, window_seconds=window_seconds, stride_seconds=stride_seconds)
     encoders = []
     for each in runs:
         window_options(each.model, config)
         encoders.append(make_encoder(each.model, config, num_clips=WINDOWS_OF_A_VIDEO * len(found)))
     scores_of = partial(_window_scores, encoders, weights=weights, config=config)
     return _follow_each(found, scores_of, is_multi_label=runs[0].is_multi_label, labels=labels, top=top, smooth=smooth)
+
+
+def over_time(
+    model: HashNet, config: EncodeConfig | None, *, window_seconds: float | None, stride_seconds: float | None
+) -> EncodeConfig:
+    """Return a config whose windows slide: by default as long as a clip, by half their length."""
+    if window_seconds is None:
+        window_seconds = window_length(
+            num_frames=model.clip_size[0], interval_seconds=model.preprocessing.interval_seconds
+        )
+    stride_seconds = stride_seconds or window_seconds / 2
+    return dataclasses.replace(config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds)
 
 
 def _window_scores(
@@ -208,8 +190,7 @@ def _check(
     if top < 1:
         raise UsageError(f"top ({top}) must be 1 or more.")
     check_alike(runs)
-    labels, failed = runs[0].class_labels, dict[Path, VideoError]()
-    return labels, {video: failed.get(video) for video in _find(places, failed) if video not in skip}
+    return runs[0].class_labels, {video: error for video, error in find_each(places).items() if video not in skip}
 
 
 def _follow(
@@ -222,7 +203,7 @@ def _follow(
     smooth: int,
 ) -> Recognition:
     """Recognise one video over time."""
-    track, timeline = Track(labels), Timeline()
+    classes, timeline = FirstClasses(labels), Timeline()
     total, num_windows = np.zeros(len(labels)), 0
 
     def probabilities() -> Iterator[tuple[float, float, np.ndarray]]:
@@ -235,32 +216,30 @@ def _follow(
 
     def kept() -> Iterator[Answer]:
         for answer in answers(probabilities(), smooth=smooth):
-            track.add(answer)
+            classes.add(answer)
             timeline.add(answer)
             yield answer
 
     found = tuple(segments(kept(), labels))
-    return Recognition(video, _best(total / num_windows, labels, top), None, found, track, timeline)
+    return Recognition(video, best_classes(total / num_windows, labels, top), None, found, classes, timeline)
 
 
-def _best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:
-    """Return the most probable classes; equal ones in the order of the labels."""
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return tuple(Prediction(labels[index], float(probabilities[index])) for index in order)
+def find_each(places: Sequence[Path | str]) -> dict[Path, VideoError | None]:
+    """Return the videos of files and folders, each once, with the errors of the folders that cannot be read.
 
-
-def _find(places: Sequence[Path | str], failed: dict[Path, VideoError]) -> list[Path]:
-    """Return the videos, each once; folders that cannot be read are among them, with their errors in `failed`."""
-    found: dict[Path, None] = {}
+    Raises:
+        UsageError: there are none.
+    """
+    found: dict[Path, VideoError | None] = {}
 
     def note(error: OSError) -> None:
         folder = Path(error.filename)
-        failed[folder] = VideoError(f"folder '{folder}' cannot be read: {error.strerror}.")
-        logger.warning("%s", failed[folder])
-        found[folder] = None
+        found[folder] = VideoError(f"folder '{folder}' cannot be read: {error.strerror}.")
+        logger.warning("%s", found[folder])
 
     for place in map(Path, places):
-        found.update(dict.fromkeys(find_videos(place, on_error=note) if place.is_dir() else [place]))
+        for video in find_videos(place, on_error=note) if place.is_dir() else [place]:
+            found.setdefault(video, None)
     if not found:
         raise UsageError(f"no videos in {', '.join(repr(str(place)) for place in places)}.")
-    return list(found)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,27 +16,36 @@ NUM_LINES = 6  # classes in the picture
 MAX_COLUMNS = 600  # twice as many steps of time are held at the most
 
 
-class Track:
-    """The first class of every answer, and its probability: 24 bytes each.
+class FirstClasses:
+    """The first classes of every answer, and their probabilities: 8 bytes an answer, and 16 for each of them.
 
     Args:
         labels: names of the classes.
+        num_kept: how many of the first are kept.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        self._labels = labels
-        self._ends, self._best, self._probabilities = array("d"), array("q"), array("d")
+    def __init__(self, labels: Sequence[str], *, num_kept: int = 1) -> None:
+        self._labels, self._num_kept = labels, min(num_kept, len(labels))
+        self._ends, self._classes, self._probabilities = array("d"), array("q"), array("d")
 
     def add(self, answer: Answer) -> None:
-        best = int(answer.probabilities.argmax())
+        order = np.argsort(-answer.probabilities, kind="stable")[: self._num_kept]
         self._ends.append(answer.end_seconds)
-        self._best.append(best)
-        self._probabilities.append(float(answer.probabilities[best]))
+        self._classes.extend(order.tolist())
+        self._probabilities.extend(answer.probabilities[order].tolist())
 
-    def at(self, seconds: float) -> tuple[str, float]:
-        """Return the label at a time, and its probability; after the end, the last."""
-        place = min(bisect_left(self._ends, seconds), len(self._ends) - 1)
-        return self._labels[self._best[place]], self._probabilities[place]
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def at(self, seconds: float) -> list[tuple[str, float]]:
+        """Return labels and probabilities at a time, the most probable first; after the end, the last."""
+        return [(self._labels[number], probability) for number, probability in self.numbers_at(seconds)]
+
+    def numbers_at(self, seconds: float) -> list[tuple[int, float]]:
+        """Do the same with the numbers of the classes, from 0, in the place of their labels."""
+        place = min(bisect_right(self._ends, seconds), len(self._ends) - 1)
+        kept = slice(place * self._num_kept, (place + 1) * self._num_kept)
+        return list(zip(self._classes[kept], self._probabilities[kept], strict=True))
 
 
 class Timeline:

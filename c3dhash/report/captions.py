@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -13,6 +15,10 @@ logger = logging.getLogger(__name__)
 HEIGHT_SHARE, MIN_TEXT_PX = 1 / 18, 9  # height of the letters, of the short side of the picture
 DIGITS = "0123456789%"  # what stands behind a label
 OPACITY = 0.62  # of the dark ground behind them
+PERSON_SHARE = 1 / 24  # height of the letters at a person's box
+COLORS = (  # of people, one after the other; light enough for the dark ground of their text
+    (255, 176, 0), (86, 180, 233), (120, 220, 120), (255, 120, 120), (200, 150, 255), (255, 255, 120), (120, 230, 220),
+)  # fmt: skip
 
 
 def draw_caption(picture: np.ndarray, label: str, *, share: float) -> None:
@@ -27,14 +33,59 @@ def draw_caption(picture: np.ndarray, label: str, *, share: float) -> None:
     patch = _patch(" ".join(label.split()), f"  {share:.0%}", text_px, width_px)
     margin = min(height_px, width_px) // 40
     patch = patch[: height_px - margin, : width_px - margin]
-    top, left = height_px - margin - len(patch), margin
+    _lay(picture, patch, top=height_px - margin - len(patch), left=margin, share=share)
+
+
+def draw_person(picture: np.ndarray, box: np.ndarray, seen: Sequence[tuple[str, float]], *, number: int) -> None:
+    """Draw the box of a person, and beside it a number and what is seen: above it, or inside where there is no room.
+
+    Args:
+        picture: uint8 [H, W, 3] RGB, changed in place.
+        box: x0 y0 x1 y1, px.
+        seen: labels and shares, 0..1, a line each.
+        number: of the person; it also chooses the colour.
+    """
+    height_px, width_px = picture.shape[:2]
+    color = COLORS[(number - 1) % len(COLORS)]
+    thickness = max(1, round(min(height_px, width_px) / 180))
+    limits = (width_px - 1, height_px - 1, width_px - 1, height_px - 1)
+    x0, y0, x1, y1 = (int(np.clip(round(float(side)), 0, limit)) for side, limit in zip(box, limits, strict=True))
+    cv2.rectangle(picture, (x0, y0), (x1, y1), color, thickness)
+    text_px = max(MIN_TEXT_PX, round(min(height_px, width_px) * PERSON_SHARE))
+    patches = [
+        _patch(f"{number}  {' '.join(label.split())}" if not line else " ".join(label.split()), f"  {share:.0%}",
+               text_px, width_px)
+        for line, (label, share) in enumerate(seen)
+    ]  # fmt: skip
+    tall, wide = sum(map(len, patches)), max(patch.shape[1] for patch in patches)
+    top = y0 - tall if y0 >= tall else y0 + thickness
+    left = max(0, min(x0, width_px - wide))
+    for patch, (_, share) in zip(patches, seen, strict=True):
+        _lay(picture, patch, top=top, left=left, share=share, color=color)
+        top += len(patch)
+
+
+def _lay(
+    picture: np.ndarray,
+    patch: np.ndarray,
+    *,
+    top: int,
+    left: int,
+    share: float,
+    color: tuple[int, int, int] = (255, 255, 255),
+) -> None:
+    """Lay a patch of text, uint8 [H, W], with a bar for a share below it, on a picture; what is outside is cut."""
+    patch = patch[: max(0, len(picture) - top), : max(0, picture.shape[1] - left)]
+    if not patch.size:
+        return
     place = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
     bar = np.zeros_like(patch)
     thickness = max(2, len(patch) // 12)
     bar[-thickness:, : round(np.clip(share, 0, 1) * patch.shape[1])] = 255
     patch = np.maximum(patch, bar)
     opacity = np.maximum(OPACITY, patch / 255)[..., None]  # the ground, or the letters on it
-    place[:] = (place * (1 - opacity) + patch[..., None] * opacity).astype(np.uint8)
+    letters = patch[..., None] / 255 * np.array(color)
+    place[:] = (place * (1 - opacity) + letters * opacity).astype(np.uint8)
 
 
 @lru_cache(maxsize=256)

@@ -156,6 +156,47 @@ def test_classify_over_time(run, untrained_run, motion_dir, tmp_path):
     assert not (tmp_path / "bad.srt").exists()
 
 
+def test_classify_people(run, untrained_run, motion_dir, tmp_path):
+    video = shutil.copy(motion_dir / "query" / "move_up" / "move_up_000.mp4", tmp_path / "a.mp4")
+    model = ["--model", untrained_run.path, "--precision", "fp32"]
+    (tmp_path / "boxes.csv").write_text("seconds,x0,y0,x1,y1\n0,4,4,30,60\n0,40,4,60,60\n0.5,4,4,30,60\n")
+    people = ["classify", video, *model, "--people", "--boxes", "boxes.csv"]
+    code, out, err = run(*people, "--json", "--top", "2", "--window-seconds", "0.5")
+    assert code == 0, err
+    (content,) = json.loads(out)
+    assert set(content) == {"video", "people"}
+    first, second = content["people"]
+    assert set(first) == {"id", "top2", "segments", "boxes"} and (first["id"], second["id"]) == (1, 2)
+    assert first["boxes"] == [
+        {"seconds": 0.0, "x0": 4.0, "y0": 4.0, "x1": 30.0, "y1": 60.0},
+        {"seconds": 0.5, "x0": 4.0, "y0": 4.0, "x1": 30.0, "y1": 60.0},
+    ]
+    code, out, err = run(*people, "--overlay", "o.mp4", "--people-csv", "p.csv")
+    assert code == 0, err
+    assert "person" in out and out.splitlines()[0] == "a.mp4"
+    assert (tmp_path / "o.mp4").exists() and (tmp_path / "p.csv").read_text().startswith("a,0.000,0.0")
+    for arguments, message in (
+        (["--boxes", "boxes.csv"], "they go with --people: leave out --boxes."),
+        (["--detector", "hog"], "they go with --people: leave out --detector."),
+        (["--every-seconds", "1"], "they go with --people: leave out --every-seconds."),
+        (["--people-csv", "q.csv"], "they go with --people: leave out --people-csv."),
+        (["--people", "--boxes", "boxes.csv", "--detector", "hog"], "boxes ('boxes.csv'): leave out --detector."),
+        (["--people", "--srt", "s.srt"], "by one network: leave out --srt."),
+        (["--people", "--over-time"], "by one network: leave out --over-time."),
+        (["--people", "--people-csv", "p.csv"], "'p.csv' is there already and stays as it is"),
+        (["--people", "--people-csv", "p.json"], "people_csv ('p.json') is written as .csv"),
+        (["--people", "--boxes", "gone.csv"], "boxes 'gone.csv' cannot be read: No such file"),
+        (["--people", "--detector", "yolo"], "detector ('yolo') must be one of auto, hog, "),
+        (["--people", "--every-seconds", "0"], "every_seconds (0.0) must be between 0.01 and 10"),
+    ):
+        code, out, err = run("classify", video, *model, *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert message in error_line(err)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    code, out, err = run("classify", "bad.mp4", *model, "--people", "--boxes", "boxes.csv", "--people-csv", "n.csv")
+    assert code == 1 and "failed" in out and not (tmp_path / "n.csv").exists()
+
+
 def test_classify_many_videos_into_a_file(run, untrained_run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
     (tmp_path / "db" / "bad.mp4").write_bytes(b"no video")

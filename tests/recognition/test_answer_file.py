@@ -10,7 +10,7 @@ import torch
 
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.recognition.answer_file import AnswerFile, made_by
-from c3dhash.recognition.recognize import Prediction, Recognition
+from c3dhash.recognition.results import Prediction, Recognition
 
 SEEN = (Prediction("walk", 0.75), Prediction("run, fast", 0.25))
 

@@ -126,7 +126,7 @@ def test_over_time(untrained_run, tmp_path):
         assert [s.score for s in found.segments] == pytest.approx([s.score for s in expected])
         mean = np.mean([probabilities for *_, probabilities in windows], axis=0)
         assert [p.probability for p in found.top] == pytest.approx(sorted(mean, reverse=True))
-        assert found.track.at(0)[0] == found.segments[0].label
+        assert found.classes.at(0)[0][0] == found.segments[0].label
     (wide,) = recognize_over_time(untrained_run, [video], window_seconds=4, config=FP32)
     assert wide.segments[-1].end_seconds == pytest.approx(10)
 

@@ -6,18 +6,18 @@ import pytest
 
 from c3dhash.recognition import timeline
 from c3dhash.recognition.over_time import Answer
-from c3dhash.recognition.timeline import Timeline, Track
+from c3dhash.recognition.timeline import FirstClasses, Timeline
 
 LABELS = ("walk", "run", "jump")
 
 
-def test_a_track_knows_what_is_seen_when():
-    track = Track(LABELS)
+def test_what_is_seen_when():
+    classes = FirstClasses(LABELS)
     for start, end, probabilities in ((0, 1, [0.7, 0.2, 0.1]), (1, 1.5, [0.1, 0.1, 0.8])):
-        track.add(Answer(start, end, np.array(probabilities)))
-    assert track.at(0) == track.at(0.99) == ("walk", 0.7)
-    assert track.at(1.01) == ("jump", 0.8)
-    assert track.at(99) == ("jump", 0.8), "a last frame may reach beyond the last answer"
+        classes.add(Answer(start, end, np.array(probabilities)))
+    assert classes.at(0) == classes.at(0.99) == [("walk", 0.7)]
+    assert classes.at(1.01) == [("jump", 0.8)]
+    assert classes.at(99) == [("jump", 0.8)], "a last frame may reach beyond the last answer"
 
 
 def test_a_long_video_is_kept_in_few_steps(monkeypatch):

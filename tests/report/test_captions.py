@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from c3dhash.report import captions
-from c3dhash.report.captions import draw_caption
+from c3dhash.report.captions import draw_caption, draw_person
 
 
 def changed(picture: np.ndarray, label: str, share: float = 0.87) -> np.ndarray:
@@ -85,3 +85,44 @@ def test_another_font_is_taken_where_it_has_the_letters(monkeypatch):
     captions._font_of.cache_clear()
     assert captions._font_of("ab") == other != own
     captions._font_of.cache_clear()
+
+
+def test_a_person_has_a_box_and_what_is_seen_above_it():
+    picture = np.full((240, 320, 3), 128, np.uint8)
+    draw_person(picture, np.array([100.0, 80, 160, 200]), [("walk", 0.8)], number=1)
+    color = captions.COLORS[0]
+    for row, column in ((80, 130), (200, 130), (140, 100), (140, 160)):
+        assert picture[row, column].tolist() == list(color), "four sides"
+    assert (picture[100:190, 110:150] == 128).all(), "the person stays as it is"
+    place = (picture != 128).any(axis=2)
+    rows = np.flatnonzero(place[:79].any(axis=1))
+    assert rows[-1] == 78 or rows[-1] == 79
+    text = picture[rows[0] : 79, 100:160].reshape(-1, 3).astype(int)
+    assert (np.abs(text - color).sum(axis=1) < 12).any(), "letters of the same colour"
+    assert np.median(text.mean(axis=1)) < 70, "on a dark ground"
+
+
+def test_where_there_is_no_room_it_is_inside():
+    picture = np.full((240, 320, 3), 128, np.uint8)
+    draw_person(picture, np.array([250.0, 2, 330, 230]), [("a long label of what is done", 0.8)], number=2)
+    assert (picture[10:16, 200:310] != 128).any(), "moved to the left, below the upper edge"
+    assert (picture[100, 250] == captions.COLORS[1]).all()
+    assert (picture[120, 319] == captions.COLORS[1]).all(), "cut at the edge"
+
+
+def test_every_line_has_its_own_share_and_every_person_a_colour():
+    lines = [("walk", 0.9), ("talk", 0.6), ("hold", 0.5)]
+    heights, colors = [], set()
+    for number in range(1, 4):
+        picture = np.full((240, 320, 3), 128, np.uint8)
+        draw_person(picture, np.array([100.0, 120, 160, 200]), lines[:number], number=number)
+        heights.append(int((picture[:119] != 128).any(axis=(1, 2)).sum()))
+        colors.add(tuple(picture[200, 130].tolist()))
+    assert heights[1] > 1.8 * heights[0] and heights[2] > 2.7 * heights[0] and len(colors) == 3
+
+
+@pytest.mark.parametrize("box", [[-50, -50, -10, -10], [0, 0, 0, 0], [1e6, 1e6, 2e6, 2e6], [310, 230, 319, 239]])
+def test_boxes_that_are_hardly_there(box):
+    picture = np.full((240, 320, 3), 128, np.uint8)
+    draw_person(picture, np.array(box, float), [("walk", 0.8)], number=99)
+    assert picture.shape == (240, 320, 3)

@@ -1,0 +1,173 @@
+"""Videos -> the people in them, and what each of them does.
+
+    video -> boxes in key pictures -> tracks -> what a network says of each window of each track -> people
+             detectors, or a file     tracks    tubes: any network; scenes: one that looks at boxes
+
+A video is decoded twice: to know who is where, and to look at everybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from c3dhash.config import EncodeConfig, PeopleConfig
+from c3dhash.errors import UsageError, VideoError
+from c3dhash.models.encode import make_encoder, window_options
+from c3dhash.models.runs import Run
+from c3dhash.recognition.boxes import BoxFile
+from c3dhash.recognition.detectors import Detector, make_detector
+from c3dhash.recognition.over_time import Answer, answers, segments
+from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, find_each, over_time
+from c3dhash.recognition.results import Person, Recognition, best_classes
+from c3dhash.recognition.timeline import FirstClasses
+from c3dhash.recognition.tracks import Linker, Track
+from c3dhash.recognition.tubes import tube_windows
+from c3dhash.video.playback import Frame, playback
+
+logger = logging.getLogger(__name__)
+
+# Start and end of a window of a track in seconds, and probabilities of the classes.
+Window = tuple[Track, float, float, np.ndarray]
+Recognize = Callable[[Sequence[Track], Iterable[Frame]], Iterator[Window]]
+
+
+def recognize_people(
+    run: Run,
+    places: Sequence[Path | str],
+    *,
+    top: int = 5,
+    smooth: int = 1,
+    window_seconds: float | None = None,
+    stride_seconds: float | None = None,
+    boxes: Path | None = None,
+    people: PeopleConfig | None = None,
+    config: EncodeConfig | None = None,
+) -> Iterator[Recognition]:
+    """Find the people in videos, and recognise what each of them does.
+
+    Args:
+        run: with a class head, on RGB.
+        places: video files, and folders, which are searched with their subfolders.
+        top: how many classes a person.
+        smooth: over how many windows of a person probabilities are averaged.
+        window_seconds, stride_seconds: as for `recognize_over_time`.
+        boxes: a file of boxes, in the place of a detector.
+        people: how people are found; PeopleConfig() by default.
+        config: clips of a window, views, batch size, device; its windows are not looked at.
+    Returns:
+        A Recognition a video, as it is through, with `people`; one that cannot be read carries the error.
+    Raises:
+        CheckpointError: the run has no class head, or weights of the detector cannot be had.
+        UsageError: the run reads optical flow, a number is out of range, or the boxes do not fit.
+    """
+    model, labels, found = run.model, run.class_labels, find_each(places)
+    if model.preprocessing.channels == "flow":
+        raise UsageError(f"--people: {model.backbone.name} reads optical flow; take a run on RGB.")
+    config = over_time(model, config, window_seconds=window_seconds, stride_seconds=stride_seconds)
+    window_options(model, config)
+    encoder = make_encoder(model, config, num_clips=WINDOWS_OF_A_VIDEO * len(found))
+
+    def recognize(tracks: Sequence[Track], frames: Iterable[Frame]) -> Iterator[Window]:
+        return tube_windows(encoder, tracks, frames, config=config, is_multi_label=run.is_multi_label)
+
+    return _recognize_each(
+        found, recognize, labels=labels, top=top, smooth=smooth, boxes=boxes, people=people or PeopleConfig(),
+        device=config.device,
+    )  # fmt: skip
+
+
+def _recognize_each(
+    found: dict[Path, VideoError | None],
+    recognize: Recognize,
+    *,
+    labels: Sequence[str],
+    top: int,
+    smooth: int,
+    boxes: Path | None,
+    people: PeopleConfig,
+    device: str,
+) -> Iterator[Recognition]:
+    if top < 1:
+        raise UsageError(f"top ({top}) must be 1 or more.")
+    if smooth < 1:
+        raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
+    box_file = None if boxes is None else BoxFile(boxes)
+    if box_file is not None and box_file.is_of_one_video and len(found) > 1:
+        raise UsageError(f"boxes ('{boxes}') are of one video: name one file, or give boxes as AVA has them.")
+    detector = make_detector(people.detector, device=device) if box_file is None else None
+
+    def each() -> Iterator[Recognition]:
+        for video, error in found.items():
+            try:
+                if error is not None:
+                    raise error
+                if box_file is not None:
+                    tracks, size_px = _given_tracks(video, box_file)
+                else:
+                    assert detector is not None  # there are no boxes
+                    tracks, size_px = find_tracks(video, detector, every_seconds=people.every_seconds)
+                seen = _look(video, tracks, recognize, labels=labels, top=top, smooth=smooth)
+            except VideoError as caught:
+                logger.warning("%s", caught)
+                yield Recognition(video, error=caught)
+            else:
+                yield Recognition(video, people=tuple(seen), size_px=size_px)
+
+    return each()
+
+
+def find_tracks(video: Path, detector: Detector, *, every_seconds: float) -> tuple[list[Track], tuple[int, int]]:
+    """Find the people in a video, and follow them.
+
+    Args:
+        every_seconds: from one picture in which they are looked for to the next; at the most every one.
+    Returns:
+        Their tracks, and width and height of the video in px.
+    Raises:
+        VideoError: it does not decode.
+    """
+    linker = Linker(step_seconds=every_seconds, begin_score=detector.begin_score)
+    due_seconds, end_seconds, size_px = 0.0, 0.0, (0, 0)
+    with closing(playback(video, description=f"Looking for people in {video.name}")) as frames:
+        for _, frame in frames:
+            end_seconds, size_px = frame.end_seconds, (frame.picture.shape[1], frame.picture.shape[0])
+            if frame.end_seconds <= due_seconds:  # what is on display then comes later
+                continue
+            linker.add(frame.start_seconds, *detector(frame.picture))
+            due_seconds = every_seconds * np.ceil(frame.end_seconds / every_seconds - 1e-6)
+    return linker.tracks(end_seconds=end_seconds), size_px
+
+
+def _given_tracks(video: Path, boxes: BoxFile) -> tuple[list[Track], tuple[int, int]]:
+    """Return the tracks of a file of boxes, and width and height of the video."""
+    with closing(playback(video, description=f"Opening {video.name}")) as frames:
+        info, frame = next(frames)
+    size_px = frame.picture.shape[1], frame.picture.shape[0]
+    return boxes.tracks(video, size_px=size_px, end_seconds=info.duration_seconds or np.inf), size_px
+
+
+def _look(
+    video: Path, tracks: Sequence[Track], recognize: Recognize, *, labels: Sequence[str], top: int, smooth: int
+) -> list[Person]:
+    """Recognise what the people of a video do."""
+    if not tracks:
+        return []
+    windows: dict[int, list[tuple[float, float, np.ndarray]]] = defaultdict(list)
+    with closing(playback(video, description=f"Looking at people in {video.name}")) as frames:
+        for track, start, end, probabilities in recognize(tracks, (frame for _, frame in frames)):
+            windows[track.number].append((start, end, probabilities.astype(np.float32)))
+    people = []
+    for track in tracks:
+        classes, found = FirstClasses(labels, num_kept=top), list[Answer]()
+        for answer in answers(windows[track.number], smooth=smooth, start_seconds=track.start_seconds):
+            classes.add(answer)
+            found.append(answer)
+        mean = np.mean(np.stack([probabilities for *_, probabilities in windows[track.number]]), axis=0)
+        people.append(Person(track, best_classes(mean, labels, top), tuple(segments(found, labels)), classes))
+    return people
