@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--metrics", action="store_true")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    print(machine("opencv-python-headless", "av"))
+    print(machine("opencv-contrib-python-headless", "av"))
     dataset = find_dataset(options.data)
     samples = list(np.random.default_rng(0).permutation(np.array(dataset.samples, object)))
     with tempfile.TemporaryDirectory() as temporary:

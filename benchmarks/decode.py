@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--decoders", default="", help="Decoders whose name holds this text.")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    print(machine("opencv-python-headless", "av", "torchcodec"))
+    print(machine("opencv-contrib-python-headless", "av", "torchcodec"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         long = folder / "long.mp4"

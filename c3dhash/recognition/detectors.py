@@ -68,13 +68,16 @@ class HogDetector:
     Source: Dalal and Triggs, CVPR 2005; the weights are those of OpenCV.
     """
 
-    begin_score, min_score = 1.0, 0.2  # distance from the plane that parts people from the rest; Note [Thresholds of HOG]
+    begin_score, min_score = (
+        1.0,
+        0.2,
+    )  # distance from the plane that parts people from the rest; Note [Thresholds of HOG]
 
     def __init__(self) -> None:
         if not hasattr(cv2, "HOGDescriptor"):
             raise UsageError(
-                "detector (hog): this build of OpenCV has none: pip uninstall opencv-python-headless, then pip install "
-                "opencv-contrib-python-headless; or take another --detector, or --boxes."
+                "detector (hog) is in OpenCV's contributed part, which this build lacks: pip uninstall what pip list "
+                "shows of opencv, then pip install opencv-contrib-python-headless; or take another, or --boxes."
             )
         self._hog = cv2.HOGDescriptor()
         self._hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
@@ -102,7 +105,7 @@ class TorchvisionDetector:
     def __init__(self, name: str, *, device: str = "auto") -> None:
         from torchvision.models import get_model
 
-        from c3dhash.models.checkpoints import load_checkpoint
+        from c3dhash.models.weights import load_checkpoint
         from c3dhash.models.precision import pick_device
 
         path = fetch_weights(_weights(name))

@@ -42,8 +42,8 @@ def make_flow(method: str) -> Flow:
     if method == "tvl1":
         if not hasattr(cv2, "optflow"):
             raise MissingExtraError(
-                "method ('tvl1') is in OpenCV's contributed part: pip uninstall opencv-python-headless, then pip "
-                "install opencv-contrib-python-headless; or take dis."
+                "method ('tvl1') is in OpenCV's contributed part, which this build lacks: pip uninstall what pip list "
+                "shows of opencv, then pip install opencv-contrib-python-headless; or take dis."
             )
         solver = cv2.optflow.DualTVL1OpticalFlow.create()
         return lambda before, after: solver.calc(before, after, None)

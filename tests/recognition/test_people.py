@@ -217,5 +217,3 @@ def test_a_video_that_changes_between_the_passes(untrained_run, tmp_path, monkey
     monkeypatch.setattr(people, "make_detector", lambda name, device: Everywhere([[10, 10, 40, 80]]))
     (found,) = recognize_people(untrained_run, [video], config=FP32)
     assert found.error is None and len(found.people) == 1
-
-

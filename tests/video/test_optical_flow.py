@@ -6,7 +6,7 @@ import pytest
 
 from c3dhash.errors import MissingExtraError, UsageError
 from c3dhash.video.isolation import DecoderPool
-from c3dhash.video.optical_flow import flow_picture, grey, make_flow, stored_flow
+from c3dhash.video.optical_flow import METHODS, flow_picture, grey, make_flow, stored_flow
 from c3dhash.video.reader import read_clips, read_views
 
 
@@ -18,7 +18,7 @@ def texture(*, right: int = 0, down: int = 0) -> np.ndarray:
     return np.ascontiguousarray(whole[60 - down : 156 - down, 60 - right : 188 - right])
 
 
-@pytest.mark.parametrize("method", ["dis", "farneback"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("right, down", [(4, 0), (0, 3), (-5, 2), (0, 0)])
 def test_a_known_motion_is_found(method, right, down):
     flow = make_flow(method)(texture(), texture(right=right, down=down))
