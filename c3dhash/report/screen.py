@@ -29,8 +29,8 @@ def check_screen() -> None:
         cv2.destroyWindow(PROBE)
     except cv2.error as error:
         raise UsageError(
-            "--show needs the build of OpenCV with windows (pip uninstall opencv-contrib-python-headless, then pip install "
-            "opencv-contrib-python); or write an --overlay."
+            "--show needs the build of OpenCV with windows: pip uninstall opencv-contrib-python-headless, then pip "
+            "install opencv-contrib-python; or write an --overlay."
         ) from error
 
 
