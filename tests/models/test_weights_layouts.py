@@ -193,7 +193,9 @@ FRAMES_A_SECOND = {
 }  # fmt: skip
 EXCEPTIONS = {
     ("c3d", "ucf101-mmaction2"): 25, ("i3d", "charades"): 24, ("i3d_flow", "charades"): 24,
-    ("slowonly", "kinetics400-4x16"): 30 / 16, ("i3d_r50", "imagenet"): None, ("i3d_r50", "imagenet-v2"): None,
+    **{("slowonly", name): 30 / 16 for name in ("kinetics400-4x16", "ava", "ava-k700", "ava-2020", "ava-omnisource",
+       "ava-kinetics-4x16", "ava-kinetics-4x16-k700")},
+    ("i3d_r50", "imagenet"): None, ("i3d_r50", "imagenet-v2"): None,
 }  # fmt: skip
 
 

@@ -136,10 +136,21 @@ class InflatedResNet50(nn.Module):
         return F.relu(self.bn1(self.conv1(x)), inplace=True)
 
     def stage(self, number: int, x: torch.Tensor, edge: torch.Tensor | None = None) -> torch.Tensor:
-        """Run stage 1, 2, 3 or 4; the last three halve height and width."""
+        """Run stage 1, 2, 3 or 4; the last three halve height and width (see `keep_last_size`)."""
         for block in getattr(self, f"layer{number}"):
             x = block(x, edge)
         return x
+
+    def keep_last_size(self) -> None:
+        """Let the last stage no longer halve height and width, for networks that look at parts of its map.
+
+        The strides change, and no weight does.
+        """
+        block = self.get_submodule("layer4.0")
+        assert isinstance(block, InflatedBottleneck) and block.downsample is not None
+        for layer in (block.conv2, block.downsample[0]):
+            assert isinstance(layer, nn.Conv3d)
+            layer.stride = (1, 1, 1)
 
     def divide(
         self, first: Callable[[torch.Tensor], torch.Tensor], *, edge: torch.Tensor | None = None

@@ -50,6 +50,13 @@ class SlowOnly(Backbone):
     def stages(self) -> tuple[Stage, ...]:
         return self.network.divide(self._stages_0_1)
 
+    def last_maps(self, clips: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what the global average is taken of: one map, [B, 2048, T, H/32, W/32]."""
+        x = self._stages_0_1(clips)
+        for number in (2, 3, 4):
+            x = self.network.stage(number, x)
+        return (x,)
+
     def _stages_0_1(self, clips: torch.Tensor) -> torch.Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
         x = pool_space(self.network.stem(x))  # [B, 64, T, H/4, W/4]
@@ -103,7 +110,8 @@ class SlowFast(Backbone):
     def stages(self) -> tuple[Stage, ...]:
         return (Stage(self._both_paths, (self,)),)  # not divided: between its stages there are two paths
 
-    def _both_paths(self, clips: torch.Tensor) -> torch.Tensor:
+    def last_maps(self, clips: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what the global averages are taken of: [B, 2048, T/4, H/32, W/32] and [B, 256, T, H/32, W/32]."""
         fast = clips.contiguous(memory_format=torch.channels_last_3d)
         slow = clips[:, :, ::ALPHA].contiguous(memory_format=torch.channels_last_3d)
         slow = pool_space(self.slow_path.stem(slow))  # [B, 64, T/4, H/4, W/4]
@@ -115,9 +123,11 @@ class SlowFast(Backbone):
             slow, fast = self.slow_path.stage(stage, slow), self.fast_path.stage(stage, fast)
             lateral = self.slow_path.get_submodule(f"layer{stage}_lateral")
             slow = torch.cat([slow, lateral(fast)], dim=1)  # a quarter more channels
-        slow, fast = self.slow_path.stage(4, slow), self.fast_path.stage(4, fast)
+        return self.slow_path.stage(4, slow), self.fast_path.stage(4, fast)
+
+    def _both_paths(self, clips: torch.Tensor) -> torch.Tensor:
         dtype = self.slow_path.conv1.weight.dtype
-        means = [path.mean(dim=(2, 3, 4), dtype=dtype) for path in (slow, fast)]  # [B, 2048], [B, 256]
+        means = [path.mean(dim=(2, 3, 4), dtype=dtype) for path in self.last_maps(clips)]  # [B, 2048], [B, 256]
         return torch.cat(means, dim=1)
 
 
@@ -172,6 +182,26 @@ LAYOUTS = (
         preprocessing=SlowFast.preprocessing,
     ),
 )
+# Action detectors (c3dhash.models.action_detector), short name and file. k700: it began with Kinetics-700, the others
+# with Kinetics-400. ava-kinetics: trained on AVA-Kinetics. Source: configs/detection/{slowonly,slowfast}/README.md of
+# mmaction2; those of December 2020 are in configs/detection/ava/README.md of its version 0.
+_AVA_SLOWONLY = (
+    ("ava-kinetics", "slowonly_k400-pre-r50_8xb8-8x8x1-10e_ava-kinetics-rgb_20221205-8f8dff3b.pth"),
+    ("ava-kinetics-k700", "slowonly_k700-pre-r50_8xb8-8x8x1-10e_ava-kinetics-rgb_20221205-16a01c37.pth"),
+)
+_AVA_SLOWONLY_4X16 = (
+    ("ava", "slowonly_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb_20220906-953ef5fe.pth"),
+    ("ava-k700", "slowonly_kinetics700-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb_20220906-b3b6d44e.pth"),
+    ("ava-kinetics-4x16", "slowonly_k400-pre-r50_8xb8-4x16x1-10e_ava-kinetics-rgb_20221205-33e3ca7c.pth"),
+    ("ava-kinetics-4x16-k700", "slowonly_k700-pre-r50_8xb8-4x16x1-10e_ava-kinetics-rgb_20221205-a07e8c15.pth"),
+    ("ava-2020", "slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb_20201217-40061d5f.pth"),
+    ("ava-omnisource", "slowonly_omnisource_pretrained_r50_4x16x1_20e_ava_rgb_20201217-0c6d2e98.pth"),
+)
+_AVA_SLOWFAST = (
+    ("ava", "slowfast_kinetics400-pretrained-r50_8xb6-8x8x1-cosine-10e_ava22-rgb_20220906-d934a48f.pth"),
+    ("ava21", "slowfast_kinetics400-pretrained-r50_8xb8-8x8x1-20e_ava21-rgb_20220906-39133ec7.pth"),
+    ("ava-2020", "slowfast_kinetics_pretrained_r50_8x8x1_20e_ava_rgb_20201217-ae225e97.pth"),
+)
 KNOWN_WEIGHTS = tuple(
     KnownWeights(name, file_name, backbone, MMACTION2, interval_seconds=interval_seconds)
     for backbone, interval_seconds, name, file_name in (
@@ -217,5 +247,8 @@ KNOWN_WEIGHTS = tuple(
             "kinetics400-steplr",
             "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb_20220818-b62a501f.pth",
         ),
+        *(("slowonly", _SLOWONLY_INTERVAL_SECONDS, name, file_name) for name, file_name in _AVA_SLOWONLY),
+        *(("slowonly", _SLOWONLY_4X16_INTERVAL_SECONDS, name, file_name) for name, file_name in _AVA_SLOWONLY_4X16),
+        *(("slowfast", _SLOWFAST_INTERVAL_SECONDS, name, file_name) for name, file_name in _AVA_SLOWFAST),
     )
 )
