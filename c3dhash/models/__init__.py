@@ -16,6 +16,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     weight_files  a name -> a file, found or fetched; what training starts from
     weights       a file -> a backbone with its weights and preprocessing
     published     a file -> a run with the class head that was published
+    action_detector   a clip and boxes -> what each person does
     listing       what there is, and what it costs, from a table that is kept beside the backbones
     costs         parameters and multiply-adds, counted
     hashing       hash heads without labels: ITQ and LSH
@@ -33,6 +34,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
 """
 
 __all__ = [
+    "action_detector",
     "backbones",
     "batch_norm",
     "encode",

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from c3dhash.errors import CheckpointError
+from c3dhash.models.action_detector import is_action_detector
 from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.fingerprints import fingerprint
 from c3dhash.models.hashnet import HashNet
@@ -26,10 +27,16 @@ def published_run(backbone: str, weights: Path | str) -> Run:
     Returns:
         A run without a hash head, in evaluation mode; its path is that of the weights.
     Raises:
-        CheckpointError: the weights are not found or do not fit, or have no class head whose classes are known.
+        CheckpointError: the weights are not found or do not fit, or have no class head whose classes are known, or one
+            for people in boxes.
         UsageError: `backbone` is not a known name.
     """
     path = find_weights(weights, backbone=backbone)
+    if is_action_detector(path):
+        raise CheckpointError(
+            f"weights '{path}' for {backbone} recognise what people in boxes do, not whole clips: "
+            f"c3dhash classify VIDEO --people --backbone {backbone} --weights {weights}."
+        )
     network = load_backbone(path, backbone=backbone)
     head = _class_head(path, network)
     if head is None:
