@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -12,17 +11,16 @@ from typing import Any
 
 import click
 
+from c3dhash.cli.answers import as_dict, print_recognition
 from c3dhash.cli.common import (
     Command,
     json_option,
     model_option,
     open_runs,
     print_json,
-    print_table,
     published_options,
     refuse_given,
     runs_option,
-    shown_path,
     was_given,
 )
 from c3dhash.cli.options import config_options, take
@@ -35,6 +33,7 @@ OF_CAMERAS = {
     "precision", "device", "engine",
 }  # fmt: skip
 OF_PEOPLE = ("detector", "every_seconds", "boxes", "people_csv_path")
+NOT_OF_BOXES = ("window_seconds", "clips_per_window", "views", "batch_size", "precision", "engine", "workers")
 NOT_OF_PEOPLE = ("over_time", "timeline_path", "srt_path", "csv_path", "runs", "fuse")
 
 
@@ -109,24 +108,9 @@ def classify(
     people = take(PeopleConfig, options)
     outputs = {"overlay": overlay_path, "timeline": timeline_path, "srt": srt_path, "people_csv": people_csv_path}
     is_over_time = config.over_time or show or any(outputs.values())
-    if camera is not None:
-        if places:
-            raise UsageError(f"camera ({camera}) takes the place of VIDEO; leave out one of the two.")
-        refuse_given(context, context.params.keys() - OF_CAMERAS, why=f"camera ({camera}) is only looked at")
-    elif not places:
-        raise UsageError("name the VIDEO..., files or folders, or a --camera.")
-    elif people.people:
-        refuse_given(context, NOT_OF_PEOPLE, why="--people looks at each of them over time, by one network")
-        if boxes is not None:
-            refuse_given(context, ("detector", "every_seconds"), why=f"the people are those of boxes ('{boxes}')")
-    elif not is_over_time:
-        refuse_given(context, ("smooth",), why="windows are smoothed with --over-time")
-    elif csv_path is not None:
-        raise UsageError(f"csv ('{csv_path}') has a line a video, and not what is seen when; leave out one of the two.")
-    if not people.people:
-        refuse_given(context, OF_PEOPLE, why="they go with --people")
+    _check_options(context, places, is_over_time=is_over_time)
     _check_outputs(places, outputs, show=show)
-    opened = open_runs(context, runs, model=model, backbone=backbone, weights=weights)
+    opened = _open_networks(context, runs, model=model, backbone=backbone, weights=weights)
     given = {name: options[name] for name in ("window_seconds", "stride_seconds") if was_given(context, name)}
     if camera is not None:
         seconds = given.get("window_seconds")
@@ -155,6 +139,47 @@ def classify(
     context.exit(0 if is_good else 1)
 
 
+def _check_options(context: click.Context, places: tuple[Path, ...], *, is_over_time: bool) -> None:
+    """Refuse what does not go together, and what would do nothing."""
+    options = context.params
+    camera, csv_path, boxes = options["camera"], options["csv_path"], options["boxes"]
+    if camera is not None:
+        if places:
+            raise UsageError(f"camera ({camera}) takes the place of VIDEO; leave out one of the two.")
+        refuse_given(context, options.keys() - OF_CAMERAS, why=f"camera ({camera}) is only looked at")
+    elif not places:
+        raise UsageError("name the VIDEO..., files or folders, or a --camera.")
+    elif options["people"]:
+        refuse_given(context, NOT_OF_PEOPLE, why="--people looks at each of them over time, by one network")
+        if boxes is not None:
+            refuse_given(context, ("detector", "every_seconds"), why=f"the people are those of boxes ('{boxes}')")
+    elif not is_over_time:
+        refuse_given(context, ("smooth",), why="windows are smoothed with --over-time")
+    elif csv_path is not None:
+        raise UsageError(f"csv ('{csv_path}') has a line a video, and not what is seen when; leave out one of the two.")
+    if not options["people"]:
+        refuse_given(context, OF_PEOPLE, why="they go with --people")
+
+
+def _open_networks(
+    context: click.Context,
+    runs: tuple[Path, Path] | None,
+    *,
+    model: Path | None,
+    backbone: str | None,
+    weights: str | None,
+) -> list[Any]:
+    """Load the run, or the two of --runs; or, of people, the network that looks at boxes, where weights are of one."""
+    if context.params["people"] and backbone and weights and model is None:
+        from c3dhash.models.action_detector import is_action_detector, load_action_detector
+        from c3dhash.models.weight_files import find_weights
+
+        if is_action_detector(find_weights(weights, backbone=backbone)):
+            refuse_given(context, NOT_OF_BOXES, why="the network looks at boxes in whole pictures")
+            return [load_action_detector(weights, backbone=backbone)]
+    return open_runs(context, runs, model=model, backbone=backbone, weights=weights)
+
+
 def _print_each(
     recognitions: Iterable[Any], run: Any, outputs: dict[str, Path | None], *, top: int, show: bool, as_json: bool
 ) -> bool:
@@ -162,7 +187,7 @@ def _print_each(
     is_good, rows = True, []
     for recognition in recognitions:
         is_good = is_good and recognition.error is None
-        rows.append(_as_dict(recognition, top)) if as_json else _print(recognition)
+        rows.append(as_dict(recognition, top)) if as_json else print_recognition(recognition)
         if recognition.error is None:
             _write_outputs(recognition, run, outputs, show=show)
     if as_json:
@@ -277,51 +302,3 @@ def _follow_camera(
                     )
                 if screen is not None and not screen.show(caption(answer.picture, label, answer.probability)):
                     break
-
-
-def _as_dict(recognition: Any, top: int) -> dict[str, Any]:
-    """Return what JSON holds of one video; one that could not be read has a reason."""
-    content: dict[str, Any] = {
-        "video": str(recognition.video),
-        f"top{top}": [dataclasses.asdict(prediction) for prediction in recognition.top],
-    }
-    if recognition.people is not None:
-        del content[f"top{top}"]
-        content["people"] = [_person_as_dict(person, top) for person in recognition.people]
-    if recognition.segments is not None:
-        content["segments"] = [dataclasses.asdict(segment) for segment in recognition.segments]
-    return content if recognition.error is None else {**content, "reason": str(recognition.error)}
-
-
-def _person_as_dict(person: Any, top: int) -> dict[str, Any]:
-    boxes = zip(person.track.seconds.round(3).tolist(), person.track.boxes.round(1).tolist(), strict=True)
-    return {
-        "id": person.track.number,
-        f"top{top}": [dataclasses.asdict(prediction) for prediction in person.top],
-        "segments": [dataclasses.asdict(segment) for segment in person.segments],
-        "boxes": [dict(zip(("seconds", "x0", "y0", "x1", "y1"), (time, *box), strict=True)) for time, box in boxes],
-    }
-
-
-def _print(recognition: Any) -> None:
-    click.echo(shown_path(recognition.video))
-    if recognition.error is not None:
-        click.echo(f"   failed: {recognition.error}")
-    for prediction in recognition.top:
-        click.echo(f"   {prediction.probability:.3f}  {prediction.label}")
-    if recognition.people is not None and not recognition.people:
-        click.echo("   nobody was found")
-    of_each = [(str(person.track.number), person.segments) for person in recognition.people or ()]
-    if recognition.segments:
-        of_each = [("", recognition.segments)]
-    if of_each:
-        from c3dhash.report.plots import clock
-
-        rows = [
-            (clock(segment.start_seconds), clock(segment.end_seconds), f"{segment.score:.3f}", segment.label, number)
-            for number, segments in of_each
-            for segment in segments
-        ]
-        columns = ("   start", "end", "score", "label", "person")[: 4 + (recognition.people is not None)]
-        click.echo()
-        print_table(columns, [row[: len(columns)] for row in rows], right=(0, 1, 2))

@@ -12,6 +12,7 @@ Out:    the most probable actions of each video, and when each is seen.
     boxes         files of boxes, to read and to write
     shots         the frames of a video -> clips, each cut in its own way
     tubes         the square around a person -> what a network says of it
+    scenes        whole pictures and boxes -> what a network for them says of each person
     people        `c3dhash classify --people`
     answer_file   the answers about many videos in a CSV file, to be gone on with
     overlay       the video with what is seen written on it

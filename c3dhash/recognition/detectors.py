@@ -89,21 +89,21 @@ class HogDetector:
                 "shows of opencv, then pip install opencv-contrib-python-headless; or take another, or --boxes."
             )
         self._hog = cv2.HOGDescriptor()
-        self._hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+        self._hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32))
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         bgr = np.ascontiguousarray(resize_picture(picture, short_side=HOG_SHORT_SIDE)[..., ::-1])
         scale = np.array(picture.shape[1::-1]) / np.array(bgr.shape[1::-1])  # x, y
-        windows, weights = self._hog.detectMultiScale(
+        found, weights = self._hog.detectMultiScale(
             bgr, hitThreshold=self.min_score, winStride=HOG_STRIDE, padding=HOG_PADDING, scale=HOG_SCALE,
             groupThreshold=0,
         )  # fmt: skip
-        windows = np.reshape(np.asarray(windows, np.float64), (-1, 4))
+        windows: np.ndarray = np.reshape(np.asarray(found, np.float64), (-1, 4))
         margin = windows[:, 2:] * (HOG_MARGIN_X, HOG_MARGIN_Y)
         boxes = np.hstack([windows[:, :2] + margin, windows[:, :2] + windows[:, 2:] - margin]) * np.tile(scale, 2)
         scores = np.asarray(weights, np.float64).ravel()
         kept = strongest(boxes, scores)
-        return inside(boxes[kept], picture), scores[kept]
+        return inside(boxes[kept], scores[kept], picture)
 
 
 class TorchvisionDetector:
@@ -134,7 +134,7 @@ class TorchvisionDetector:
             (found,) = self._network([pixels])
         boxes, scores = (found[key].double().cpu().numpy() for key in ("boxes", "scores"))
         kept = (found["labels"].cpu().numpy() == PERSON) & (scores >= self.min_score)
-        return inside(boxes[kept], picture), scores[kept]
+        return inside(boxes[kept], scores[kept], picture)
 
 
 def strongest(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -147,11 +147,12 @@ def strongest(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.array(kept, int)
 
 
-def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Cut boxes, float64 [N, 4], at the edges of a picture [H, W, 3]."""
+def inside(boxes: np.ndarray, scores: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut boxes, float64 [N, 4], at the edges of a picture [H, W, 3]; those of which nothing is left go."""
     height_px, width_px = picture.shape[:2]
-    cut: np.ndarray = np.clip(boxes, 0, np.array([width_px, height_px, width_px, height_px], np.float64))
-    return cut
+    cut = np.clip(boxes, 0, np.array([width_px, height_px, width_px, height_px], np.float64))
+    is_there = (cut[:, 2:] - cut[:, :2] >= 1).all(axis=1)
+    return cut[is_there], scores[is_there]
 
 
 def _weights(name: str) -> KnownWeights:

@@ -1,7 +1,7 @@
 """Videos -> the people in them, and what each of them does.
 
     video -> boxes in key pictures -> tracks -> what a network says of each window of each track -> people
-             detectors, or a file     tracks    tubes: any network; scenes: one that looks at boxes
+             detectors, or boxes      tracks    tubes: any network; scenes: one that looks at boxes
 
 A video is decoded twice: to know who is where, and to look at everybody.
 """
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,20 +26,25 @@ from c3dhash.recognition.detectors import Detector, make_detector
 from c3dhash.recognition.over_time import Answer, answers, segments
 from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, find_each, over_time
 from c3dhash.recognition.results import Person, Recognition, best_classes
+from c3dhash.recognition.scenes import STRIDE_SECONDS, scene_windows
 from c3dhash.recognition.timeline import FirstClasses
 from c3dhash.recognition.tracks import Linker, Track
 from c3dhash.recognition.tubes import tube_windows
 from c3dhash.video.playback import Frame, playback
 
+if TYPE_CHECKING:
+    from c3dhash.models.action_detector import ActionDetector
+
 logger = logging.getLogger(__name__)
 
 # Start and end of a window of a track in seconds, and probabilities of the classes.
 Window = tuple[Track, float, float, np.ndarray]
-Recognize = Callable[[Sequence[Track], Iterable[Frame]], Iterator[Window]]
+# Tracks, the frames of their video, and its width and height in px -> windows.
+Recognize = Callable[[Sequence[Track], Iterable[Frame], tuple[int, int]], Iterator[Window]]
 
 
 def recognize_people(
-    run: Run,
+    network: Run | ActionDetector,
     places: Sequence[Path | str],
     *,
     top: int = 5,
@@ -52,11 +58,13 @@ def recognize_people(
     """Find the people in videos, and recognise what each of them does.
 
     Args:
-        run: with a class head, on RGB.
+        network: a run with a class head, on RGB, which sees the square tube around each person; or one that looks at
+            boxes in whole pictures.
         places: video files, and folders, which are searched with their subfolders.
         top: how many classes a person.
         smooth: over how many windows of a person probabilities are averaged.
-        window_seconds, stride_seconds: as for `recognize_over_time`.
+        window_seconds, stride_seconds: as for `recognize_over_time`; of a network that looks at boxes, the stride alone
+            counts, by default scenes.STRIDE_SECONDS.
         boxes: a file of boxes, in the place of a detector.
         people: how people are found; PeopleConfig() by default.
         config: clips of a window, views, batch size, device; its windows are not looked at.
@@ -66,20 +74,40 @@ def recognize_people(
         CheckpointError: the run has no class head, or weights of the detector cannot be had.
         UsageError: the run reads optical flow, a number is out of range, or the boxes do not fit.
     """
-    model, labels, found = run.model, run.class_labels, find_each(places)
-    if model.preprocessing.channels == "flow":
-        raise UsageError(f"--people: {model.backbone.name} reads optical flow; take a run on RGB.")
-    config = over_time(model, config, window_seconds=window_seconds, stride_seconds=stride_seconds)
-    window_options(model, config)
-    encoder = make_encoder(model, config, num_clips=WINDOWS_OF_A_VIDEO * len(found))
-
-    def recognize(tracks: Sequence[Track], frames: Iterable[Frame]) -> Iterator[Window]:
-        return tube_windows(encoder, tracks, frames, config=config, is_multi_label=run.is_multi_label)
-
+    found, config = find_each(places), config or EncodeConfig()
+    if isinstance(network, Run):
+        labels: Sequence[str] = network.class_labels
+        config = over_time(network.model, config, window_seconds=window_seconds, stride_seconds=stride_seconds)
+        recognize = _by_tubes(network, config, num_videos=len(found))
+    else:
+        labels = network.labels
+        recognize = _by_scenes(network, stride_seconds or STRIDE_SECONDS, device=config.device)
     return _recognize_each(
         found, recognize, labels=labels, top=top, smooth=smooth, boxes=boxes, people=people or PeopleConfig(),
         device=config.device,
     )  # fmt: skip
+
+
+def _by_tubes(run: Run, config: EncodeConfig, *, num_videos: int) -> Recognize:
+    model = run.model
+    if model.preprocessing.channels == "flow":
+        raise UsageError(f"--people: {model.backbone.name} reads optical flow; take a run on RGB.")
+    window_options(model, config)
+    encoder = make_encoder(model, config, num_clips=WINDOWS_OF_A_VIDEO * num_videos)
+
+    def recognize(tracks: Sequence[Track], frames: Iterable[Frame], size_px: tuple[int, int]) -> Iterator[Window]:
+        return tube_windows(encoder, tracks, frames, config=config, is_multi_label=run.is_multi_label)
+
+    return recognize
+
+
+def _by_scenes(network: ActionDetector, stride_seconds: float, *, device: str) -> Recognize:
+    def recognize(tracks: Sequence[Track], frames: Iterable[Frame], size_px: tuple[int, int]) -> Iterator[Window]:
+        return scene_windows(
+            network, tracks, frames, size_px=size_px, stride_seconds=stride_seconds, device=device
+        )  # fmt: skip
+
+    return recognize
 
 
 def _recognize_each(
@@ -112,7 +140,7 @@ def _recognize_each(
                 else:
                     assert detector is not None  # there are no boxes
                     tracks, size_px = find_tracks(video, detector, every_seconds=people.every_seconds)
-                seen = _look(video, tracks, recognize, labels=labels, top=top, smooth=smooth)
+                seen = _look(video, tracks, size_px, recognize, labels=labels, top=top, smooth=smooth)
             except VideoError as caught:
                 logger.warning("%s", caught)
                 yield Recognition(video, error=caught)
@@ -153,14 +181,21 @@ def _given_tracks(video: Path, boxes: BoxFile) -> tuple[list[Track], tuple[int, 
 
 
 def _look(
-    video: Path, tracks: Sequence[Track], recognize: Recognize, *, labels: Sequence[str], top: int, smooth: int
+    video: Path,
+    tracks: Sequence[Track],
+    size_px: tuple[int, int],
+    recognize: Recognize,
+    *,
+    labels: Sequence[str],
+    top: int,
+    smooth: int,
 ) -> list[Person]:
     """Recognise what the people of a video do."""
     if not tracks:
         return []
     windows: dict[int, list[tuple[float, float, np.ndarray]]] = defaultdict(list)
     with closing(playback(video, description=f"Looking at people in {video.name}")) as frames:
-        for track, start, end, probabilities in recognize(tracks, (frame for _, frame in frames)):
+        for track, start, end, probabilities in recognize(tracks, (frame for _, frame in frames), size_px):
             windows[track.number].append((start, end, probabilities.astype(np.float32)))
     people = []
     for track in tracks:

@@ -46,7 +46,7 @@ def make_flow(method: str) -> Flow:
                 "shows of opencv, then pip install opencv-contrib-python-headless; or take dis."
             )
         solver = cv2.optflow.DualTVL1OpticalFlow.create()
-        return lambda before, after: solver.calc(before, after, None)
+        return lambda before, after: solver.calc(before, after, None)  # type: ignore[call-overload]
     raise UsageError(f"method ({method!r}) must be one of {', '.join(METHODS)}.")
 
 

@@ -70,7 +70,9 @@ def test_one_box_a_person():
 
 
 def test_boxes_end_with_the_picture():
-    assert inside(np.array([[-5.0, 3, 400, 250]]), np.zeros((240, 320, 3), np.uint8)).tolist() == [[0, 3, 320, 240]]
+    found = np.array([[-5.0, 3, 400, 250], [330, 3, 400, 250]])
+    boxes, scores = inside(found, np.array([0.8, 0.9]), np.zeros((240, 320, 3), np.uint8))
+    assert boxes.tolist() == [[0, 3, 320, 240]] and scores.tolist() == [0.8]
 
 
 @pytest.fixture
