@@ -6,7 +6,8 @@
                       2 ------- 2 . . . . . . . . . 2 ------- 2       a gap is bridged
 
 A box goes on with the track whose next box, expected where its last two lead, it overlaps most; the best pairs come
-first. What overlaps none begins a track, if it is sure enough. A track that was not seen for GAP_SECONDS is over.
+first. What overlaps none begins a track, if it is sure enough. A track that was not seen for GAP_SECONDS is over (of
+pictures further apart, one that is in neither of two).
 
 Source: overlap with where a box is expected, Bewley et al., Simple Online and Realtime Tracking, ICIP 2016; unsure
     boxes that go on with a track and begin none, Zhang et al., ByteTrack, ECCV 2022, section 3. Here pairs are taken
@@ -73,7 +74,7 @@ class Linker:
     Args:
         step_seconds: from picture to picture; how long the last box of a track stands.
         begin_score: a track begins with a box that has at least this.
-        min_boxes: tracks of fewer are dropped.
+        min_boxes: tracks of fewer are dropped, where there are as many pictures.
         smooth: whether boxes, but those at the ends of a track, are averaged with their neighbours (1 2 1), since
             detectors tremble.
     """
@@ -83,13 +84,15 @@ class Linker:
     ) -> None:
         self._step_seconds, self._begin_score = step_seconds, begin_score
         self._min_boxes, self._is_smooth = min_boxes, smooth
+        self._gap_seconds, self._num_pictures = max(GAP_SECONDS, 1.5 * step_seconds), 0
         self._open: list[_Open] = []
         self._done: list[_Open] = []
 
     def add(self, seconds: float, boxes: np.ndarray, scores: np.ndarray) -> None:
         """Take the boxes of the next picture, float64 [N, 4], and their scores, float64 [N]."""
-        self._done += [track for track in self._open if seconds - track.seconds[-1] > GAP_SECONDS]
-        self._open = [track for track in self._open if seconds - track.seconds[-1] <= GAP_SECONDS]
+        self._num_pictures += 1
+        self._done += [track for track in self._open if seconds - track.seconds[-1] > self._gap_seconds]
+        self._open = [track for track in self._open if seconds - track.seconds[-1] <= self._gap_seconds]
         pairs = np.zeros((0, 2), int)
         if self._open and len(boxes):
             pairs = best_pairs(overlaps(np.stack([track.expected(seconds) for track in self._open]), boxes))
@@ -105,7 +108,8 @@ class Linker:
 
     def tracks(self, *, end_seconds: float) -> list[Track]:
         """Return the tracks of a video that ends at `end_seconds`, in the order in which they begin."""
-        found = [track for track in [*self._done, *self._open] if len(track.boxes) >= self._min_boxes]
+        min_boxes = min(self._min_boxes, self._num_pictures)
+        found = [track for track in [*self._done, *self._open] if len(track.boxes) >= min_boxes]
         found.sort(key=lambda track: (track.seconds[0], track.boxes[0][0]))
         return [
             Track(

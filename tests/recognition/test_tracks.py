@@ -87,8 +87,17 @@ def test_unsure_boxes_go_on_and_begin_nothing():
 
 
 def test_what_shows_twice_is_nobody():
-    assert link([[box(10)]] * 2) == []
-    assert len(link([[box(10)]] * 2, min_boxes=1)) == 1
+    assert link([[box(10)]] * 2 + [[]]) == []
+    assert len(link([[box(10)]] * 2 + [[]], min_boxes=1)) == 1
+    assert len(link([[box(10)]] * 2)) == 1, "there are no more pictures"
+
+
+def test_pictures_that_are_far_apart():
+    linker = Linker(step_seconds=3, begin_score=0.5)
+    for seconds in (0, 3, 6, 12, 15):
+        linker.add(seconds, np.array([box(10)], float), np.ones(1))
+    (track,) = linker.tracks(end_seconds=20)
+    assert track.seconds.tolist() == [0, 3, 6], "a picture in which nobody is ends it"
 
 
 def test_it_ends_with_the_video():
