@@ -182,9 +182,9 @@ LAYOUTS = (
         preprocessing=SlowFast.preprocessing,
     ),
 )
-# Action detectors (c3dhash.models.action_detector), short name and file. k700: it began with Kinetics-700, the others
-# with Kinetics-400. ava-kinetics: trained on AVA-Kinetics. Source: configs/detection/{slowonly,slowfast}/README.md of
-# mmaction2; those of December 2020 are in configs/detection/ava/README.md of its version 0.
+# Action detectors (c3dhash.models.action_detector), short name and file. They began with weights of Kinetics-400, of
+# Kinetics-700 (k700) or of OmniSource. ava-kinetics: trained on AVA-Kinetics. Source: README.md of
+# configs/detection/{slowonly,slowfast} of mmaction2; for those of December 2020, of configs/detection/ava of version 0.
 _AVA_SLOWONLY = (
     ("ava-kinetics", "slowonly_k400-pre-r50_8xb8-8x8x1-10e_ava-kinetics-rgb_20221205-8f8dff3b.pth"),
     ("ava-kinetics-k700", "slowonly_k700-pre-r50_8xb8-8x8x1-10e_ava-kinetics-rgb_20221205-16a01c37.pth"),
