@@ -74,11 +74,12 @@ def _draw_label(classes: FirstClasses, picture: np.ndarray, seconds: float) -> N
 
 
 def _draw_people(people: Sequence[Person], picture: np.ndarray, seconds: float) -> None:
+    taken: list[tuple[int, int, int, int]] = []
     for person in people:
         if person.track.shows(seconds):
             first, *others = person.classes.at(seconds)
             seen = [first, *(other for other in others if other[1] >= LINE_SHARE)][:NUM_LINES]
-            draw_person(picture, person.track.at(seconds), seen, number=person.track.number)
+            draw_person(picture, person.track.at(seconds), seen, number=person.track.number, taken=taken)
 
 
 def _drawn(frame: Frame, draw: Draw) -> np.ndarray:

@@ -36,14 +36,22 @@ def draw_caption(picture: np.ndarray, label: str, *, share: float) -> None:
     _lay(picture, patch, top=height_px - margin - len(patch), left=margin, share=share)
 
 
-def draw_person(picture: np.ndarray, box: np.ndarray, seen: Sequence[tuple[str, float]], *, number: int) -> None:
-    """Draw the box of a person, and beside it a number and what is seen: above it, or inside where there is no room.
+def draw_person(
+    picture: np.ndarray,
+    box: np.ndarray,
+    seen: Sequence[tuple[str, float]],
+    *,
+    number: int,
+    taken: list[tuple[int, int, int, int]],
+) -> None:
+    """Draw the box of a person, and a number and what is seen: above it, or inside or below where there is no room.
 
     Args:
         picture: uint8 [H, W, 3] RGB, changed in place.
         box: x0 y0 x1 y1, px.
         seen: labels and shares, 0..1, a line each.
         number: of the person; it also chooses the colour.
+        taken: where text of others is in this picture, x0 y0 x1 y1; that of this one is added.
     """
     height_px, width_px = picture.shape[:2]
     color = COLORS[(number - 1) % len(COLORS)]
@@ -52,17 +60,25 @@ def draw_person(picture: np.ndarray, box: np.ndarray, seen: Sequence[tuple[str, 
     x0, y0, x1, y1 = (int(np.clip(round(float(side)), 0, limit)) for side, limit in zip(box, limits, strict=True))
     cv2.rectangle(picture, (x0, y0), (x1, y1), color, thickness)
     text_px = max(MIN_TEXT_PX, round(min(height_px, width_px) * PERSON_SHARE))
+    labels = [" ".join(label.split()) for label, _ in seen]
+    labels[0] = f"{number}  {labels[0]}"
     patches = [
-        _patch(f"{number}  {' '.join(label.split())}" if not line else " ".join(label.split()), f"  {share:.0%}",
-               text_px, width_px)
-        for line, (label, share) in enumerate(seen)
-    ]  # fmt: skip
+        _patch(label, f"  {share:.0%}", text_px, width_px) for label, (_, share) in zip(labels, seen, strict=True)
+    ]
     tall, wide = sum(map(len, patches)), max(patch.shape[1] for patch in patches)
-    top = y0 - tall if y0 >= tall else y0 + thickness
     left = max(0, min(x0, width_px - wide))
+    tops = [top for top in (y0 - tall, y0 + thickness, y1 + 1, y1 - tall) if 0 <= top <= height_px - tall]
+    top = next((top for top in tops if not _meets((left, top, left + wide, top + tall), taken)), max(0, y0 - tall))
+    taken.append((left, top, left + wide, top + tall))
     for patch, (_, share) in zip(patches, seen, strict=True):
         _lay(picture, patch, top=top, left=left, share=share, color=color)
         top += len(patch)
+
+
+def _meets(place: tuple[int, int, int, int], others: Sequence[tuple[int, int, int, int]]) -> bool:
+    """Tell whether a rectangle, x0 y0 x1 y1, has a pixel in common with others."""
+    x0, y0, x1, y1 = place
+    return any(x0 < right and left < x1 and y0 < bottom and top < y1 for left, top, right, bottom in others)
 
 
 def _lay(

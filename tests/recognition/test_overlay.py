@@ -121,7 +121,9 @@ def test_people_are_drawn_while_they_are_there(monkeypatch, tmp_path):
     monkeypatch.setattr(
         overlay,
         "draw_person",
-        lambda picture, box, seen, *, number: drawn.append((number, round(float(box[0])), [name for name, _ in seen])),
+        lambda picture, box, seen, *, number, taken: drawn.append(
+            (number, round(float(box[0])), [name for name, _ in seen])
+        ),
     )
     first, second = FirstClasses(("walk", "run", "talk"), num_kept=3), FirstClasses(("walk", "run", "talk"), num_kept=3)
     first.add(Answer(0, 2, np.array([0.8, 0.15, 0.05])))
