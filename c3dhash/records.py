@@ -47,12 +47,14 @@ class Segment:
 class Clip:
     """Frames of one video, in time order, and the segment that they stand for.
 
-    frames: uint8 [T, H, W, 3], RGB. pts_seconds: float64 [T], not decreasing.
+    frames: uint8 [T x stack, H, W, 3], RGB. pts_seconds: float64 [T x stack], not decreasing within a stack nor from
+    stack to stack, which may overlap. stack: as in `clip_plan.Plan`.
     """
 
     frames: np.ndarray
     pts_seconds: np.ndarray
     segment: Segment
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
@@ -61,7 +63,10 @@ class Clip:
             raise VideoError(
                 f"a clip needs a time for each of its frames, got {self.pts_seconds.shape} for {self.frames.shape}."
             )
-        if np.any(np.diff(self.pts_seconds) < 0):
+        if len(self.frames) % self.stack:
+            raise VideoError(f"a clip of stacks of {self.stack} frames cannot have {len(self.frames)} frames.")
+        stacks = self.pts_seconds.reshape(-1, self.stack)
+        if np.any(np.diff(stacks, axis=1) < 0) or np.any(np.diff(stacks, axis=0) < 0):
             raise VideoError(f"the times of a clip must not decrease, got {self.pts_seconds.tolist()}.")
 
     def __repr__(self) -> str:
@@ -77,6 +82,9 @@ class Preprocessing:
         flow; `mean` and `std` are in that order.
     interval_seconds: from one frame of a clip to the next ("dense"); None where the frames of a clip are spread evenly
         over the window that it stands for.
+    stack: how many flows the network reads as one picture. 1: the flow from each frame of a clip to the next. More:
+        those between so many and one frames that follow each other in the video, at each of T places that are spread
+        over the window; channels are x1 y1 x2 y2 ... (see c3dhash.video.optical_flow).
     """
 
     channels: str = "RGB"
@@ -84,10 +92,16 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interval_seconds: float | None = None
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.channels not in ("RGB", "BGR", "flow"):
             raise UsageError(f"channels ({self.channels!r}) must be 'RGB', 'BGR' or 'flow'.")
+        if self.stack < 1 or (self.stack > 1 and (self.channels != "flow" or self.interval_seconds is not None)):
+            raise UsageError(
+                f"stack ({self.stack}) must be 1, or more for flow whose stacks are spread over the window; here "
+                f"channels are {self.channels!r} and interval_seconds is {self.interval_seconds}."
+            )
         if {len(self.mean), len(self.std)} != {self.num_channels} or min(self.std) <= 0:
             raise UsageError(
                 f"mean {self.mean} and std {self.std} need {self.num_channels} values each for {self.channels}, "
@@ -103,12 +117,15 @@ class Preprocessing:
     @property
     def num_channels(self) -> int:
         """C of the clips that the backbone reads."""
-        return 2 if self.channels == "flow" else 3
+        return 2 * self.stack if self.channels == "flow" else 3
 
     @property
     def sampling(self) -> str:
         """How the frames of a clip lie in time, in words."""
-        return describe_sampling(self.interval_seconds)
+        text = describe_sampling(self.interval_seconds)
+        if self.stack == 1:
+            return text
+        return f"{text}, at each place the {self.stack} flows between {self.stack + 1} consecutive frames"
 
     def check_channels(self, num_channels: int) -> None:
         """Refuse clips that the backbone cannot read.
@@ -118,9 +135,12 @@ class Preprocessing:
         """
         if num_channels != self.num_channels:
             wanted = "optical flow, horizontal and vertical" if self.channels == "flow" else "RGB frames"
+            if self.stack > 1:
+                wanted = f"stacks of {self.stack} flows, each horizontal and vertical"
             raise UsageError(
                 f"clips of {num_channels} channels are not for this network, which reads {self.num_channels} "
-                f"({self.channels}): give it {wanted}, or take another backbone (i3d_flow reads flow, the others RGB)."
+                f"({self.channels}): give it {wanted}, or take another backbone (i3d_flow reads flow, tsn_flow_* "
+                "stacks of it, the others RGB)."
             )
 
 

@@ -270,6 +270,7 @@ def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
         "stride_seconds": config.stride_seconds if config.window_seconds else None,
         "interval_seconds": model.preprocessing.interval_seconds,
         "clips_per_window": config.clips_per_window,
+        "stack": model.preprocessing.stack,
     }
     Plan(**options)
     return {**options, "channels": model.preprocessing.channels}

@@ -40,9 +40,9 @@ def fingerprint(model: HashNet, *, like: str | None = None) -> str:
     """
     backbone = model.backbone
     pixels = dataclasses.asdict(backbone.preprocessing)
-    interval_seconds = pixels.pop("interval_seconds")
-    # The first rule knows of spread clips only, and so do networks that were made under it.
-    if like is not None and is_of_first_rule(like) and interval_seconds is None:
+    interval_seconds, stack = pixels.pop("interval_seconds"), pixels.pop("stack")
+    # The first rule knows of spread clips of single frames only, and so do networks that were made under it.
+    if like is not None and is_of_first_rule(like) and interval_seconds is None and stack == 1:
         return _first_rule(model)
     facts = {
         "backbone": backbone.name,
@@ -53,6 +53,8 @@ def fingerprint(model: HashNet, *, like: str | None = None) -> str:
         "preprocessing": pixels,
     }
     # Named only where they are so, so that networks of before keep their fingerprints.
+    if stack > 1:
+        facts["stack"] = stack
     if model.has_unit_features:
         facts["has_unit_features"] = True
     if backbone.has_changes:

@@ -9,19 +9,31 @@ what the weights were trained with:
                                 xxxxxx   xxxxxx           or several, evenly over the window; none reaches out of it
     a window of 3 frames     |--|
     dense, 6 frames          001122                       what is longer than its window is spread over it
+    3 stacks of 4 frames       xxxx   xxxx   xxxx         consecutive frames of the video, at places that are spread
 
 Note [Looking into a frame]
     A dense clip begins a whole number of intervals after its window does, and looks LOOK_SECONDS after the beginning of
     each interval: into consecutive frames where the interval is that of the video, and not at the edges between them,
     where a clock that is rounded to milliseconds would show now the one and now the other. It is a quarter of a frame
     at 30 a second, and half of one at 60.
+
+Note [Stacks]
+    A stack of S frames is what S - 1 flows are computed of, and it takes frames as the video has them, not at an
+    interval in seconds: so did those who trained on stacks, and so is the flow of a folder that `c3dhash data flow`
+    writes. An interval that is not the video's shows a frame twice, which is no motion, or leaves one out, which is
+    twice the motion.
+    The first frames of the stacks are spread as frames are, but over what leaves room for a whole stack behind them: in
+    10 frames, S = 4 has 7 places to begin at, and 3 stacks begin at floor((i + 0.5) * 7 / 3) = 1, 3, 5. So the flows of
+    a folder, one less than there are frames, in stacks of S - 1 are those of the video in stacks of S frames.
+    Source: Wang et al., Temporal Segment Networks, ECCV 2016; its authors' github.com/yjxiong/tsn-pytorch, dataset.py
+    (_get_test_indices), has the same places.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +56,44 @@ class Unsuited(Exception):
 
 @dataclass(frozen=True, eq=False)
 class PlannedClip:
-    """A clip before it is decoded: the segment that it stands for, and the times that it shows, float64 [T] seconds."""
+    """A clip before it is decoded: the segment that it stands for, and the times that it shows, float64 [T] seconds.
+
+    stack: as in `Plan`. The times are then those at which stacks begin, before room is left for the last of them.
+    """
 
     segment: Segment
     targets: np.ndarray
+    stack: int = 1
 
     def shown(self, times: Sequence[float]) -> list[int]:
-        """Return the index of the frame on display at each target, the last with time <= target."""
-        return [bisect_right(times, target + EPSILON_SECONDS) - 1 for target in self.targets.tolist()]
+        """Return the indices of the frames that are shown, T x stack: those on display at the targets, or stacks.
+
+        Args:
+            times: of the frames, seconds; of stacks, those of all frames of the segment are among them.
+        """
+        if self.stack == 1:
+            return [_on_display(times, target) for target in self.targets.tolist()]
+        start, end = self.segment.start_seconds, self.segment.end_seconds
+        last = bisect_left(times, end - EPSILON_SECONDS) - 1
+        last_first = max(_on_display(times, start), last - self.stack + 1)  # where the last of the stacks may begin
+        room_seconds = (times[last_first + 1] if last_first < last else end) - start
+        targets = start + (self.targets - start) * (room_seconds / (end - start))
+        firsts = [min(_on_display(times, target), last_first) for target in targets.tolist()]
+        return [min(first + place, last) for first in firsts for place in range(self.stack)]
+
+    def expected(self, frame_seconds: float) -> np.ndarray:
+        """Return the times that are shown where each frame lasts so long: float64 [T x stack]."""
+        if self.stack == 1:
+            return self.targets
+        start, length = self.segment.start_seconds, self.segment.end_seconds - self.segment.start_seconds
+        room_seconds = max(frame_seconds, length - (self.stack - 1) * frame_seconds)
+        firsts = start + (self.targets - start) * (room_seconds / length)
+        return np.ravel(firsts[:, None] + np.arange(self.stack) * frame_seconds)
+
+    @property
+    def since_seconds(self) -> float:
+        """A time before which nothing is shown but the frame on display then."""
+        return float(self.targets.min()) if self.stack == 1 else self.segment.start_seconds
 
 
 @dataclass(frozen=True)
@@ -62,6 +104,7 @@ class Plan:
     segment: the one window, in place of these. interval_seconds: as in Preprocessing. clips_per_window: of dense clips;
     by default one for every two that would fit side by side, from 1 to MAX_CLIPS. phase: from 0 to 1, where in its T-th
     of a window a spread frame is looked for, and where in the room that it has a dense clip begins; training draws it.
+    stack: how many pictures that follow each other are shown at each of T places that are spread: Note [Stacks].
     """
 
     num_frames: int
@@ -72,10 +115,16 @@ class Plan:
     interval_seconds: float | None = None
     clips_per_window: int | None = None
     phase: float = 0.5
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
             raise UsageError(f"num_frames ({self.num_frames}) must be at least 1; 16 is a good start.")
+        if self.stack < 1 or (self.stack > 1 and self.interval_seconds is not None):
+            raise UsageError(
+                f"stack ({self.stack}) must be 1, or more where interval_seconds ({self.interval_seconds}) is None: "
+                "stacks are spread over a window."
+            )
         if self.window_seconds is not None and not 0 < self.window_seconds < math.inf:
             raise UsageError(f"window_seconds ({self.window_seconds}) must be above 0, or None for all.")
         if self.stride_seconds is not None and not 0 < self.stride_seconds < math.inf:
@@ -112,7 +161,7 @@ class Plan:
 
     def clips(self, segments: Iterable[Segment]) -> list[PlannedClip]:
         """Return the clips of segments, one segment after the other, those of one in the order of their times."""
-        return [PlannedClip(segment, targets) for segment in segments for targets in self._targets(segment)]
+        return [PlannedClip(segment, targets, self.stack) for segment in segments for targets in self._targets(segment)]
 
     def _targets(self, segment: Segment) -> np.ndarray:
         """Return the times that the clips of a segment show: float64 [clips, T], seconds."""
@@ -134,6 +183,11 @@ class Plan:
         slack_seconds = max(0.0, length_seconds - clip_seconds)
         num_places = 1 + math.floor((slack_seconds + EPSILON_SECONDS) / self.interval_seconds)
         return np.unique(np.floor((np.arange(num_clips) + self.phase) * num_places / num_clips))
+
+
+def _on_display(times: Sequence[float], seconds: float) -> int:
+    """Return the index of the frame on display, the last with time <= seconds."""
+    return bisect_right(times, seconds + EPSILON_SECONDS) - 1
 
 
 def final_segments(plan: Plan, path: Path, end_seconds: float) -> list[Segment]:
@@ -183,12 +237,12 @@ def make_clip(planned: PlannedClip, times: Sequence[float], kept: dict[int, np.n
     if any(index not in kept for index in indices):
         return None
     frames = [kept[index] for index in indices]
-    return Clip(np.stack(frames), np.array([times[index] for index in indices]), planned.segment)
+    return Clip(np.stack(frames), np.array([times[index] for index in indices]), planned.segment, planned.stack)
 
 
 def needed_since(planned: Sequence[PlannedClip]) -> list[float]:
     """Return, for each clip, the earliest time that it or a later one shows. (Windows that overlap look back.)"""
-    first = np.array([clip.targets.min() for clip in planned])
+    first = np.array([clip.since_seconds for clip in planned])
     since: list[float] = np.minimum.accumulate(first[::-1])[::-1].tolist()
     return since
 

@@ -20,7 +20,7 @@ from c3dhash.video.cache import FrameCache
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.loader import prefetch
-from c3dhash.video.optical_flow import flow_of
+from c3dhash.video.optical_flow import flow_clip, frames_of_flow, stacked
 from c3dhash.video.samples import compress_sample, read_sample, sample_files, sample_hash
 from c3dhash.video.stored import StoredFrames
 from c3dhash.video.transforms import clip_crops, clip_views, decoded_short_side
@@ -39,7 +39,7 @@ class ClipReader:
     keep them, of what the decoder gives.
 
     num_frames, size: of the clips, px.
-    channels: as in Preprocessing; clips of "flow" have two, all others three in the order RGB.
+    channels, stack: as in Preprocessing; clips of "flow" have two for each of a stack, all others three, RGB.
     interval_seconds: as in Preprocessing. clips_per_window: as in `Plan`, of clips that are evaluated. views: of each
     of these, as in `clip_views`. crops: 1, or 3 for those of `clip_crops`, of which there are one or two views.
     """
@@ -52,6 +52,7 @@ class ClipReader:
     clips_per_window: int | None = None
     views: int = 1
     crops: int = 1
+    stack: int = 1
     _hashes: dict[tuple[Path, FrameFolder | None], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,7 +75,8 @@ class ClipReader:
         """Make a reader of what a network reads."""
         num_frames, size = clip_size[:2]
         channels, interval_seconds = preprocessing.channels, preprocessing.interval_seconds
-        return cls(num_frames, size, cache, channels, interval_seconds, clips_per_window, views, crops)
+        stack = preprocessing.stack
+        return cls(num_frames, size, cache, channels, interval_seconds, clips_per_window, views, crops, stack)
 
     def evaluation_clips(self, sample: Sample) -> np.ndarray:
         """Return the clips that an indexed video would have, in all views: uint8 [clips x views, T, size, size, C]."""
@@ -134,16 +136,20 @@ class ClipReader:
             interval_seconds=self.interval_seconds,
             clips_per_window=clips_per_window,
             phase=phase,
+            stack=self.stack,
         )
 
     def _clips(self, sample: Sample, plan: Plan) -> np.ndarray:
         """Return the clips of a plan, uint8 [clips, T, H, W, C], from the cache or from the video.
 
-        The flow of a video is computed of its frames, a frame more a clip, as where videos are indexed.
+        The flow of a video is computed of its frames, as where videos are indexed.
         """
         if self._computes_flow(sample):
-            seen = self._pictures()._clips(sample, dataclasses.replace(plan, num_frames=plan.num_frames + 1))
-            return np.stack([flow_of(frames) for frames in seen])
+            num_frames, frames_a_stack = frames_of_flow(plan.num_frames, plan.stack)
+            seen = self._pictures()._clips(
+                sample, dataclasses.replace(plan, num_frames=num_frames, stack=frames_a_stack)
+            )
+            return np.stack([flow_clip(frames, stack=plan.stack) for frames in seen])
         if self.cache.is_on:
             kept = self.cache.frames(
                 f"{self._hash(sample)} {plan.short_side} px {sample.segment} {sample.frames} {self.channels == 'flow'} "
@@ -154,24 +160,27 @@ class ClipReader:
                 ),
             )
             if kept is not None:
-                return kept.reshape(-1, self.num_frames, *kept.shape[1:])
-        clips = read_sample(
+                clips = kept.reshape(-1, plan.num_frames * plan.stack, *kept.shape[1:])
+                return stacked(clips, stack=plan.stack) if self.channels == "flow" else clips
+        read = read_sample(
             sample,
             num_frames=plan.num_frames,
             short_side=plan.short_side,
             interval_seconds=plan.interval_seconds,
             clips_per_window=plan.clips_per_window,
             phase=plan.phase,
+            stack=plan.stack,
             channels=self.channels,
         )
-        return np.stack([clip.flow if isinstance(clip, FlowClip) else clip.frames for clip in clips])
+        return np.stack([clip.flow if isinstance(clip, FlowClip) else clip.frames for clip in read])
 
     def _computes_flow(self, sample: Sample) -> bool:
         return self.channels == "flow" and sample.frames is None
 
     def _pictures(self) -> ClipReader:
         """Return a reader of the frames that the flow of a clip is computed of."""
-        return dataclasses.replace(self, channels="RGB", num_frames=self.num_frames + 1)
+        num_frames, stack = frames_of_flow(self.num_frames, self.stack)
+        return dataclasses.replace(self, channels="RGB", num_frames=num_frames, stack=stack)
 
     def _hash(self, sample: Sample) -> str:
         """Return the hash of a sample's content, as of the first time that it is asked for."""

@@ -26,6 +26,7 @@ import numpy as np
 from c3dhash.errors import VideoError
 from c3dhash.records import Clip, FrameFolder, Segment
 from c3dhash.video.clip_plan import Plan, PlannedClip
+from c3dhash.video.optical_flow import stacked
 from c3dhash.video.pictures import read_picture
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
@@ -39,8 +40,9 @@ _FRAME_PREFIXES = ("img_", "image_", "frame_", "frame", "img", "image", "")
 
 @dataclass(frozen=True, repr=False)
 class FlowClip:
-    """Optical flow of a clip: flow uint8 [T, H, W, 2], x and y as they are stored (128 is no motion in most sets);
-    pts_seconds float64 [T]; the segment that it stands for."""
+    """Optical flow of a clip: flow uint8 [T, H, W, 2 x stack], x and y as they are stored (128 is no motion in most
+    sets), in the order of Note [Flow clips] in optical_flow.py; pts_seconds float64 [T], of the first of each stack;
+    the segment that it stands for."""
 
     flow: np.ndarray
     pts_seconds: np.ndarray
@@ -77,7 +79,7 @@ def frame_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None =
         pictures = _read_pictures(
             [paths[index] for index in chosen], short_side=plan.short_side, flags=cv2.IMREAD_COLOR
         )
-        yield Clip(np.ascontiguousarray(pictures[..., ::-1]), times[chosen], planned.segment)
+        yield Clip(np.ascontiguousarray(pictures[..., ::-1]), times[chosen], planned.segment, planned.stack)
 
 
 def flow_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = None) -> Iterator[FlowClip]:
@@ -93,7 +95,8 @@ def flow_folder_clips(folder: Path, plan: Plan, *, frames: FrameFolder | None = 
             _read_pictures([paths[index] for index in chosen], short_side=plan.short_side, flags=cv2.IMREAD_GRAYSCALE)
             for paths in axes
         ]
-        yield FlowClip(np.stack(planes, axis=-1), times[chosen], planned.segment)
+        flow = stacked(np.stack(planes, axis=-1), stack=plan.stack)
+        yield FlowClip(flow, times[chosen[:: plan.stack]], planned.segment)
 
 
 def pictures_of(

@@ -2,6 +2,18 @@
 
 px a frame   -20   0   20
 stored         0  128 255      what moves further is cut off
+
+Note [Flow clips]
+    A clip of flow is uint8 [T, H, W, 2]: horizontal and vertical flow from each of T + 1 frames to the next. A clip of
+    stacks is [T, H, W, 2 L]: at each of T places the L flows between L + 1 frames that follow each other in the video.
+
+        frames      a b c d           ...        (a stack of L + 1 = 4 of them)
+        flows       ab bc cd
+        channels    x y of ab, x y of bc, x y of cd
+
+    Source: Simonyan and Zisserman, Two-Stream Convolutional Networks, NIPS 2014, section 3.1 (L flows, 2 L channels);
+        Wang et al., Temporal Segment Networks, ECCV 2016 (L = 5, at each of T segments). The order of the channels is
+        that of github.com/yjxiong/tsn-pytorch, dataset.py, and of mmaction2's FormatShape (NCHW_Flow).
 """
 
 from __future__ import annotations
@@ -65,6 +77,36 @@ def flow_of(frames: np.ndarray) -> np.ndarray:
     """Return the flow (dis) from each frame to the next, as it is stored: uint8 [T + 1, H, W, 3] -> [T, H, W, 2]."""
     compute, greys = make_flow("dis"), [grey(frame) for frame in frames]
     return np.stack([stored_flow(compute(*pair)) for pair in pairwise(greys)])
+
+
+def frames_of_flow(num_frames: int, stack: int) -> tuple[int, int]:
+    """Return of which frames the flow of a clip is computed: how many, or in how many stacks, and how many a stack.
+
+    Args:
+        num_frames, stack: T and L of the flow. Note [Flow clips].
+    """
+    return (num_frames + 1, 1) if stack == 1 else (num_frames, stack + 1)
+
+
+def flow_clip(frames: np.ndarray, *, stack: int) -> np.ndarray:
+    """Compute the flow of a clip, as it is stored: uint8 [T, H, W, 2 * stack]. Note [Flow clips].
+
+    Args:
+        frames: uint8 [N, H, W, 3] RGB: those of `frames_of_flow`, a stack after the other.
+        stack: L.
+    """
+    if stack == 1:
+        return flow_of(frames)
+    stacks = frames.reshape(-1, stack + 1, *frames.shape[1:])
+    return stacked(np.concatenate([flow_of(each) for each in stacks]), stack=stack)
+
+
+def stacked(flows: np.ndarray, *, stack: int) -> np.ndarray:
+    """Put the flows of each stack behind each other, as channels: uint8 [..., T * stack, H, W, 2] -> [T, H, W, C]."""
+    *before, num_flows, height, width, _ = flows.shape
+    parts = flows.reshape(*before, num_flows // stack, stack, height, width, 2)
+    # [..., T, L, H, W, 2] -> [..., T, H, W, L, 2] -> [..., T, H, W, 2 L]
+    return np.ascontiguousarray(np.moveaxis(parts, -4, -2)).reshape(*before, -1, height, width, 2 * stack)
 
 
 def flow_picture(flow: np.ndarray) -> np.ndarray:

@@ -71,7 +71,8 @@ def _first_pass(
     planned = plan.clips(segments)
     # The last window depends on where the video ends, the others only on the video going on.
     settled = planned if plan.segment else plan.clips(segments[:-1])
-    targets, since = np.sort([clip.targets for clip in planned], axis=None), needed_since(planned)
+    expected = [clip.expected(decoder.frame_seconds) for clip in planned]
+    targets, since = np.sort(expected, axis=None), needed_since(planned)
     kept: dict[int, np.ndarray] = {}
     num_past, is_trusted, reach = 0, bool(segments), decoder.frame_seconds
     for time in decoder.times():

@@ -13,6 +13,7 @@ from c3dhash.video.containers import check_regular
 # How a whole file ends; a few bytes may follow.
 _END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
 _END_BYTES = 64
+MAX_CHANNELS = 4  # that OpenCV resizes by areas at once
 
 
 def read_picture(path: Path, *, short_side: int | None = None, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -57,6 +58,10 @@ def resize_picture(
 
 def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a picture, uint8 [H, W, ...], to width and height, px: by areas where no side grows, else linearly."""
+    if picture.ndim == 3 and picture.shape[2] > MAX_CHANNELS:
+        parts = [picture[..., first : first + MAX_CHANNELS] for first in range(0, picture.shape[2], MAX_CHANNELS)]
+        resized = [resize(np.ascontiguousarray(part), size).reshape(*size[::-1], -1) for part in parts]
+        return np.concatenate(resized, axis=2)
     if size[0] > picture.shape[1] or size[1] > picture.shape[0]:
         return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     return shrink(picture, size)

@@ -28,7 +28,7 @@ from c3dhash.video.clip_plan import Plan, Unsuited
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
 from c3dhash.video.loader import stop_point
-from c3dhash.video.optical_flow import flow_of
+from c3dhash.video.optical_flow import flow_clip, frames_of_flow
 from c3dhash.video.transforms import clip_views
 
 logger = logging.getLogger(__name__)
@@ -167,6 +167,7 @@ def read_clips(
     short_side: int | None = None,
     interval_seconds: float | None = None,
     clips_per_window: int | None = None,
+    stack: int = 1,
     on_frame: Callable[[], object] | None = None,
 ) -> Iterator[Clip]:
     """Read a video as the clips of its windows; of one window where it is no longer than that.
@@ -186,6 +187,7 @@ def read_clips(
         interval_seconds: from frame to frame of the clips of a window, in place of spreading them; see `clip_plan`.
         clips_per_window: how many of these; by default 1 to 3, by the length of the window. They follow each other, in
             the order of their times, and have the window as their segment.
+        stack: frames that follow each other at each of T places; see `clip_plan`.
         on_frame: called with each packet that is read or frame that is decoded, so that a long silence shows a
             decoder that hangs.
     Raises:
@@ -203,6 +205,7 @@ def read_clips(
         stride_seconds,
         interval_seconds=interval_seconds,
         clips_per_window=clips_per_window,
+        stack=stack,
     )
     return _read(Path(path), plan, on_frame)
 
@@ -214,6 +217,7 @@ def read_views(
     num_views: int,
     num_frames: int,
     channels: str = "RGB",
+    stack: int = 1,
     on_frame: Callable[[], object] | None = None,
     **options: Any,
 ) -> Iterator[tuple[Segment, list[np.ndarray]]]:
@@ -222,13 +226,14 @@ def read_views(
     Args:
         size, num_views: as for `clip_views`.
         num_frames: T of what is yielded.
-        channels: "flow" yields the optical flow (dis) from each of T + 1 frames of a clip to the next, uint8 [T, size,
-            size, 2]; anything else the frames.
+        channels: "flow" yields optical flow (dis), uint8 [T, size, size, 2 * stack]; anything else the frames.
+        stack: of flows, as in Preprocessing.
         options: of `read_clips`.
     """
     is_flow = channels == "flow"
-    for clip in read_clips(path, num_frames=num_frames + is_flow, on_frame=on_frame, **options):
-        frames = flow_of(clip.frames) if is_flow else clip.frames
+    wanted = frames_of_flow(num_frames, stack) if is_flow else (num_frames, stack)
+    for clip in read_clips(path, num_frames=wanted[0], stack=wanted[1], on_frame=on_frame, **options):
+        frames = flow_clip(clip.frames, stack=stack) if is_flow else clip.frames
         views = clip_views(frames, size=size, num_views=num_views)
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 

@@ -35,12 +35,13 @@ def read_sample(
     interval_seconds: float | None = None,
     clips_per_window: int | None = 1,
     phase: float = 0.5,
+    stack: int = 1,
     channels: str = "RGB",
 ) -> list[Clip | FlowClip]:
     """Read a sample of a data set as one window, be it a video or a frame folder, in a process of its own.
 
     Args:
-        num_frames, short_side, interval_seconds, clips_per_window, phase: as in `clip_plan.Plan`.
+        num_frames, short_side, interval_seconds, clips_per_window, phase, stack: as in `clip_plan.Plan`.
         channels: "flow" for the optical flow of a frame folder, anything else for its pictures.
     Returns:
         The clips of the window, in the order of their times.
@@ -56,6 +57,7 @@ def read_sample(
         "interval_seconds": interval_seconds,
         "clips_per_window": clips_per_window,
         "phase": phase,
+        "stack": stack,
     }
     return list(shared_pool().stream(_window, sample.video, **options, frames=sample.frames, channels=channels))
 

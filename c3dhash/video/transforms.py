@@ -3,10 +3,11 @@
 Everything random is drawn once a clip, never once a frame. `video.normalization` makes of a batch of clips what the
 network reads.
 
-# Note [Flow clips]
-A clip uint8 [T, H, W, 2] is optical flow, horizontal and vertical, 0 to 255 for -20 to 20 px a frame. It is cut and
-resized like a picture, and its values stay those of the full frame, as is usual (Wang et al., ECCV 2016; Carreira and
-Zisserman, CVPR 2017). In a mirror what moves to the left moves to the right: the horizontal channel v becomes 255 - v.
+# Note [Flow in a mirror]
+A clip of an even number of channels is optical flow (Note [Flow clips] in optical_flow.py), horizontal and vertical in
+turns, 0 to 255 for -20 to 20 px a frame. It is cut and resized like a picture, and its values stay those of the full
+frame, as is usual (Wang et al., ECCV 2016; Carreira and Zisserman, CVPR 2017). In a mirror what moves to the left moves
+to the right: each horizontal channel v becomes 255 - v.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def resize_crop(
     """Cut the same part out of every frame and resize it to a square.
 
     Args:
-        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or even (flow).
         top, left, side: the part, a square unless its height is given, px.
         size: px of the result.
     Returns:
@@ -52,7 +53,7 @@ def center_clip(frames: np.ndarray, *, size: int, margin: float = CROP_MARGIN) -
     """Cut the middle out of a clip, at the scale that CROP_MARGIN leaves: what every evaluation sees.
 
     Args:
-        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or even (flow).
         size: px.
         margin: the short side over the side of the square.
     Returns:
@@ -67,7 +68,7 @@ def clip_views(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
     """Return the first views of a clip: its middle, a mirror image of that, the largest square, its mirror image.
 
     Args:
-        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or even (flow).
         size: px.
         num_views: 1 to MAX_VIEWS.
     Returns:
@@ -84,7 +85,7 @@ def clip_crops(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
     """Return three squares that cover a clip along its longer side, those at its ends and the middle.
 
     Args:
-        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow).
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or even (flow).
         size: px.
         num_views: 1, or 2 for their mirror images, too.
     Returns:
@@ -116,7 +117,7 @@ def augment_clip(
     """Draw a training clip: a part of random scale and place, and a mirror image or not.
 
     Args:
-        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow: Note [Flow clips]).
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or even (flow: Note [Flow in a mirror]).
         size: px of the result.
         crop: scale, a square whose side is min_crop_scale of the short side or more; fixed, one at the scale that
             CROP_MARGIN leaves; resized, a part whose area is the square of min_crop_scale of the picture's or more, and
@@ -149,7 +150,7 @@ def whole_clip(frames: np.ndarray, *, short_side: int, flip: bool, rng: np.rando
     """Draw a training clip that shows all of the picture: its mirror image or not.
 
     Args:
-        frames: uint8 [T, H, W, C], C = 3 (RGB) or 2 (flow: Note [Flow clips]).
+        frames: uint8 [T, H, W, C], C = 3 (RGB) or even (flow: Note [Flow in a mirror]).
         short_side: px of the result.
         flip: whether half of the clips are mirrored.
         rng: where the draws come from; two draws a clip whatever the arguments.
@@ -166,8 +167,9 @@ def whole_clip(frames: np.ndarray, *, short_side: int, flip: bool, rng: np.rando
 
 
 def _mirror(clip: np.ndarray) -> np.ndarray:
-    """Swap left and right of uint8 [T, H, W, C]. Note [Flow clips] says what becomes of flow."""
+    """Swap left and right of uint8 [T, H, W, C]. Note [Flow in a mirror] says what becomes of flow."""
     mirrored = clip[:, :, ::-1]
-    if clip.shape[3] == 2:
-        mirrored = np.stack([255 - mirrored[..., 0], mirrored[..., 1]], axis=3)
+    if clip.shape[3] % 2 == 0:
+        mirrored = mirrored.copy()
+        mirrored[..., ::2] = 255 - mirrored[..., ::2]
     return mirrored

@@ -135,6 +135,18 @@ def test_changes_count_in_a_network_without_heads():
     assert fingerprint(headless(build(TSN))) != fingerprint(headless(build(TSN, has_changes=True)))
 
 
+def test_stacks_count():
+    model = build(TSN)
+    before = fingerprint(model)
+    pixels = {"channels": "flow", "mean": (0.5,) * 2, "std": (0.2,) * 2}
+    model.backbone.preprocessing = Preprocessing(**pixels)
+    of_flow = fingerprint(model)
+    model.backbone.preprocessing = Preprocessing("flow", mean=(0.5,) * 6, std=(0.2,) * 6, stack=3)
+    of_stacks = fingerprint(model)
+    assert len({before, of_flow, of_stacks}) == 3
+    assert not is_of_first_rule(fingerprint(model, like="")), "of a time that knew no stacks"
+
+
 def test_how_time_is_sampled_counts():
     model = build(TINY)
     found = {fingerprint(model)}

@@ -103,9 +103,68 @@ def test_a_dense_clip_looks_behind_the_beginning_of_its_frames() -> None:
     np.testing.assert_allclose(clip.targets - LOOK_SECONDS, [2, 2.25, 2.5])
 
 
+def stacks(num_frames: int, stack: int, num_available: int, *, phase: float = 0.5, fps: float = 25) -> list[list[int]]:
+    """Return the frames of the stacks of a video."""
+    plan = Plan(num_frames, stack=stack, phase=phase)
+    (clip,) = plan.clips(plan.segments(num_available / fps))
+    shown = clip.shown([index / fps for index in range(num_available)])
+    expected = clip.expected(1 / fps)
+    if num_available > stack:  # as where the times are known
+        assert [int(time * fps + 1e-4) for time in expected] == shown
+    return [shown[place : place + stack] for place in range(0, num_frames * stack, stack)]
+
+
+@pytest.mark.parametrize(
+    ("planned", "expected"),
+    [
+        # of 7 places to begin at, floor(7 / 3 * (0.5, 1.5, 2.5))
+        (stacks(3, 4, 10), [[1, 2, 3, 4], [3, 4, 5, 6], [5, 6, 7, 8]]),
+        (stacks(3, 4, 10, phase=0.0), [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]),
+        (stacks(3, 4, 10, phase=0.999), [[2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]),
+        (stacks(1, 6, 30, fps=29.97), [[12, 13, 14, 15, 16, 17]]),
+        # one place; no room: the last frame again
+        (stacks(2, 4, 4), [[0, 1, 2, 3]] * 2),
+        (stacks(2, 4, 3), [[0, 1, 2, 2]] * 2),
+        (stacks(1, 3, 1), [[0, 0, 0]]),
+    ],
+)
+def test_stacks(planned: list[list[int]], expected: list[list[int]]) -> None:
+    assert planned == expected
+
+
+@given(st.integers(1, 9), st.integers(2, 7), st.integers(1, 200), st.floats(0, 0.999))
+def test_stacks_are_frames_that_follow_each_other(num_frames: int, stack: int, available: int, phase: float) -> None:
+    """Their places are those of the authors of TSN, and the flows of a folder are in the same stacks."""
+    found = stacks(num_frames, stack, available, phase=phase)
+    firsts = [first for first, *_ in found]
+    assert all(each == [min(first + place, available - 1) for place in range(stack)] for first, each in
+               zip(firsts, found, strict=True))  # fmt: skip
+    room = max(1, available - stack + 1)
+    assert all(abs(first - (place + phase) * room / num_frames) < 1.001 for place, first in enumerate(firsts))
+    assert firsts == sorted(firsts) and max(firsts) < room
+    if available > stack > 2:  # the last of a folder's times is where the last frame begins
+        plan = Plan(num_frames, stack=stack - 1, phase=phase)
+        (clip,) = plan.clips(plan.segments((available - 1) / 25))
+        assert clip.shown([index / 25 for index in range(available - 1)])[:: stack - 1] == firsts
+
+
+def test_stacks_stay_in_their_segment() -> None:
+    """It shows frames 10, which begins before it does, to 15; stacks begin with 10 to 13, which is until 0.56 s."""
+    plan = Plan(2, stack=3, segment=Segment(0.41, 0.64))
+    (clip,) = plan.clips(plan.segments(1.6))
+    times = [index / 25 for index in range(40)]
+    assert clip.shown(times) == clip.shown(times[:16]) == [11, 12, 13, 13, 14, 15]  # looked for at 0.4475 and 0.5225 s
+    assert clip.since_seconds == 0.41
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"stack": 0}, r"stack \(0\) must be 1, or more"),
+        (
+            {"stack": 3, "interval_seconds": 0.1},
+            r"stack \(3\) must be 1, or more where interval_seconds \(0\.1\) is None",
+        ),
         ({"interval_seconds": 0.0}, r"interval_seconds \(0\.0\) must be above 0, or None to spread frames"),
         ({"interval_seconds": 0.1, "clips_per_window": 0}, r"clips_per_window \(0\) must be at least 1"),
         ({"clips_per_window": 3}, r"clips_per_window \(3\) must be 1 for a network whose frames are spread"),

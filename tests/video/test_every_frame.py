@@ -112,6 +112,38 @@ def test_clips_of_flow(tmp_path: Path) -> None:
     check_same(tmp_path, Sample(folder, (0,), "train", frames=FrameFolder(1, 12)), channels="flow")
 
 
+@pytest.mark.parametrize("kind", ["video", "pictures", "flow"])
+@pytest.mark.parametrize("segment", [None, Segment(0.3, 0.92)])
+def test_stacks_from_the_cache_are_those_that_are_read(tmp_path: Path, kind: str, segment: Segment | None) -> None:
+    path = {"video": lambda: write_video(tmp_path / "a.avi", 40), "flow": lambda: write_flow(tmp_path / "v", 25),
+            "pictures": lambda: write_pictures(tmp_path / "v", range(40))}[kind]()  # fmt: skip
+    sample = Sample(path, (0,), "train", segment=segment, frames=None if kind == "video" else FrameFolder())
+    cache, none = (FrameCache(tmp_path / f"{size}", max_bytes=size, quality=LOSSLESS) for size in (1 << 24, 0))
+    preprocessing = Preprocessing("flow", 1, (128,) * 6, (128,) * 6, stack=3)
+    if kind == "pictures":  # no flow: the stacks of frames that it would be computed of
+        readers = [ClipReader(4, 84, where, stack=4) for where in (cache, none)]
+    else:
+        readers = [ClipReader.of_network((4, 84, 84), preprocessing, where) for where in (cache, none)]
+    for phase in (0.0, 0.5, 0.97):
+        kept, read = (clips_of(reader, sample, phase=phase) for reader in readers)
+        assert np.array_equal(kept, read)
+    assert cache_usage(cache.directory)[0] == 1
+    assert kept.shape == ((1, 16, *kept.shape[2:4], 3) if kind == "pictures" else (1, 4, *kept.shape[2:4], 6))
+    if kind == "pictures":
+        numbers = np.reshape(frame_numbers(kept[0]), (4, 4))
+        assert (np.diff(numbers, axis=1) == 1).all()
+    if kind == "flow":  # in x written as 10 more each time, in y as 1 less
+        assert (np.diff(kept[0, :, 0, 0, ::2].astype(int), axis=1) == 10).all()
+        assert (np.diff(kept[0, :, 0, 0, 1::2].astype(int), axis=1) == -1).all()
+        views = readers[0].evaluation_clips(sample)
+        assert views.shape == (1, 4, 84, 84, 6)
+    if kind == "video" and segment is None:
+        ((_, (indexed,)),) = read_views(
+            path, size=84, num_views=1, num_frames=4, stack=3, channels="flow", short_side=decoded_short_side(84)
+        )
+        assert np.array_equal(readers[0].evaluation_clips(sample)[0], indexed), "what indexing sees"
+
+
 def draw(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw a clip of the largest square."""
     return augment_clip(frames, size=84, min_crop_scale=1.0, flip=False, rng=rng)

@@ -6,8 +6,9 @@ import pytest
 
 from c3dhash.errors import MissingExtraError, UsageError
 from c3dhash.video.isolation import DecoderPool
-from c3dhash.video.optical_flow import METHODS, flow_picture, grey, make_flow, stored_flow
+from c3dhash.video.optical_flow import METHODS, flow_picture, grey, make_flow, stacked, stored_flow
 from c3dhash.video.reader import read_clips, read_views
+from c3dhash.video.transforms import center_clip
 
 
 def texture(*, right: int = 0, down: int = 0) -> np.ndarray:
@@ -54,6 +55,15 @@ def test_other_names_and_what_is_not_there(monkeypatch):
         make_flow("tvl1")
 
 
+def test_flows_of_a_stack_lie_behind_each_other():
+    """Two stacks of three flows of one pixel: x y of the first, then of the second, then of the third."""
+    flows = np.arange(12, dtype=np.uint8).reshape(6, 1, 1, 2)
+    assert stacked(flows, stack=3)[:, 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    assert np.array_equal(stacked(flows, stack=1), flows)
+    both = stacked(np.stack([flows, flows + 20]), stack=2)
+    assert both.shape == (2, 3, 1, 1, 4) and both[1, 2, 0, 0].tolist() == [28, 29, 30, 31]
+
+
 @pytest.fixture
 def moving(tmp_path):
     """A texture that moves by 3 px to the right with each of 30 frames."""
@@ -80,3 +90,33 @@ def test_clips_of_flow_are_made_of_one_frame_more(moving):
     assert np.median(view[..., 1]) == pytest.approx(128, abs=2)
     assert np.median(mirrored[..., 0]) == pytest.approx(255 - 128 - 3 * 255 / 40, abs=2), "to the left in a mirror"
     assert segment == clip.segment
+
+
+@pytest.fixture
+def speeding(tmp_path):
+    """A texture that moves to the right by 1 px, then 2, 3, ... 9 px, and 1 px down each time; lossless enough."""
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (128, 96))
+    for number in range(10):
+        right = number * (number + 1) // 2  # 0 1 3 6 10 ...
+        writer.write(cv2.cvtColor(texture(right=right, down=number), cv2.COLOR_GRAY2BGR))
+    writer.release()
+    return path
+
+
+def test_a_stack_is_the_flow_between_frames_that_follow_each_other(speeding):
+    """Of 10 frames, 2 stacks of 3 flows: 7 places for 4 frames, which begin at frame 1 and 5."""
+    options = {"num_frames": 2, "stack": 3, "short_side": 96}
+    with DecoderPool() as pool:
+        ((_, (view,)),) = pool.stream(read_views, speeding, size=84, num_views=1, channels="flow", **options)
+    assert view.shape == (2, 84, 84, 6) and view.dtype == np.uint8
+    (every,) = read_clips(speeding, num_frames=10, short_side=96)
+    compute = make_flow("dis")
+    for place, first in enumerate((1, 5)):
+        for number in range(3):
+            before, after = every.frames[first + number : first + number + 2]
+            expected = stored_flow(compute(grey(before), grey(after)))
+            found = view[place, ..., 2 * number : 2 * number + 2]
+            assert np.array_equal(found, center_clip(expected[None], size=84)[0])
+            pixels = (np.median(found, axis=(0, 1)) - 127.5) / 127.5 * 20
+            assert pixels == pytest.approx([first + number + 1, 1], abs=0.4), "right and down, faster each time"

@@ -88,6 +88,9 @@ UNSUITED: dict[str, tuple[tuple[str, ...], dict, str]] = {
 PLANS = [
     Plan(16),
     Plan(3, 48),
+    Plan(3, 48, stack=6),
+    Plan(2, None, 0.7, 0.3, stack=4),
+    Plan(2, segment=Segment(0.9, 1.41), stack=5),
     Plan(8, None, 0.7, 0.7),
     Plan(5, 50, 1.0, 0.3),
     Plan(4, None, segment=Segment(1.5, 1.9)),

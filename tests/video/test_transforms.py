@@ -139,6 +139,17 @@ def flow_ramp(num_frames: int = 4, height: int = 32, width: int = 48) -> np.ndar
     return ramp(num_frames, height, width)[..., :2].copy()
 
 
+def test_each_flow_of_a_stack_points_the_other_way_in_a_mirror():
+    """x1 y1 x2 y2 x3 y3; only the x are inverted, and each plane is cut and resized as if it were alone."""
+    stack = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 6), np.uint8)
+    middle, mirrored = clip_views(stack, size=23, num_views=2)
+    for channel in range(6):
+        alone = center_clip(np.repeat(stack[..., channel, None], 3, axis=3), size=23)[..., 0]
+        assert np.array_equal(middle[..., channel], alone)
+        turned = alone[:, :, ::-1]
+        assert np.array_equal(mirrored[..., channel], turned if channel % 2 else 255 - turned)
+
+
 def test_mirrored_flow_points_the_other_way():
     clips = [
         augment_clip(flow_ramp(), size=32, min_crop_scale=1, flip=True, rng=np.random.default_rng(seed))
