@@ -134,3 +134,20 @@ def mmaction2_resnet50_shapes(
                 shapes |= conv_module_shapes(f"{key}.downsample", (4 * channels, in_channels, 1, 1, 1))
             in_channels = 4 * channels
     return shapes
+
+
+def as_mmaction2(tensors: dict[str, torch.Tensor], *, is_shifted: bool) -> dict[str, torch.Tensor]:
+    """Rename torchvision's entries of a ResNet as mmaction2 writes them."""
+    renamed = {"cls_head.fc_cls.weight": tensors["fc.weight"][:400], "cls_head.fc_cls.bias": tensors["fc.bias"][:400]}
+    for key, tensor in tensors.items():
+        *path, layer, entry = key.split(".")
+        if layer == "fc":
+            continue
+        if path[-1:] == ["downsample"]:
+            path, layer = path[:-1], {"0": "downsample.conv", "1": "downsample.bn"}[layer]
+        elif layer.startswith("bn"):
+            layer = f"conv{layer[2:]}.bn"
+        else:
+            layer = f"{layer}.conv.net" if is_shifted and path and layer == "conv1" else f"{layer}.conv"
+        renamed[".".join(["backbone", *path, layer, entry])] = tensor
+    return renamed

@@ -1,7 +1,7 @@
 """What the backbones are: size, cost, what they read, and which of their weights lie on this machine.
 
 # Note [The table of backbones]
-To import torch and to build 35 networks takes ten seconds, and to read a table of what comes of it none. The table lies
+To import torch and to build 39 networks takes ten seconds, and to read a table of what comes of it none. The table lies
 beside the backbones, with a digest of their files: once one is edited or added, it is not believed any more, and
 all is counted anew, each time, until
 
@@ -149,9 +149,12 @@ def describe_preprocessing(preprocessing: Preprocessing, *, with_std: bool = Tru
     Where channels differ: their range before the mean is taken off, the mean, and the standard deviation.
     """
     top, mean, std = 255 * preprocessing.scale, preprocessing.mean, preprocessing.std
+    channels = (
+        preprocessing.channels if preprocessing.stack == 1 else f"{preprocessing.stack} x {preprocessing.channels}"
+    )
     if len({*mean}) == len({*std}) == 1:
-        return f"{preprocessing.channels} {-mean[0] / std[0]:.3g} to {(top - mean[0]) / std[0]:.3g}"
-    text = f"{preprocessing.channels} 0 to {top:.3g}, mean {_short(mean)}"
+        return f"{channels} {-mean[0] / std[0]:.3g} to {(top - mean[0]) / std[0]:.3g}"
+    text = f"{channels} 0 to {top:.3g}, mean {_short(mean)}"
     return f"{text}, std {_short(std)}" if with_std else text
 
 

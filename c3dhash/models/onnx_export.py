@@ -2,7 +2,8 @@
 
 The preprocessing is part of the graph, so that who deploys it cannot get it wrong:
 
-    clips         uint8 [N, T, H, W, 3] (2 channels for flow): RGB as decoded, cut and resized to the run's clip size
+    clips         uint8 [N, T, H, W, 3] (for flow 2 channels, or 2 a flow of a stack): RGB as decoded, cut and resized
+                  to the run's clip size
     embedding     float32 [N, hash_length], in (-1, 1); bit = embedding > 0, packed by numpy.packbits
     class_scores  float32 [N, num_classes]; softmax (sigmoid with several labels a video) makes probabilities
 
@@ -194,9 +195,14 @@ def _metadata(run: Run) -> dict[str, str]:
     """Describe the file to those who deploy it; values that are no text are JSON."""
     frames, height, width = run.model.clip_size
     model, heads = run.model, {}
-    how = "spread evenly over a window"
+    what, how = "RGB also where the preprocessing, which is part of the graph, says BGR", "spread evenly over a window"
     if interval := model.preprocessing.interval_seconds:
         how = f"{interval:.6g} s apart; of several clips of a window the features are averaged, in front of the heads"
+    if model.preprocessing.channels == "flow":
+        what = "optical flow, -20 to 20 px a frame as 0 to 255, channels x and y"
+    if (stack := model.preprocessing.stack) > 1:
+        what += f" of each of the {stack} flows between {stack + 1} frames that follow each other in the video"
+        how = "that is, stacks of flows, spread evenly over a window"
     if model.hash_head is not None:
         heads = {"hash_length": str(run.hash_length), "fingerprint": run.fingerprint}
     if model.class_head is not None:
@@ -209,9 +215,8 @@ def _metadata(run: Run) -> dict[str, str]:
         "backbone": model.backbone.name,
         "clip_size": json.dumps(model.clip_size),
         "preprocessing": json.dumps(asdict(model.preprocessing)),
-        "input": f"uint8 pixels 0-255 [N, {frames}, {height}, {width}, {model.preprocessing.num_channels}], RGB also "
-        "where the preprocessing, which is part of the graph, says BGR: of each frame the middle square with 7/8 of "
-        f"the short side, resized; the frames of a clip {how}",
+        "input": f"uint8 pixels 0-255 [N, {frames}, {height}, {width}, {model.preprocessing.num_channels}], {what}: of "
+        f"each frame the middle square with 7/8 of the short side, resized; the frames of a clip {how}",
         "sampling": model.preprocessing.sampling,
         **heads,
     }

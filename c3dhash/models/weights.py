@@ -107,7 +107,9 @@ def load_backbone(path: Path | str, *, backbone: str | None = None, layout: str 
     if backbone is not None:
         backbone_class(backbone)
     checkpoint = open_checkpoint(Path(path), layout=layout)
-    name = backbone if backbone in checkpoint.backbones else next(iter(checkpoint.backbones), backbone)
+    name = next(iter(checkpoint.backbones), backbone)
+    if backbone is not None and {backbone, backbone_class(backbone).starts_from} & set(checkpoint.backbones):
+        name = backbone
     if name is None:
         raise CheckpointError(
             f"checkpoint '{checkpoint.path}' has the layout {checkpoint.layout.name}, but the blocks of no "
@@ -136,8 +138,8 @@ def load_into(backbone: Backbone, path: Path | str, *, layout: str | None = None
         CheckpointError: as for load_backbone; the backbone is then as it was.
     """
     checkpoint = open_checkpoint(Path(path), layout=layout)
-    fits = backbone.name in checkpoint.backbones and backbone.shortcut == checkpoint.shortcut
-    if checkpoint.backbones and not fits:
+    is_for_it = {backbone.name, backbone.starts_from} & set(checkpoint.backbones)
+    if checkpoint.backbones and not (is_for_it and backbone.shortcut == checkpoint.shortcut):
         held = _describe(checkpoint.backbones[0], checkpoint.shortcut)
         raise CheckpointError(
             f"checkpoint '{checkpoint.path}' holds weights of {held} ({checkpoint.layout.name}), "
@@ -167,7 +169,7 @@ def _fill(backbone: Backbone, checkpoint: Checkpoint) -> LoadReport:
     with torch.no_grad():
         for target, tensor in pairs:
             target.copy_(tensor)
-    backbone.preprocessing = checkpoint.preprocessing
+    backbone.preprocessing = report.preprocessing
     logger.log(logging.INFO if report.is_complete else logging.WARNING, "%s", report)
     return report
 
@@ -193,8 +195,8 @@ def _match(backbone: Backbone, checkpoint: Checkpoint) -> tuple[LoadReport, list
             matched.append(own_name)
     for key, tensor in checkpoint.entries.tensors.items():
         target = expected.pop(own_name := checkpoint.layout.own_name(key), None)
-        if adapt and target is not None:
-            tensor = adapt(tensor, target.shape)
+        if target is not None:
+            tensor = backbone.fit_tensor(adapt(tensor, target.shape) if adapt else tensor, target.shape)
         if own_name.endswith(BATCH_COUNTER):
             if target is not None and tensor.numel() == 1:
                 pairs.append((target, tensor.reshape(())))
@@ -210,7 +212,7 @@ def _match(backbone: Backbone, checkpoint: Checkpoint) -> tuple[LoadReport, list
         path=checkpoint.path,
         layout=checkpoint.layout.name,
         backbone=backbone.name,
-        preprocessing=checkpoint.preprocessing,
+        preprocessing=backbone.fit_preprocessing(checkpoint.preprocessing),
         matched=tuple(matched),
         missing=tuple(name for name in expected if not name.endswith(BATCH_COUNTER)),
         misshaped=tuple(misshaped),

@@ -10,6 +10,7 @@ from c3dhash.config import ModelConfig
 from c3dhash.errors import UsageError
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashnet import HashNet, build_model
+from c3dhash.records import Preprocessing
 
 SMALL = ModelConfig(num_frames=4, size=16, hash_length=16)
 
@@ -60,6 +61,25 @@ def test_heads_compute_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(torch.randn(1, 3, 4, 16, 16))
     assert {part.dtype for part in outputs} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("stack", "channels", "interval_seconds"), [(0, "flow", None), (5, "RGB", None), (5, "flow", 0.04)]
+)
+def test_stacks_are_of_flow_and_spread(stack, channels, interval_seconds):
+    values = (1.0,) * (10 if channels == "flow" else 3)
+    with pytest.raises(UsageError, match=rf"stack \({stack}\) must be 1, or more for flow whose stacks are spread"):
+        Preprocessing(channels, 1.0, values, values, interval_seconds, stack)
+
+
+def test_stacks_are_not_mixed_up_with_flow():
+    config = dataclasses.replace(SMALL, backbone="tsn_flow_resnet18", num_frames=2, size=32)
+    model = build_model(config, num_classes=2).eval()
+    message = r"clips of 2 channels are not for this network, which reads 10 \(flow\): give it stacks of 5 flows"
+    with pytest.raises(UsageError, match=message):
+        Encoder(model, device="cpu", precision="fp32")(np.zeros((1, 2, 32, 32, 2), np.uint8))
+    encoded = Encoder(model, device="cpu", precision="fp32")(np.zeros((1, 2, 32, 32, 10), np.uint8))
+    assert encoded.embeddings.shape == (1, 16)
 
 
 @pytest.mark.parametrize(("backbone", "given"), [("resnet3d18", 2), ("i3d_flow", 3)])

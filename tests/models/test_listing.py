@@ -160,6 +160,9 @@ def test_preprocessing_in_short():
     assert describe_preprocessing(Preprocessing(mean=(0.45,) * 3, std=(0.225,) * 3)) == "RGB -2 to 2.44"
     flow = Preprocessing(channels="flow", scale=2 / 255, mean=(1, 1), std=(1, 1))
     assert describe_preprocessing(flow) == "flow -1 to 1"
+    stacks = Preprocessing("flow", 2 / 255, (1,) * 10, (1,) * 10, stack=5)
+    assert describe_preprocessing(stacks) == "5 x flow -1 to 1"
+    assert stacks.sampling == "spread over the window, at each place the 5 flows between 6 consecutive frames"
     pixels = Preprocessing(channels="BGR", scale=1.0, mean=(90, 98.4, 102), std=(1, 1, 1))
     assert describe_preprocessing(pixels) == "BGR 0 to 255, mean 90 98 102, std 1.00 1.00 1.00"
     assert describe_preprocessing(pixels, with_std=False) == "BGR 0 to 255, mean 90 98 102"

@@ -57,6 +57,30 @@ def test_a_run_is_not_written_into_a_folder_of_somebody_else(tmp_path, files):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
 
+def test_a_run_of_before_stacks_comes_back(tmp_path):
+    """Its record of the pixels lacks the field, and its fingerprint is what it was."""
+    config = ModelConfig(backbone="i3d_flow", num_frames=2, size=32, hash_length=16)
+    model = build_model(config, num_classes=2).eval()
+    save_run(tmp_path / "run", model, config={**RUN_CONFIG, "backbone": "i3d_flow"}, labels=("a", "b"))
+    path = tmp_path / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    assert saved["preprocessing"].pop("stack") == 1
+    path.write_text(json.dumps(saved))
+    run = load_run(tmp_path / "run")
+    assert (run.model.preprocessing.stack, run.model.preprocessing.num_channels) == (1, 2)
+    assert run.fingerprint == saved["fingerprint"] == fingerprint(model)
+
+
+def test_a_run_on_stacks_comes_back(tmp_path):
+    config = ModelConfig(backbone="tsn_flow_resnet18", num_frames=2, size=32, hash_length=16)
+    model = build_model(config, num_classes=2).eval()
+    save_run(tmp_path / "run", model, config={**RUN_CONFIG, "backbone": "tsn_flow_resnet18"}, labels=("a", "b"))
+    run = load_run(tmp_path / "run")
+    assert run.model.preprocessing == model.preprocessing and run.model.preprocessing.stack == 5
+    clips = torch.randn(2, 10, 2, 32, 32)
+    assert torch.equal(run.model(clips).embedding, model(clips).embedding)
+
+
 def test_a_run_is_written_over_itself_and_beside_what_training_wrote(tmp_path):
     (tmp_path / "tensorboard").mkdir()
     model = build_model(SMALL, num_classes=2)

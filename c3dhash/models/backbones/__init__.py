@@ -10,6 +10,7 @@ Every backbone is a Backbone (base.py), which maps clips [B, C, T, H, W] to feat
     preprocessing      what its weights expect of the pixels; loading weights sets it (c3dhash.models.weights)
     shortcuts          the shortcut types that it can be built with, () where there is no choice
     shortcut           the one it was built with, or None
+    starts_from        another backbone whose weights it takes, too: tsn_flow_* those of tsn_*, or None
     has_changes        whether features also say how frames change: add_changes(), of TSN and TSM
     stages()           the network in parts, so that the first can be left as they are and computed once
 
@@ -30,6 +31,7 @@ from c3dhash.models.backbones import (
     torchvision_image,
     torchvision_video_weights,
     tsm,
+    tsn_flow,
     tsn_weights,
 )
 from c3dhash.models.backbones.base import Backbone
@@ -66,6 +68,12 @@ from c3dhash.models.backbones.tsm import (
     TSMResNet50,
 )
 from c3dhash.models.backbones.tsn import TSNConvNeXtTiny, TSNEfficientNetB0, TSNMobileNetV2, TSNResNet18, TSNResNet50
+from c3dhash.models.backbones.tsn_flow import (
+    TSNFlowEfficientNetLite0,
+    TSNFlowMobileNetV2,
+    TSNFlowResNet18,
+    TSNFlowResNet50,
+)
 from c3dhash.models.known_weights import KnownWeights
 
 BACKBONES: dict[str, type[Backbone]] = {
@@ -96,6 +104,10 @@ BACKBONES: dict[str, type[Backbone]] = {
     "tsn_efficientnet_lite1": TSNEfficientNetLite1,
     "tsn_efficientnet_lite2": TSNEfficientNetLite2,
     "tsn_convnext_tiny": TSNConvNeXtTiny,
+    "tsn_flow_resnet18": TSNFlowResNet18,
+    "tsn_flow_resnet50": TSNFlowResNet50,
+    "tsn_flow_mobilenet_v2": TSNFlowMobileNetV2,
+    "tsn_flow_efficientnet_lite0": TSNFlowEfficientNetLite0,
     "tsm_resnet18": TSMResNet18,
     "tsm_resnet50": TSMResNet50,
     "tsm_mobilenet_v2": TSMMobileNetV2,
@@ -116,6 +128,7 @@ _FILES = (
     torchvision_video_weights,
     tsn_weights,
     efficientnet_lite,
+    tsn_flow,
     tsm,
 )
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}

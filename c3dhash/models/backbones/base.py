@@ -35,6 +35,7 @@ class Backbone(nn.Module):
     shortcut: str | None = None
     kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
     has_changes = False
+    starts_from: str | None = None  # another backbone, whose weights fit once fit_tensor and fit_preprocessing saw them
     trains_last_stage = True  # by default, where the others are frozen: Note [Trained stages] in training.optimization
 
     def add_changes(self) -> None:
@@ -48,7 +49,7 @@ class Backbone(nn.Module):
         """Compute features.
 
         Args:
-            clips: float [B, C, T, H, W], preprocessed as `preprocessing` says; C is 3, or 2 for flow.
+            clips: float [B, C, T, H, W], preprocessed as `preprocessing` says; C is its `num_channels`.
         Returns:
             [B, feature_dim], in the dtype of the weights (under autocast, too).
         """
@@ -64,6 +65,14 @@ class Backbone(nn.Module):
         for stage in self.stages()[first:last]:
             batch = stage.run(batch)
         return batch
+
+    def fit_tensor(self, tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Make an entry of a file fit that of this network, where it is for `starts_from`; else nothing is done."""
+        return tensor
+
+    def fit_preprocessing(self, preprocessing: Preprocessing) -> Preprocessing:
+        """Return what this network reads with weights that expect something, where these are for `starts_from`."""
+        return preprocessing
 
     def settle(self) -> None:
         """Decide once what depends on the weights, which stay as they are from here on; for copies that only infer."""

