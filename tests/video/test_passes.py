@@ -14,6 +14,7 @@ from videos import (
     check_clip,
     check_dense,
     claim_avi_frames,
+    frame_numbers,
     needs_ffmpeg,
     regular,
     slow_then_fast,
@@ -81,6 +82,22 @@ def test_frames_that_come_sooner_than_claimed_do_not_pile_up(
 def test_good_files_cost_one_pass_and_no_extra_picture(tmp_path: Path, grabs: Counter[str]) -> None:
     list(passes.read(write_video(tmp_path / "a.mp4", 50), Plan(16)))
     assert grabs == {"opened": 1, "grabbed": 50, "pictures": 16}
+
+
+def test_stacks_cost_one_pass(tmp_path: Path, grabs: Counter[str]) -> None:
+    """Of 50 frames, 4 stacks of 6 begin at floor((i + 0.5) * 45 / 4)."""
+    (clip,) = passes.read(write_video(tmp_path / "a.mp4", 50), Plan(4, stack=6))
+    assert frame_numbers(clip.frames) == [first + place for first in (5, 16, 28, 39) for place in range(6)]
+    assert clip.stack == 6 and grabs == {"opened": 1, "grabbed": 50, "pictures": 24}
+
+
+def test_stacks_of_windows_that_overlap(tmp_path: Path, grabs: Counter[str]) -> None:
+    """Windows begin at frame 0, 10 and 20; stacks overlap in them, and begin at floor((i + 0.5) * 15 / 4) of each."""
+    path = write_video(tmp_path / "a.mp4", 40)
+    clips = list(passes.read(path, Plan(4, None, 0.8, 0.4, stack=6)))
+    firsts = [frame_numbers(clip.frames)[::6] for clip in clips]
+    assert firsts == [[start + place for place in (1, 5, 9, 13)] for start in (0, 10, 20)]
+    assert grabs["opened"] == 1
 
 
 @pytest.mark.parametrize(("window", "num_clips"), [(1.0, 4), (1.5, 3), (1.2774, 4), (60.0, 1)])
