@@ -60,17 +60,24 @@ STAGES_RATE, STAGES_DECAY = 1 / 10, 1 / 20
 
 
 def resolve(
-    config: TrainConfig, *, shortcut: str | None = None, num_stages: int = 1, trains_last_stage: bool = True
+    config: TrainConfig,
+    *,
+    shortcut: str | None = None,
+    num_stages: int = 1,
+    trains_last_stage: bool = True,
+    starts_from_other: bool = False,
 ) -> TrainConfig:
     """Fill in the settings whose default depends on others, or on the network and the weights to start from.
 
     Args:
         shortcut: of the weights.
         num_stages, trains_last_stage: of the backbone.
+        starts_from_other: the weights are of another network, on pictures in the place of flow: all of it is trained.
     Raises:
         UsageError: more stages are to be frozen than there are.
     """
-    frozen = _frozen_stages(config, num_stages, trains_last_stage=trains_last_stage and num_stages > 1)
+    by_default = 0 if starts_from_other else num_stages - int(trains_last_stage and num_stages > 1)
+    frozen = _frozen_stages(config, num_stages, by_default=by_default)
     kind = WHOLE if not frozen else HEADS_ALONE if frozen == num_stages else SOME_STAGES
     config = _fill(config, {**kind, **(WITH_WEIGHTS if config.weights else FROM_NOTHING)})
     assert config.optimizer and config.classes_per_batch and config.clips_per_class
@@ -130,12 +137,13 @@ def _fill(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:
     return dataclasses.replace(config, **{k: v for k, v in defaults.items() if getattr(config, k) is None})
 
 
-def _frozen_stages(config: TrainConfig, num_stages: int, *, trains_last_stage: bool) -> int:
+def _frozen_stages(config: TrainConfig, num_stages: int, *, by_default: int) -> int:
+    """Return how many stages stay as they are. by_default: of weights, where to train them takes long."""
     if config.freeze:
         return num_stages
     if config.freeze_stages is None:
         is_costly = config.weights and pick_device(config.device).type == "cpu"
-        return num_stages - int(trains_last_stage) if is_costly else 0
+        return by_default if is_costly else 0
     if config.freeze_stages > num_stages:
         raise UsageError(
             f"freeze_stages ({config.freeze_stages}) must be {num_stages} or less, since {config.backbone} has so many "

@@ -54,12 +54,23 @@ def begin(config: TrainConfig, *, classes: Sequence[str]) -> tuple[TrainConfig, 
     )
     is_open = not config.freeze and config.freeze_stages is None
     backbone = _without_numbers(config.backbone)
+    held, shortcut = identify_weights(weights) if weights else ((), None)
+    starts_from_other = backbone.starts_from in held and backbone.name not in held
     config = resolve(
         config,
-        shortcut=identify_weights(weights)[1] if weights else None,
+        shortcut=shortcut,
+        starts_from_other=starts_from_other,
         num_stages=len(backbone.stages()),
         trains_last_stage=backbone.trains_last_stage,
     )
+    if starts_from_other:
+        logger.log(
+            logging.WARNING if config.freeze_stages else logging.INFO,
+            "the weights of %s have seen pictures and no flow, and their first layer takes the sum of all channels: %s",
+            backbone.starts_from,
+            "frozen, it cannot tell x from y; --freeze-stages 0 trains it." if config.freeze_stages
+            else "everything is trained.",
+        )  # fmt: skip
     if is_open and config.freeze_stages == len(backbone.stages()):
         logger.info(
             "on a CPU %s stays as the weights have it, and the heads alone are trained: --freeze-stages 0 trains "

@@ -41,6 +41,8 @@ def test_defaults_that_depend_on_others():
     assert (tail.views, tail.weight_decay, tail.classes_per_batch, tail.clips_per_class) == (3, 1.0, 32, 8)
     framewise = resolve(TrainConfig(weights="imagenet", device="cpu"), num_stages=4, trains_last_stage=False)
     assert (framewise.freeze_stages, framewise.epochs, framewise.views) == (4, 100, 0)
+    on_flow = resolve(TrainConfig(weights="imagenet", device="cpu"), num_stages=4, starts_from_other=True)
+    assert (on_flow.freeze_stages, on_flow.epochs, on_flow.learning_rate) == (0, 30, pytest.approx(0.014))
     undivided = resolve(TrainConfig(weights="kinetics400", device="cpu"))
     assert (undivided.freeze_stages, undivided.views) == (1, 0)
     assert resolve(TrainConfig(), num_stages=4).freeze_stages == 0

@@ -251,6 +251,22 @@ def test_the_heads_alone_of_a_network_that_looks_at_frames_are_trained(motion, t
         assert torch.equal(tensor, tensors[name]), name
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_weights_on_pictures_are_only_a_start_for_a_network_on_flow(motion, tmp_path, cache, caplog, freeze):
+    path, tensors = save_weights(tmp_path, "tsn_mobilenet_v2", num_frames=1, size=32)
+    config = replace(
+        TINY, backbone="tsn_flow_mobilenet_v2", num_frames=1, size=32, weights=path, epochs=1, freeze=freeze
+    )
+    with caplog.at_level(logging.WARNING if freeze else logging.INFO):
+        run = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache))
+    what = "frozen, it cannot tell x from y; --freeze-stages 0 trains it" if freeze else "everything is trained"
+    assert f"first layer takes the sum of all channels: {what}" in caplog.text
+    first = run.model.backbone.network.features[0][0].weight
+    mean = tensors["network.features.0.0.weight"].mean(dim=1)
+    assert all(torch.allclose(first[:, channel], mean, atol=1e-7) for channel in range(10)) == freeze
+    assert (run.config["freeze_stages"] == 0) != freeze
+
+
 def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):
     # The scaling of features is folded into the heads, which read features at length 1.
     torch.manual_seed(5)

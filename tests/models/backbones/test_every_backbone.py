@@ -52,7 +52,7 @@ def directory(tmp_path):
 
 def parameters() -> list:
     found = []
-    for name, network in BACKBONES.items():
+    for name in BACKBONES:
         marks = [] if name in QUICK else [pytest.mark.slow]
         found.append(pytest.param(name, marks=marks))
     return found
