@@ -14,7 +14,8 @@ Note [Batch norms and small batches]
     In training mode the statistics of a norm are those of the clips of one batch, of a few classes; published weights
     were trained with those of larger and more varied ones. With weights and few clips a batch, norms therefore keep
     their statistics, as is usual where video networks are fine-tuned (Wang et al., Temporal Segment Networks, ECCV
-    2016, section 3.2, freeze all but the first). Their scale and shift are learnt in either case.
+    2016, section 3.2, freeze all but the first). Their scale and shift are learnt in either case. The first of a
+    network on flow that starts from weights on pictures is not frozen, as there: flow is of another strength.
 """
 
 from __future__ import annotations
@@ -30,16 +31,18 @@ SMALL_BATCH = 64  # clips; fewer are too few for statistics that replace those o
 VARIANCE_TOLERANCE = 0.01  # exporters leave the epsilon, of up to 0.001, in the variance or take it out
 
 
-def training_mode(model: nn.Module, *, freeze_bn: bool) -> None:
+def training_mode(model: nn.Module, *, freeze_bn: bool, but_first: bool = False) -> None:
     """Put a network into training mode, but for batch norms that must keep their statistics.
 
     Args:
         freeze_bn: leave all batch norms in evaluation mode; else only folded ones: Note [Folded batch norms].
+        but_first: freeze_bn is not meant for the first of them: Note [Batch norms and small batches].
     """
     model.train()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and (freeze_bn or is_folded(module)):
-            module.eval()
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for place, norm in enumerate(norms):
+        if is_folded(norm) or (freeze_bn and not (but_first and place == 0)):
+            norm.eval()
 
 
 @contextmanager

@@ -59,7 +59,8 @@ def train_epoch(
         _load(batches, inputs, labels, state, config), total=len(batches), unit="batch",
         desc=f"Epoch {state.epoch + 1}/{config.epochs}",
     )  # fmt: skip
-    training_mode(state.model, freeze_bn=bool(config.freeze_bn))  # `resolve` has decided
+    but_first = _adapts_first_norm(state, config)
+    training_mode(state.model, freeze_bn=bool(config.freeze_bn), but_first=but_first)  # `resolve` has decided
     for place, (batch, batch_labels) in enumerate(progress):
         rate = learning_rate(config, state.epoch + place / len(batches))
         if config.rate_batch:
@@ -131,11 +132,16 @@ def _losses(
     )  # fmt: skip
 
 
+def _adapts_first_norm(state: TrainingState, config: TrainConfig) -> bool:
+    """Tell whether the first batch norm is trained among frozen ones: Note [Batch norms and small batches]."""
+    return state.model.backbone.starts_from is not None and not config.freeze_stages
+
+
 def fitting_part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:
     """Return how many videos are read at once in training; None where a batch stays whole."""
     if config.micro_batch:
         return config.micro_batch
-    if not config.freeze_bn:
+    if not config.freeze_bn or _adapts_first_norm(state, config):
         return None
     training_mode(state.model, freeze_bn=True)
     videos = np.zeros(2, np.int64)

@@ -264,7 +264,11 @@ def test_weights_on_pictures_are_only_a_start_for_a_network_on_flow(motion, tmp_
     first = run.model.backbone.network.features[0][0].weight
     mean = tensors["network.features.0.0.weight"].mean(dim=1)
     assert all(torch.allclose(first[:, channel], mean, atol=1e-7) for channel in range(10)) == freeze
-    assert (run.config["freeze_stages"] == 0) != freeze
+    assert (run.config["freeze_stages"] == 0) != freeze and run.config["freeze_bn"]
+    norms = [key for key in tensors if key.endswith("running_var")]
+    state = run.model.backbone.state_dict()
+    adapted = [key for key in norms if not torch.equal(state[key], tensors[key])]
+    assert adapted == ([] if freeze else norms[:1]), "the first batch norm takes the strength of flow"
 
 
 def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):
