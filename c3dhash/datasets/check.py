@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +25,7 @@ from c3dhash.datasets.splitting import straddling_groups
 from c3dhash.errors import VideoError
 from c3dhash.records import FrameFolder, Sample
 from c3dhash.video.decoder import Decoder
-from c3dhash.video.frame_folder import frame_times, list_frames
+from c3dhash.video.frame_folder import holds_flow_alone, pictures_of
 from c3dhash.video.isolation import DecoderPool
 from c3dhash.video.pictures import read_picture
 from c3dhash.video.samples import sample_hash
@@ -181,7 +182,8 @@ def inspect_sample(sample: Sample, *, pool: DecoderPool) -> VideoFacts:
     """Decode every frame of a sample's video or frame folder; its segment does not matter."""
     try:
         # Read here: a large file on a slow disk is no decoder that hangs.
-        digest = sample_hash(sample)
+        is_flow = sample.frames is not None and holds_flow_alone(sample.video)
+        digest = sample_hash(sample, channels="flow" if is_flow else "RGB")
         task = _inspect_video if sample.frames is None else _inspect_folder
         return replace(pool.call(task, sample.video, frames=sample.frames), content_hash=digest)
     except VideoError as error:
@@ -197,18 +199,18 @@ def _inspect_video(video: Path, *, frames: None, on_frame: Callable[[], object])
 
 
 def _inspect_folder(folder: Path, *, frames: FrameFolder, on_frame: Callable[[], object]) -> Iterator[VideoFacts]:
-    """Yield what a frame folder is."""
-    paths = list_frames(folder, frames)
+    """Yield what a folder is of frames, or of optical flow alone."""
+    planes, times = pictures_of(folder, frames, is_flow=holds_flow_alone(folder))
     sizes: Counter[str] = Counter()
-    for path in paths:
+    for path in chain(*planes):
         sizes[" x ".join(map(str, read_picture(path).shape[1::-1]))] += 1
         on_frame()
     if len(sizes) > 1:
         raise VideoError(f"frame folder '{folder}' has pictures of several sizes: {_shares(sizes)}.")
-    end_seconds = float(frame_times(folder, frames, len(paths))[-1])
+    end_seconds = float(times[-1])
     if not end_seconds:
         raise VideoError(f"frame folder '{folder}' lasts 0 s by its times.")
-    yield VideoFacts("", len(paths), end_seconds, next(iter(sizes)))
+    yield VideoFacts("", len(planes[0]), end_seconds, next(iter(sizes)))
 
 
 def _report(dataset: Dataset, facts: Facts) -> CheckReport:

@@ -25,7 +25,7 @@ from c3dhash.datasets.text import read_class_names
 from c3dhash.errors import DatasetError, UsageError
 from c3dhash.files import write_text
 from c3dhash.records import FrameFolder, Sample
-from c3dhash.video.frame_folder import list_frames
+from c3dhash.video.frame_folder import holds_flow_alone, pictures_of
 
 LIST_NAMES = {"train": "train", "val": "val", "gallery": "gallery", "query": "test"}
 LABELS_FILE = "labels.txt"
@@ -195,7 +195,8 @@ def _counted(sample: Sample) -> FrameFolder | None:
     """Return which frames of its folder a sample is, with their number."""
     if sample.frames is None or sample.frames.num_frames:
         return sample.frames
-    return replace(sample.frames, num_frames=len(list_frames(sample.video, sample.frames)))
+    planes, _ = pictures_of(sample.video, sample.frames, is_flow=holds_flow_alone(sample.video))
+    return replace(sample.frames, num_frames=len(planes[0]))
 
 
 def _dealt(

@@ -120,6 +120,19 @@ def pictures_of(
     return [in_x, in_y], frame_times(folder, FrameFolder(part.offset, len(in_x)), len(in_x))
 
 
+def holds_flow_alone(folder: Path) -> bool:
+    """Tell whether the pictures of a folder are optical flow, and none are frames.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    try:
+        axes = {_axis(match["prefix"]) for path in folder.iterdir() if (match := _numbered(path.name))}
+    except OSError as error:
+        raise VideoError(f"frame folder '{folder}' cannot be read ({error.strerror}); check the path.") from error
+    return bool(axes) and None not in axes
+
+
 def flow_part(folder: Path, frames: FrameFolder) -> FrameFolder:
     """Return which flow belongs to a part of a folder: lists count frames, of which the last has none."""
     num_flows = len(_numbers(folder, "x"))

@@ -8,7 +8,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from trees import write_list, write_pictures
+from trees import write_flow, write_list, write_pictures
 from videos import write_video
 
 from c3dhash.datasets.check import check_dataset
@@ -80,6 +80,20 @@ class TestClean:
     def test_json(self, clean_dir):
         report = check_dataset(clean_dir)
         assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
+
+    def test_folders_of_flow(self, tmp_path):
+        """What `data flow` writes: folders without frames; a picture of one axis that is damaged or gone is found."""
+        for split, count in (("train", 3), ("test", 1)):
+            for name in ("run", "sit"):
+                for number in range(count):
+                    write_flow(tmp_path / split / name / f"{split}{name}{number}", 4 + number)
+        report = check_dataset(tmp_path)
+        assert report.unreadable == {} and report.is_clean, report.to_text()
+        assert report.num_videos == {"train": 6, "query": 2}
+        (tmp_path / "train/run/trainrun0/flow_y_00002.jpg").write_bytes(b"cut")
+        (tmp_path / "train/sit/trainsit1/flow_x_00003.jpg").unlink()
+        report = check_dataset(tmp_path)
+        assert sorted(report.unreadable) == ["train/run/trainrun0", "train/sit/trainsit1"]
 
     def test_frame_folders(self, tmp_path):
         for name, number in (("run", 0), ("run", 1), ("sit", 2), ("sit", 3)):
