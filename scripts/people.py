@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -29,7 +29,7 @@ import numpy as np
 
 from c3dhash.config import EncodeConfig, PeopleConfig
 from c3dhash.datasets.find import find_dataset
-from c3dhash.errors import C3DHashError
+from c3dhash.errors import C3DHashError, UsageError
 from c3dhash.models.runs import Run, find_run, load_run
 from c3dhash.recognition.people import recognize_people
 from c3dhash.recognition.recognize import recognize_over_time
@@ -124,14 +124,14 @@ def clip_of(track: Track, pasted: Sequence[Pasted]) -> tuple[int, float]:
     return best, places.count(best) / len(places)
 
 
-def said_of(people: Sequence[Person], num_classes: int, labels: Sequence[str]) -> int:
-    """Return the class that is most probable of people, weighted by how long they are there; -1 for nobody."""
-    total = np.zeros(num_classes)
+def said_of(people: Sequence[Person]) -> str | None:
+    """Return the label that is most probable of people, weighted by how long they are there; None for nobody."""
+    total = dict[str, float]()
     for person in people:
         for prediction in person.top:
             seconds = person.track.end_seconds - person.track.start_seconds
-            total[labels.index(prediction.label)] += prediction.probability * seconds
-    return int(total.argmax()) if people else -1
+            total[prediction.label] = total.get(prediction.label, 0) + prediction.probability * seconds
+    return max(total, key=lambda label: total[label]) if total else None
 
 
 @dataclass
@@ -144,10 +144,9 @@ class Counts:
     found_moments: int = 0
     single_clips: int = 0
     single_tracks: int = 0
-    purities: list[float] | None = None
+    purities: list[float] = field(default_factory=list)
 
     def add(self, tracks: Sequence[Track], pasted: Sequence[Pasted], single: set[int], every_seconds: float) -> None:
-        self.purities = self.purities or []
         owners = [clip_of(track, pasted) for track in tracks]
         self.purities += [purity for owner, purity in owners if owner >= 0]
         for track in tracks:
@@ -173,38 +172,52 @@ def only(recognitions: Sequence[Recognition]) -> Recognition:
     return recognition
 
 
-def measure(run: Run, samples: list[Sample], out: Path, *, single: set[int], people: PeopleConfig, seed: int) -> str:
-    """Write scenes, look at them, and return a table."""
-    rng = np.random.default_rng(seed)
-    labels, config = run.class_labels, EncodeConfig()
+def measure(
+    run: Run,
+    samples: list[Sample],
+    out: Path,
+    *,
+    classes: Sequence[str],
+    single: set[int],
+    people: PeopleConfig,
+    seed: int,
+) -> str:
+    """Write scenes, look at them, and return a table. classes: of the samples' labels."""
+    rng, config = np.random.default_rng(seed), EncodeConfig()
     counts, right = Counts(), dict.fromkeys(("by itself", "its rectangle in the scene", "who is found in it"), 0)
     order = rng.permutation(len(samples))
     for number, start in enumerate(range(0, len(order), PER_SCENE)):
         scene = out / f"scene{number:02}.mp4"
         pasted = write_scene(scene, [samples[place] for place in order[start : start + PER_SCENE]], rng=rng)
         write_boxes(scene.with_suffix(".csv"), pasted)
-        options = {"top": len(labels), "config": config}
+        options = {"top": len(run.class_labels), "config": config}
         given = only(list(recognize_people(run, [scene], boxes=scene.with_suffix(".csv"), **options))).people or ()
         found = only(list(recognize_people(run, [scene], people=people, **options))).people or ()
         counts.add([person.track for person in found], pasted, single, people.every_seconds)
         owners = [clip_of(person.track, pasted)[0] for person in found]
         for place, each in enumerate(pasted):
-            label = each.sample.labels[0]
+            label = classes[each.sample.labels[0]]
             whole = only(list(recognize_over_time(run, [each.sample.video], top=1, config=config)))
             of_clip = [person for person, owner in zip(found, owners, strict=True) if owner == place]
-            right["by itself"] += whole.top[0].label == labels[label]
-            right["its rectangle in the scene"] += said_of([given[place]], len(labels), labels) == label
-            right["who is found in it"] += said_of(of_clip, len(labels), labels) == label
+            right["by itself"] += whole.top[0].label == label
+            right["its rectangle in the scene"] += said_of([p for p in given if p.track.id == str(place)]) == label
+            right["who is found in it"] += said_of(of_clip) == label
         click.echo(f"{scene.name}: {len(found)} tracks in {len(pasted)} clips", err=True)
-    purity = float(np.mean(counts.purities)) if counts.purities else float("nan")
+    purity = float(np.mean(counts.purities or [np.nan]))
     rows = [
         f"boxes that lie in a clip: {counts.good_boxes / max(1, counts.boxes):.3f} of {counts.boxes}",
         f"moments of single people that have a box: {counts.found_moments / max(1, counts.moments):.3f} of "
         f"{counts.moments}, in {counts.single_tracks} tracks for {counts.single_clips} people",
-        f"purity of tracks: {purity:.3f} (mean of {len(counts.purities or ())})",
+        f"purity of tracks: {purity:.3f} (mean of {len(counts.purities)})",
         *(f"recognised, {name}: {number / len(samples):.3f} of {len(samples)}" for name, number in right.items()),
     ]
     return "\n".join(rows)
+
+
+def check_classes(names: Sequence[str], known: Sequence[str], *, what: str) -> None:
+    """Make sure that names are among those that are known."""
+    if strange := sorted(set(names) - set(known)):
+        raise UsageError(f"{what} does not know the class {strange[0]!r}, but {', '.join(known)}.")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -220,8 +233,11 @@ def main(data: Path, out: Path, model: Path, detector: str, single: tuple[str, .
     dataset, run = find_dataset(data), load_run(find_run(model))
     out.mkdir(parents=True, exist_ok=True)
     people = PeopleConfig(people=True, detector=detector)
-    places = {run.class_labels.index(name) for name in single}
-    click.echo(measure(run, dataset.split("query"), out, single=places, people=people, seed=seed))
+    check_classes(dataset.classes, run.class_labels, what=f"run '{model}'")
+    check_classes(single, dataset.classes, what=f"data set '{data}'")
+    places = {dataset.classes.index(name) for name in single}
+    samples = dataset.split("query")
+    click.echo(measure(run, samples, out, classes=dataset.classes, single=places, people=people, seed=seed))
 
 
 if __name__ == "__main__":

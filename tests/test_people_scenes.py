@@ -67,9 +67,9 @@ def test_what_several_people_say_together():
         return Person(which, (Prediction(label, probability),), (), FirstClasses(labels))
 
     short, long = track(*[[0, 0, 9, 9]] * 4), track(*[[0, 0, 9, 9]] * 9)
-    assert script.said_of([person(short, "walk", 0.8), person(long, "run", 0.5)], 2, labels) == 1
-    assert script.said_of([person(short, "walk", 0.8)], 2, labels) == 0
-    assert script.said_of([], 2, labels) == -1
+    assert script.said_of([person(short, "walk", 0.8), person(long, "run", 0.5)]) == "run"
+    assert script.said_of([person(short, "walk", 0.8)]) == "walk"
+    assert script.said_of([]) is None
 
 
 @pytest.mark.realdata

@@ -27,7 +27,7 @@ def as_dict(recognition: Any, top: int) -> dict[str, Any]:
 def _person_as_dict(person: Any, top: int) -> dict[str, Any]:
     boxes = zip(person.track.seconds.round(3).tolist(), person.track.boxes.round(1).tolist(), strict=True)
     return {
-        "id": person.track.number,
+        "id": int(person.track.id) if person.track.id.isdecimal() else person.track.id,
         f"top{top}": [dataclasses.asdict(prediction) for prediction in person.top],
         "segments": [dataclasses.asdict(segment) for segment in person.segments],
         "boxes": [dict(zip(("seconds", "x0", "y0", "x1", "y1"), (time, *box), strict=True)) for time, box in boxes],
@@ -42,7 +42,7 @@ def print_recognition(recognition: Any) -> None:
         click.echo(f"   {prediction.probability:.3f}  {prediction.label}")
     if recognition.people is not None and not recognition.people:
         click.echo("   nobody was found")
-    of_each = [(str(person.track.number), person.segments) for person in recognition.people or ()]
+    of_each = [(person.track.id, person.segments) for person in recognition.people or ()]
     if recognition.segments:
         of_each = [("", recognition.segments)]
     if of_each:

@@ -33,8 +33,8 @@ OF_CAMERAS = {
     "precision", "device", "engine",
 }  # fmt: skip
 OF_PEOPLE = ("detector", "every_seconds", "boxes", "people_csv_path")
-NOT_OF_BOXES = ("window_seconds", "clips_per_window", "views", "batch_size", "precision", "engine", "workers")
-NOT_OF_PEOPLE = ("over_time", "timeline_path", "srt_path", "csv_path", "runs", "fuse")
+NOT_OF_BOXES = ("window_seconds", "clips_per_window", "views", "batch_size", "precision", "engine")
+NOT_OF_PEOPLE = ("over_time", "timeline_path", "srt_path", "csv_path", "runs", "fuse", "workers")
 
 
 def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
@@ -150,7 +150,9 @@ def _check_options(context: click.Context, places: tuple[Path, ...], *, is_over_
     elif not places:
         raise UsageError("name the VIDEO..., files or folders, or a --camera.")
     elif options["people"]:
-        refuse_given(context, NOT_OF_PEOPLE, why="--people looks at each of them over time, by one network")
+        refuse_given(
+            context, NOT_OF_PEOPLE, why="--people looks at each of them, by one network, one video after the other"
+        )
         if boxes is not None:
             refuse_given(context, ("detector", "every_seconds"), why=f"the people are those of boxes ('{boxes}')")
     elif not is_over_time:
@@ -158,7 +160,7 @@ def _check_options(context: click.Context, places: tuple[Path, ...], *, is_over_
     elif csv_path is not None:
         raise UsageError(f"csv ('{csv_path}') has a line a video, and not what is seen when; leave out one of the two.")
     if not options["people"]:
-        refuse_given(context, OF_PEOPLE, why="they go with --people")
+        refuse_given(context, OF_PEOPLE, why="without --people nobody is looked for")
 
 
 def _open_networks(
@@ -184,12 +186,16 @@ def _print_each(
     recognitions: Iterable[Any], run: Any, outputs: dict[str, Path | None], *, top: int, show: bool, as_json: bool
 ) -> bool:
     """Print videos as they are through, and write what is asked for; tell whether all could be read."""
-    is_good, rows = True, []
+    is_good, rows, with_people = True, [], []
     for recognition in recognitions:
         is_good = is_good and recognition.error is None
         rows.append(as_dict(recognition, top)) if as_json else print_recognition(recognition)
         if recognition.error is None:
             _write_outputs(recognition, run, outputs, show=show)
+            if outputs["people_csv"]:
+                with_people.append(recognition)
+    if with_people:
+        _write_people(with_people, outputs["people_csv"])
     if as_json:
         print_json(rows)
     return is_good
@@ -237,18 +243,18 @@ def _check_outputs(places: tuple[Path, ...], outputs: dict[str, Path | None], *,
     for name, path in outputs.items():
         if path is None:
             continue
-        if len(places) > 1 or places[0].is_dir():
+        if name != "people_csv" and (len(places) > 1 or places[0].is_dir()):
             raise UsageError(f"{name} ('{path}') is of one video: name one file.")
         require_free(path)
         if name == "overlay":
             check_output(path)
         elif path.suffix.lower() != SUFFIXES[name]:
-            raise UsageError(f"{name} ('{path}') is written as {SUFFIXES[name]}; name such a file.")
+            flag = name.replace("_", "-")
+            raise UsageError(f"{flag} ('{path}') is written as {SUFFIXES[name]}; name such a file.")
 
 
 def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], *, show: bool) -> None:
     from c3dhash.files import write_text
-    from c3dhash.recognition.boxes import as_ava
     from c3dhash.recognition.over_time import as_subtitles
     from c3dhash.recognition.overlay import show_overlay, write_overlay
     from c3dhash.report.screen import Screen
@@ -259,13 +265,20 @@ def _write_outputs(recognition: Any, run: Any, outputs: dict[str, Path | None], 
         write_text(path, as_subtitles(recognition.segments), errors="backslashreplace", must_be_free=True)
     if path := outputs["timeline"]:
         recognition.timeline.plot(run.class_labels, path)
-    if path := outputs["people_csv"]:
-        write_text(path, as_ava([recognition]), must_be_free=True)
-    for path in filter(None, outputs.values()):
-        click.echo(f"Written: {path}", err=True)
+    for name in ("overlay", "srt", "timeline"):
+        if path := outputs[name]:
+            click.echo(f"Written: {path}", err=True)
     if show:
         with Screen(recognition.video.name) as screen:
             show_overlay(recognition, screen)
+
+
+def _write_people(recognitions: list[Any], path: Any) -> None:
+    from c3dhash.files import write_text
+    from c3dhash.recognition.boxes import as_ava
+
+    write_text(path, as_ava(recognitions), errors="surrogateescape", must_be_free=True)
+    click.echo(f"Written: {path}", err=True)
 
 
 def _follow_camera(

@@ -77,10 +77,7 @@ class HogDetector:
     Source: Dalal and Triggs, CVPR 2005; the weights are those of OpenCV.
     """
 
-    begin_score, min_score = (
-        1.0,
-        0.2,
-    )  # distance from the plane that parts people from the rest; Note [Thresholds of HOG]
+    begin_score, min_score = 1.0, 0.2  # distances from the plane: Note [Thresholds of HOG]
 
     def __init__(self) -> None:
         if not hasattr(cv2, "HOGDescriptor"):

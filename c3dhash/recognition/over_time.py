@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from c3dhash.errors import UsageError
 
+LIKELY = 0.5  # probability from which a class counts, where several can
 DEFAULT_SECONDS = 2.0  # of a window, where the frames of a clip are spread over what it is to show
 
 
@@ -91,6 +93,23 @@ def segments(found: Iterable[Answer], labels: Sequence[str]) -> list[ActionSegme
     if current >= 0:
         joined.append(ActionSegment(start, end, labels[current], total / (end - start)))
     return joined
+
+
+def label_segments(found: Sequence[Answer], labels: Sequence[str]) -> list[ActionSegment]:
+    """Join answers that follow each other and give a class LIKELY or more, class by class: where several can be so.
+
+    Returns:
+        Segments by their start, those of one start by their score.
+    """
+    joined: list[ActionSegment] = []
+    for number, label in enumerate(labels):
+        for is_likely, answers_of_it in groupby(found, key=lambda answer: answer.probabilities[number] >= LIKELY):
+            if is_likely:
+                part = list(answers_of_it)
+                seconds = np.array([answer.end_seconds - answer.start_seconds for answer in part])
+                score = np.average([answer.probabilities[number] for answer in part], weights=seconds)
+                joined.append(ActionSegment(part[0].start_seconds, part[-1].end_seconds, label, float(score)))
+    return sorted(joined, key=lambda segment: (segment.start_seconds, -segment.score))
 
 
 def as_subtitles(found: Sequence[ActionSegment]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from c3dhash.recognition.over_time import LIKELY
 from c3dhash.recognition.results import Person, Recognition
 from c3dhash.recognition.timeline import FirstClasses
 from c3dhash.report.captions import draw_caption, draw_person
@@ -17,9 +18,9 @@ from c3dhash.report.screen import Screen
 from c3dhash.video.playback import Frame, playback
 from c3dhash.video.writer import writing_video
 
-# Draws on a picture, uint8 [H, W, 3] RGB, what is seen at a time in seconds.
-Draw = Callable[[np.ndarray, float], None]
-NUM_LINES, LINE_SHARE = 3, 0.5  # of a person, at the most; and from which probability there is a second
+# Draws on a picture, uint8 [H, W, 3] RGB, what is seen in a frame.
+Draw = Callable[[np.ndarray, Frame], None]
+NUM_LINES = 3  # of a person, at the most
 
 
 def write_overlay(recognition: Recognition, path: Path) -> None:
@@ -68,21 +69,25 @@ def _draw(recognition: Recognition) -> Draw:
     return partial(_draw_label, recognition.classes)
 
 
-def _draw_label(classes: FirstClasses, picture: np.ndarray, seconds: float) -> None:
-    label, probability = classes.at(seconds)[0]
+def _draw_label(classes: FirstClasses, picture: np.ndarray, frame: Frame) -> None:
+    label, probability = classes.at((frame.start_seconds + frame.end_seconds) / 2)[0]
     draw_caption(picture, label, share=probability)
 
 
-def _draw_people(people: Sequence[Person], picture: np.ndarray, seconds: float) -> None:
+def _draw_people(people: Sequence[Person], picture: np.ndarray, frame: Frame) -> None:
+    """Draw who is there when a frame begins: boxes are of that time, as `find_tracks` finds them."""
+    seconds = frame.start_seconds
     taken: list[tuple[int, int, int, int]] = []
     for person in people:
         if person.track.shows(seconds):
             first, *others = person.classes.at(seconds)
-            seen = [first, *(other for other in others if other[1] >= LINE_SHARE)][:NUM_LINES]
-            draw_person(picture, person.track.at(seconds), seen, number=person.track.number, taken=taken)
+            seen = [first, *(other for other in others if other[1] >= LIKELY)][:NUM_LINES]
+            draw_person(
+                picture, person.track.at(seconds), seen, number=person.track.number, name=person.track.id, taken=taken
+            )
 
 
 def _drawn(frame: Frame, draw: Draw) -> np.ndarray:
     picture = frame.picture.copy()
-    draw(picture, (frame.start_seconds + frame.end_seconds) / 2)
+    draw(picture, frame)
     return picture

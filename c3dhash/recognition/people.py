@@ -8,6 +8,7 @@ A video is decoded twice: to know who is where, and to look at everybody.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from c3dhash.models.encode import make_encoder, window_options
 from c3dhash.models.runs import Run
 from c3dhash.recognition.boxes import BoxFile
 from c3dhash.recognition.detectors import Detector, make_detector
-from c3dhash.recognition.over_time import Answer, answers, segments
+from c3dhash.recognition.over_time import answers, label_segments, segments
 from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, find_each, over_time
 from c3dhash.recognition.results import Person, Recognition, best_classes
 from c3dhash.recognition.scenes import STRIDE_SECONDS, scene_windows
@@ -77,14 +78,15 @@ def recognize_people(
     found, config = find_each(places), config or EncodeConfig()
     if isinstance(network, Run):
         labels: Sequence[str] = network.class_labels
+        is_multi_label = network.is_multi_label
         config = over_time(network.model, config, window_seconds=window_seconds, stride_seconds=stride_seconds)
         recognize = _by_tubes(network, config, num_videos=len(found))
     else:
-        labels = network.labels
+        labels, is_multi_label = network.labels, True
         recognize = _by_scenes(network, stride_seconds or STRIDE_SECONDS, device=config.device)
-    return _recognize_each(
-        found, recognize, labels=labels, top=top, smooth=smooth, boxes=boxes, people=people or PeopleConfig(),
-        device=config.device,
+    return _look_at_each(
+        found, recognize, labels=labels, is_multi_label=is_multi_label, top=top, smooth=smooth, boxes=boxes,
+        people=people or PeopleConfig(), device=config.device,
     )  # fmt: skip
 
 
@@ -103,18 +105,17 @@ def _by_tubes(run: Run, config: EncodeConfig, *, num_videos: int) -> Recognize:
 
 def _by_scenes(network: ActionDetector, stride_seconds: float, *, device: str) -> Recognize:
     def recognize(tracks: Sequence[Track], frames: Iterable[Frame], size_px: tuple[int, int]) -> Iterator[Window]:
-        return scene_windows(
-            network, tracks, frames, size_px=size_px, stride_seconds=stride_seconds, device=device
-        )  # fmt: skip
+        return scene_windows(network, tracks, frames, size_px=size_px, stride_seconds=stride_seconds, device=device)
 
     return recognize
 
 
-def _recognize_each(
+def _look_at_each(
     found: dict[Path, VideoError | None],
     recognize: Recognize,
     *,
     labels: Sequence[str],
+    is_multi_label: bool,
     top: int,
     smooth: int,
     boxes: Path | None,
@@ -140,7 +141,10 @@ def _recognize_each(
                 else:
                     assert detector is not None  # there are no boxes
                     tracks, size_px = find_tracks(video, detector, every_seconds=people.every_seconds)
-                seen = _look(video, tracks, size_px, recognize, labels=labels, top=top, smooth=smooth)
+                seen = _look(
+                    video, tracks, size_px, recognize, labels=labels, is_multi_label=is_multi_label, top=top,
+                    smooth=smooth,
+                )  # fmt: skip
             except VideoError as caught:
                 logger.warning("%s", caught)
                 yield Recognition(video, error=caught)
@@ -160,7 +164,7 @@ def find_tracks(video: Path, detector: Detector, *, every_seconds: float) -> tup
     Raises:
         VideoError: it does not decode.
     """
-    linker = Linker(step_seconds=every_seconds, begin_score=detector.begin_score)
+    linker = Linker(begin_score=detector.begin_score)
     due_seconds, end_seconds, size_px = 0.0, 0.0, (0, 0)
     with closing(playback(video, description=f"Looking for people in {video.name}")) as frames:
         for _, frame in frames:
@@ -174,10 +178,11 @@ def find_tracks(video: Path, detector: Detector, *, every_seconds: float) -> tup
 
 def _given_tracks(video: Path, boxes: BoxFile) -> tuple[list[Track], tuple[int, int]]:
     """Return the tracks of a file of boxes, and width and height of the video."""
-    with closing(playback(video, description=f"Opening {video.name}")) as frames:
-        info, frame = next(frames)
-    size_px = frame.picture.shape[1], frame.picture.shape[0]
-    return boxes.tracks(video, size_px=size_px, end_seconds=info.duration_seconds or np.inf), size_px
+    end_seconds, size_px = 0.0, (0, 0)
+    with closing(playback(video, description=f"Counting frames of {video.name}")) as frames:  # headers promise too much
+        for _, frame in frames:
+            end_seconds, size_px = frame.end_seconds, (frame.picture.shape[1], frame.picture.shape[0])
+    return boxes.tracks(video, size_px=size_px, end_seconds=end_seconds), size_px
 
 
 def _look(
@@ -187,6 +192,7 @@ def _look(
     recognize: Recognize,
     *,
     labels: Sequence[str],
+    is_multi_label: bool,
     top: int,
     smooth: int,
 ) -> list[Person]:
@@ -199,10 +205,13 @@ def _look(
             windows[track.number].append((start, end, probabilities.astype(np.float32)))
     people = []
     for track in tracks:
-        classes, found = FirstClasses(labels, num_kept=top), list[Answer]()
-        for answer in answers(windows[track.number], smooth=smooth, start_seconds=track.start_seconds):
+        seen = windows[track.number]
+        found = list(answers(seen, smooth=smooth, start_seconds=track.start_seconds))
+        found[-1] = dataclasses.replace(found[-1], end_seconds=track.end_seconds)
+        classes = FirstClasses(labels, num_kept=top)
+        for answer in found:
             classes.add(answer)
-            found.append(answer)
-        mean = np.mean(np.stack([probabilities for *_, probabilities in windows[track.number]]), axis=0)
-        people.append(Person(track, best_classes(mean, labels, top), tuple(segments(found, labels)), classes))
+        mean = np.mean(np.stack([probabilities for *_, probabilities in seen]), axis=0)
+        when = label_segments(found, labels) if is_multi_label else segments(found, labels)
+        people.append(Person(track, best_classes(mean, labels, top), tuple(when), classes))
     return people

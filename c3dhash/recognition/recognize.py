@@ -140,11 +140,17 @@ def recognize_over_time(
 def over_time(
     model: HashNet, config: EncodeConfig | None, *, window_seconds: float | None, stride_seconds: float | None
 ) -> EncodeConfig:
-    """Return a config whose windows slide: by default as long as a clip, by half their length."""
+    """Return a config whose windows slide: by default as long as a clip, by half their length.
+
+    Raises:
+        UsageError: window_seconds is 0 or less.
+    """
     if window_seconds is None:
         window_seconds = window_length(
             num_frames=model.clip_size[0], interval_seconds=model.preprocessing.interval_seconds
         )
+    if not window_seconds > 0:
+        raise UsageError(f"window_seconds ({window_seconds:g}) must be above 0 where windows slide.")
     stride_seconds = stride_seconds or window_seconds / 2
     return dataclasses.replace(config or EncodeConfig(), window_seconds=window_seconds, stride_seconds=stride_seconds)
 

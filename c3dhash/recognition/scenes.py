@@ -40,7 +40,8 @@ def scene_windows(
     Args:
         network: in evaluation mode; put on the device.
         frames: of the video, of width and height size_px.
-        stride_seconds: from key time to key time; for half of it before and after one the answer stands.
+        stride_seconds: from key time to key time; a window is half of it before and after one, and may reach out of
+            its track.
         device: as in EncodeConfig.
     """
     import torch
@@ -60,8 +61,7 @@ def scene_windows(
         for track, values in zip(
             there, class_probabilities(logits.float().cpu().numpy(), is_multi_label=True), strict=True
         ):
-            start, end = times[place] - stride_seconds / 2, times[place] + stride_seconds / 2
-            yield track, max(start, track.start_seconds), min(end, track.end_seconds), values
+            yield track, times[place] - stride_seconds / 2, times[place] + stride_seconds / 2, values
 
 
 def times_of(tracks: Sequence[Track], *, stride_seconds: float) -> dict[float, list[Track]]:

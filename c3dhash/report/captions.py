@@ -42,15 +42,17 @@ def draw_person(
     seen: Sequence[tuple[str, float]],
     *,
     number: int,
+    name: str,
     taken: list[tuple[int, int, int, int]],
 ) -> None:
-    """Draw the box of a person, and a number and what is seen: above it, or inside or below where there is no room.
+    """Draw the box of a person, and a number and what is seen: above it, or below or inside where there is no room.
 
     Args:
         picture: uint8 [H, W, 3] RGB, changed in place.
         box: x0 y0 x1 y1, px.
         seen: labels and shares, 0..1, a line each.
-        number: of the person; it also chooses the colour.
+        number: chooses the colour.
+        name: of the person.
         taken: where text of others is in this picture, x0 y0 x1 y1; that of this one is added.
     """
     height_px, width_px = picture.shape[:2]
@@ -61,13 +63,13 @@ def draw_person(
     cv2.rectangle(picture, (x0, y0), (x1, y1), color, thickness)
     text_px = max(MIN_TEXT_PX, round(min(height_px, width_px) * PERSON_SHARE))
     labels = [" ".join(label.split()) for label, _ in seen]
-    labels[0] = f"{number}  {labels[0]}"
+    labels[0] = f"{name}  {labels[0]}"
     patches = [
         _patch(label, f"  {share:.0%}", text_px, width_px) for label, (_, share) in zip(labels, seen, strict=True)
     ]
     tall, wide = sum(map(len, patches)), max(patch.shape[1] for patch in patches)
     left = max(0, min(x0, width_px - wide))
-    tops = [top for top in (y0 - tall, y0 + thickness, y1 + 1, y1 - tall) if 0 <= top <= height_px - tall]
+    tops = [top for top in (y0 - tall, y1 + 1, y0 + thickness, y1 - tall) if 0 <= top <= height_px - tall]
     top = next((top for top in tops if not _meets((left, top, left + wide, top + tall), taken)), max(0, y0 - tall))
     taken.append((left, top, left + wide, top + tall))
     for patch, (_, share) in zip(patches, seen, strict=True):

@@ -176,15 +176,17 @@ def test_classify_people(run, untrained_run, motion_dir, tmp_path):
     assert "person" in out and out.splitlines()[0] == "a.mp4"
     assert (tmp_path / "o.mp4").exists() and (tmp_path / "p.csv").read_text().startswith("a,0.000,0.0")
     for arguments, message in (
-        (["--boxes", "boxes.csv"], "they go with --people: leave out --boxes."),
-        (["--detector", "hog"], "they go with --people: leave out --detector."),
-        (["--every-seconds", "1"], "they go with --people: leave out --every-seconds."),
-        (["--people-csv", "q.csv"], "they go with --people: leave out --people-csv."),
+        (["--boxes", "boxes.csv"], "without --people nobody is looked for: leave out --boxes."),
+        (["--detector", "hog"], "nobody is looked for: leave out --detector."),
+        (["--every-seconds", "1"], "nobody is looked for: leave out --every-seconds."),
+        (["--people-csv", "q.csv"], "nobody is looked for: leave out --people-csv."),
         (["--people", "--boxes", "boxes.csv", "--detector", "hog"], "boxes ('boxes.csv'): leave out --detector."),
-        (["--people", "--srt", "s.srt"], "by one network: leave out --srt."),
-        (["--people", "--over-time"], "by one network: leave out --over-time."),
+        (["--people", "--srt", "s.srt"], "one video after the other: leave out --srt."),
+        (["--people", "--over-time"], "one video after the other: leave out --over-time."),
         (["--people", "--people-csv", "p.csv"], "'p.csv' is there already and stays as it is"),
-        (["--people", "--people-csv", "p.json"], "people_csv ('p.json') is written as .csv"),
+        (["--people", "--workers", "2"], "one video after the other: leave out --workers."),
+        (["--people", "--boxes", "boxes.csv", "--window-seconds", "0"], "window_seconds (0) must be above 0"),
+        (["--people", "--people-csv", "p.json"], "people-csv ('p.json') is written as .csv"),
         (["--people", "--boxes", "gone.csv"], "boxes 'gone.csv' cannot be read: No such file"),
         (["--people", "--detector", "yolo"], "detector ('yolo') must be one of auto, hog, "),
         (["--people", "--every-seconds", "0"], "every_seconds (0.0) must be between 0.01 and 10"),
@@ -195,6 +197,13 @@ def test_classify_people(run, untrained_run, motion_dir, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     code, out, err = run("classify", "bad.mp4", *model, "--people", "--boxes", "boxes.csv", "--people-csv", "n.csv")
     assert code == 1 and "failed" in out and not (tmp_path / "n.csv").exists()
+    shutil.copy(video, tmp_path / "b.mp4")
+    shutil.copy(video, tmp_path / "c.mp4")
+    (tmp_path / "ava.csv").write_text("a,0,0.1,0.1,0.5,0.9\nc,0,0.1,0.1,0.5,0.9\n")
+    several = ["classify", "a.mp4", "b.mp4", "c.mp4", *model, "--people", "--boxes", "ava.csv", "--people-csv", "n.csv"]
+    code, out, err = run(*several)
+    assert code == 1 and "boxes 'ava.csv' has none of 'b'" in out, "one video does not stop the others"
+    assert {line.split(",")[0] for line in (tmp_path / "n.csv").read_text().splitlines()} == {"a", "c"}
 
 
 def test_classify_many_videos_into_a_file(run, untrained_run, motion_dir, tmp_path):

@@ -35,10 +35,6 @@ def figure(height_px=240, width_px=320, *, tall=150, x=160, y=40):
     return cv2.GaussianBlur(picture, (5, 5), 0)
 
 
-needs_hog = pytest.mark.skipif(not hasattr(cv2, "HOGDescriptor"), reason="this build of OpenCV has no HOG")
-
-
-@needs_hog
 @pytest.mark.parametrize("scale", [1, 2])
 def test_hog_finds_who_stands(scale):
     """One box, the figure's: whatever the size of the picture."""
@@ -50,7 +46,6 @@ def test_hog_finds_who_stands(scale):
     assert y0 == pytest.approx(40, abs=25) and y1 == pytest.approx(190, abs=25)
 
 
-@needs_hog
 def test_hog_finds_nobody_where_nobody_is():
     boxes, scores = HogDetector()(np.full((240, 320, 3), 190, np.uint8))
     assert boxes.shape == (0, 4) and scores.shape == (0,)
@@ -117,8 +112,7 @@ def test_auto_takes_what_is_there(weights, caplog):
     with caplog.at_level(logging.INFO):
         assert isinstance(make_detector("auto"), TorchvisionDetector)
         path.unlink()
-        if hasattr(cv2, "HOGDescriptor"):
-            assert isinstance(make_detector("auto"), HogDetector)
+        assert isinstance(make_detector("auto"), HogDetector)
     assert f"people: found by {SMALL}" in caplog.text and "74 MB to fetch" in caplog.text
 
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c3dhash.errors import UsageError
-from c3dhash.recognition.over_time import ActionSegment, Answer, answers, as_subtitles, segments, window_length
+from c3dhash.recognition.over_time import (
+    ActionSegment,
+    Answer,
+    answers,
+    as_subtitles,
+    label_segments,
+    segments,
+    window_length,
+)
 
 LABELS = ("walk", "run", "jump")
 
@@ -92,3 +100,18 @@ def test_subtitles_by_hand():
 def test_smooth_below_one():
     with pytest.raises(UsageError, match=r"smooth \(0\) must be 1 or more windows"):
         list(answers(windows(0), smooth=0))
+
+
+def test_several_classes_at_once():
+    """Each class while it is likely: by hand; the mean is weighted by how long answers are."""
+    found = [
+        Answer(0, 1, np.array([0.9, 0.5, 0.1])),
+        Answer(1, 3, np.array([0.6, 0.2, 0.1])),
+        Answer(3, 4, np.array([0.4, 0.8, 0.1])),
+    ]
+    assert label_segments(found, LABELS) == [
+        ActionSegment(0, 3, "walk", pytest.approx((0.9 + 2 * 0.6) / 3)),
+        ActionSegment(0, 1, "run", 0.5),
+        ActionSegment(3, 4, "run", 0.8),
+    ]
+    assert label_segments([], LABELS) == []

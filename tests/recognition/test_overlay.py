@@ -121,7 +121,7 @@ def test_people_are_drawn_while_they_are_there(monkeypatch, tmp_path):
     monkeypatch.setattr(
         overlay,
         "draw_person",
-        lambda picture, box, seen, *, number, taken: drawn.append(
+        lambda picture, box, seen, *, number, name, taken: drawn.append(
             (number, round(float(box[0])), [name for name, _ in seen])
         ),
     )
@@ -136,6 +136,6 @@ def test_people_are_drawn_while_they_are_there(monkeypatch, tmp_path):
     video = write_video(tmp_path / "a.mp4", 50)
     write_overlay(Recognition(video, people=people), tmp_path / "out.mp4")
     ones, twos = ([each for each in drawn if each[0] == number] for number in (1, 2))
-    assert [each[2] for each in ones] == [["walk"]] * 30, "frames with their middle before 1.2 s"
-    assert [each[1] for each in ones][:26:5] == [1, 11, 21, 31, 41, 50], "it moves from 0 to 50"
+    assert [each[2] for each in ones] == [["walk"]] * 30, "frames that begin before 1.2 s"
+    assert [each[1] for each in ones][:26:5] == [0, 10, 20, 30, 40, 50], "it moves from 0 to 50"
     assert [each[2] for each in twos] == [["run", "talk"]] * 10 + [["run"]] * 15

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
 
+import cv2
 import numpy as np
 import pytest
-from videos import write_video
+import torch
+from videos import needs_ffmpeg, write_video
 
 from c3dhash.config import EncodeConfig, PeopleConfig
 from c3dhash.errors import UsageError
+from c3dhash.models.backbones.base import Backbone
 from c3dhash.models.encode import Encoder
+from c3dhash.models.hashnet import HashNet
 from c3dhash.recognition import people
 from c3dhash.recognition.people import find_tracks, recognize_people
 from c3dhash.recognition.recognize import recognize_over_time
 from c3dhash.recognition.tracks import Track
 from c3dhash.recognition.tubes import CONTEXT, tube_shot, tube_windows
+from c3dhash.records import Preprocessing
 from c3dhash.video.playback import Frame
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
@@ -132,16 +139,64 @@ def test_everybody_has_their_own_windows(untrained_run):
     )
 
 
-def test_several_clips_of_a_window_are_averaged(untrained_run, tmp_path):
-    run = dataclasses.replace(untrained_run)
-    video = write_video(tmp_path / "a.mp4", 125, width_px=96, height_px=96)
-    boxes = write_boxes(tmp_path / "boxes.csv", *(f"{step / 2},0,0,96,96,me" for step in range(10)))
-    config = dataclasses.replace(FP32, views=4, batch_size=3)
-    (whole,) = recognize_over_time(run, [video], **WINDOWS, config=config)
-    (found,) = recognize_people(run, [video], **WINDOWS, boxes=boxes, config=config)
-    assert [each.probability for each in found.people[0].top] == pytest.approx(
-        [each.probability for each in whole.top], abs=1e-5
-    )
+class Brightness(Backbone):
+    """Sees how bright a clip is, of four frames that follow each other."""
+
+    name, feature_dim, clip_size, kept_format = "brightness", 1, (4, 32, 32), None
+    preprocessing = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interval_seconds=0.04)
+
+    def forward(self, clips):
+        return clips.mean(dim=(1, 2, 3, 4))[:, None]
+
+
+@pytest.fixture
+def brightness(untrained_run):
+    """A run that tells dark from bright, and is not too sure."""
+    model = HashNet(Brightness(), hash_length=None, num_classes=2)
+    with torch.no_grad():
+        model.class_head.weight.copy_(torch.tensor([[-2.0], [2.0]]))
+        model.class_head.bias.zero_()
+    return dataclasses.replace(untrained_run, labels=("dark", "bright"), model=model.eval())
+
+
+@pytest.fixture
+def flickering(tmp_path):
+    """Half a second dark, half a second bright, and so on, with noise; 6 s."""
+    writer = cv2.VideoWriter(str(tmp_path / "f.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        shade = 40 if (number // 13) % 2 == 0 else 220
+        writer.write(np.clip(rng.normal(shade, 30, (64, 64, 3)), 0, 255).astype(np.uint8))
+    writer.release()
+    return tmp_path / "f.avi"
+
+
+@pytest.mark.parametrize(
+    "smooth, options",
+    [
+        (1, {}),
+        (3, {}),
+        (1, {"clips_per_window": 1}),
+        (1, {"clips_per_window": 3, "batch_size": 4}),
+        (1, {"views": 4, "batch_size": 3}),
+    ],
+)
+def test_windows_are_smoothed_and_their_clips_averaged(brightness, flickering, tmp_path, smooth, options):
+    """What `--over-time` says of a video that changes all the time, which each of these options changes."""
+    boxes = write_boxes(tmp_path / "boxes.csv", *(f"{step / 2},0,0,64,64,me" for step in range(12)))
+    config, windows = dataclasses.replace(FP32, **options), {"window_seconds": 0.6, "stride_seconds": 0.3}
+
+    def said(smooth, config):
+        (whole,) = recognize_over_time(brightness, [flickering], smooth=smooth, **windows, config=config)
+        return [(each.start_seconds, each.label, each.score) for each in whole.segments]
+
+    expected = said(smooth, config)
+    if smooth > 1 or "clips_per_window" in options:
+        assert expected != said(1, FP32), "else this test says nothing"
+    (found,) = recognize_people(brightness, [flickering], smooth=smooth, **windows, boxes=boxes, config=config)
+    segments = found.people[0].segments
+    assert [(each.start_seconds, each.label) for each in segments] == [each[:2] for each in expected]
+    assert [each.score for each in segments] == pytest.approx([each[2] for each in expected], abs=2e-3)
 
 
 class Everywhere:
@@ -164,9 +219,28 @@ def test_pictures_are_looked_at_every_so_often(tmp_path):
         tracks, size_px = find_tracks(video, detector, every_seconds=every)
         assert len(detector.seen) == expected and size_px == (160, 96)
         (track,) = tracks
-        assert track.end_seconds == pytest.approx(2.0, abs=0.05)
+        assert track.end_seconds == pytest.approx(2.0, abs=1e-3) and track.shows(49 / 25), "the last frame has a box"
         assert len(track.seconds) == expected
         assert np.diff(track.seconds) == pytest.approx(max(every, 0.04), abs=0.041)
+
+
+@pytest.mark.parametrize("fps, num_frames", [(0.5, 6), (0.9, 5), (30, 60)])
+def test_in_videos_of_any_rate_somebody_is_there_to_the_end(tmp_path, fps, num_frames):
+    video = write_video(tmp_path / "a.avi", num_frames, fps=fps)
+    (track,), _ = find_tracks(video, Everywhere([[10, 10, 40, 80]]), every_seconds=0.25)
+    assert track.start_seconds == 0 and track.end_seconds == pytest.approx(num_frames / fps, rel=1e-3)
+
+
+@needs_ffmpeg
+def test_the_end_is_that_of_the_last_frame_whatever_the_header_says(untrained_run, tmp_path):
+    """The sound is longer than the pictures, and the header goes by it."""
+    video = tmp_path / "a.mkv"
+    sound = ("-f", "lavfi", "-i", "sine=duration=5")
+    pictures = ("-f", "lavfi", "-i", "testsrc=duration=2:rate=25:size=96x96")
+    subprocess.run(["ffmpeg", "-v", "error", *pictures, *sound, "-c:v", "mjpeg", video], check=True)
+    boxes = write_boxes(tmp_path / "b.csv", "0,0,0,96,96,me", "4,0,0,96,96,me")
+    (found,) = recognize_people(untrained_run, [video], boxes=boxes, config=FP32)
+    assert re.search(r"4 s is not in .* which lasts 2.0\d s", str(found.error))
 
 
 def test_nobody(untrained_run, tmp_path, monkeypatch):

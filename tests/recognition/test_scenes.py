@@ -57,7 +57,7 @@ def test_clips_are_around_key_times_and_boxes_in_their_px():
     walking = Track(1, np.array([0.0, 2.0]), np.array([[0.0, 0, 20, 40], [80, 0, 100, 40]]), 2.0)
     network = Remembering()
     windows = list(scene_windows(network, [walking], frames, size_px=(128, 64), stride_seconds=0.5, device="cpu"))
-    assert [(start, end) for _, start, end, _ in windows] == [(0, 0.25), (0.25, 0.75), (0.75, 1.25), (1.25, 1.75)]
+    assert [(start, end) for _, start, end, _ in windows] == [(-0.25, 0.25), (0.25, 0.75), (0.75, 1.25), (1.25, 1.75)]
     assert [clip[:, 0, 0, 0].tolist() for clip in network.clips] == [
         [0, 0, 0, 1], [3, 4, 5, 6], [8, 9, 10, 11], [13, 14, 15, 16]
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def test_all_the_way(checkpoint, tmp_path):
     video = write_video(tmp_path / "a.mp4", 25)
     (tmp_path / "boxes.csv").write_text(BOXES)
     (found,) = recognize_people(network, [video], top=80, boxes=tmp_path / "boxes.csv", stride_seconds=2.0)
-    assert [person.track.number for person in found.people] == [1, 2]
+    assert [person.track.id for person in found.people] == ["a", "b"]
     seen = []
     network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
     list(recognize_people(network, [video], boxes=tmp_path / "boxes.csv", stride_seconds=2.0))

@@ -65,9 +65,10 @@ def test_two_who_cross_keep_their_ways():
     assert second.boxes[:, 0].tolist() == [right for _, right in ways]
 
 
+@pytest.mark.parametrize("step", [STEP, None])
 @pytest.mark.parametrize("num_hidden, num_tracks", [(0, 1), (3, 1), (4, 2)])
-def test_a_gap_is_bridged_up_to_a_second(num_hidden, num_tracks):
-    tracks = link([[box(10)]] * 3 + [[]] * num_hidden + [[box(10)]] * 3)
+def test_a_gap_is_bridged_up_to_a_second(num_hidden, num_tracks, step):
+    tracks = link([[box(10)]] * 3 + [[]] * num_hidden + [[box(10)]] * 3, step_seconds=step)
     assert len(tracks) == num_tracks
     assert (num_hidden + 1) * STEP <= GAP_SECONDS or num_tracks == 2
     assert [track.number for track in tracks] == list(range(1, num_tracks + 1))
@@ -93,11 +94,22 @@ def test_what_shows_twice_is_nobody():
 
 
 def test_pictures_that_are_far_apart():
-    linker = Linker(step_seconds=3, begin_score=0.5)
+    """Of a slow video, or a slide show: each picture goes on from the one before; one without them is the end."""
+    linker = Linker(begin_score=0.5)
+    for seconds, there in ((0, 1), (3, 1), (9, 1), (12, 0), (15, 1), (18, 1), (19, 1)):
+        linker.add(seconds, np.array([box(10)] * there, float), np.ones(there))
+    first, second = linker.tracks(end_seconds=25)
+    assert first.seconds.tolist() == [0, 3, 9] and first.end_seconds == 12, "up to the next picture"
+    assert second.seconds.tolist() == [15, 18, 19] and second.end_seconds == 25, "or the end of the video"
+
+
+def test_boxes_that_are_given_have_gaps_without_pictures():
+    linker = Linker(step_seconds=3, begin_score=0.5, min_boxes=1)
     for seconds in (0, 3, 6, 12, 15):
         linker.add(seconds, np.array([box(10)], float), np.ones(1))
-    (track,) = linker.tracks(end_seconds=20)
-    assert track.seconds.tolist() == [0, 3, 6], "a picture in which nobody is ends it"
+    first, second = linker.tracks(end_seconds=20)
+    assert first.seconds.tolist() == [0, 3, 6] and first.end_seconds == 9
+    assert second.seconds.tolist() == [12, 15] and second.end_seconds == 18
 
 
 def test_it_ends_with_the_video():
@@ -107,10 +119,21 @@ def test_it_ends_with_the_video():
 
 def test_boxes_that_tremble_are_averaged():
     boxes = np.array([box(10), box(14), box(10), box(14)], float)
-    assert smoothed(boxes)[:, 0].tolist() == [10, 12, 12, 14]
-    assert smoothed(boxes[:2]) is not None and (smoothed(boxes[:2]) == boxes[:2]).all()
+    assert smoothed(np.arange(4), boxes)[:, 0].tolist() == [10, 12, 12, 14]
+    assert (smoothed(np.arange(2), boxes[:2]) == boxes[:2]).all()
     (track,) = link([[each] for each in boxes], smooth=True)
     assert track.boxes[:, 0].tolist() == [10, 12, 12, 14]
+
+
+def test_who_moves_evenly_stays_where_they_are_also_beside_a_gap():
+    times = np.array([0, 0.25, 0.5, 1.5, 1.75, 2])
+    boxes = np.array([box(100 * time) for time in times], float)
+    assert smoothed(times, boxes) == pytest.approx(boxes)
+
+
+def test_the_name_is_the_id():
+    assert Track(3, np.zeros(1), np.zeros((1, 4)), 1.0).id == "3"
+    assert Track(3, np.zeros(1), np.zeros((1, 4)), 1.0, "ann").id == "ann"
 
 
 def test_between_boxes_all_sides_move():

@@ -89,7 +89,7 @@ def test_another_font_is_taken_where_it_has_the_letters(monkeypatch):
 
 def test_a_person_has_a_box_and_what_is_seen_above_it():
     picture = np.full((240, 320, 3), 128, np.uint8)
-    draw_person(picture, np.array([100.0, 80, 160, 200]), [("walk", 0.8)], number=1, taken=[])
+    draw_person(picture, np.array([100.0, 80, 160, 200]), [("walk", 0.8)], number=1, name=str(1), taken=[])
     color = captions.COLORS[0]
     for row, column in ((80, 130), (200, 130), (140, 100), (140, 160)):
         assert picture[row, column].tolist() == list(color), "four sides"
@@ -104,7 +104,14 @@ def test_a_person_has_a_box_and_what_is_seen_above_it():
 
 def test_where_there_is_no_room_it_is_inside():
     picture = np.full((240, 320, 3), 128, np.uint8)
-    draw_person(picture, np.array([250.0, 2, 330, 230]), [("a long label of what is done", 0.8)], number=2, taken=[])
+    draw_person(
+        picture,
+        np.array([250.0, 2, 330, 230]),
+        [("a long label of what is done", 0.8)],
+        number=2,
+        name=str(2),
+        taken=[],
+    )
     assert (picture[10:16, 200:310] != 128).any(), "moved to the left, below the upper edge"
     assert (picture[100, 250] == captions.COLORS[1]).all()
     assert (picture[120, 319] == captions.COLORS[1]).all(), "cut at the edge"
@@ -115,7 +122,9 @@ def test_every_line_has_its_own_share_and_every_person_a_colour():
     heights, colors = [], set()
     for number in range(1, 4):
         picture = np.full((240, 320, 3), 128, np.uint8)
-        draw_person(picture, np.array([100.0, 120, 160, 200]), lines[:number], number=number, taken=[])
+        draw_person(
+            picture, np.array([100.0, 120, 160, 200]), lines[:number], number=number, name=str(number), taken=[]
+        )
         heights.append(int((picture[:119] != 128).any(axis=(1, 2)).sum()))
         colors.add(tuple(picture[200, 130].tolist()))
     assert heights[1] > 1.8 * heights[0] and heights[2] > 2.7 * heights[0] and len(colors) == 3
@@ -124,7 +133,7 @@ def test_every_line_has_its_own_share_and_every_person_a_colour():
 @pytest.mark.parametrize("box", [[-50, -50, -10, -10], [0, 0, 0, 0], [1e6, 1e6, 2e6, 2e6], [310, 230, 319, 239]])
 def test_boxes_that_are_hardly_there(box):
     picture = np.full((240, 320, 3), 128, np.uint8)
-    draw_person(picture, np.array(box, float), [("walk", 0.8)], number=99, taken=[])
+    draw_person(picture, np.array(box, float), [("walk", 0.8)], number=99, name=str(99), taken=[])
     assert picture.shape == (240, 320, 3)
 
 
@@ -134,7 +143,7 @@ def test_texts_of_neighbours_do_not_cover_each_other():
     taken: list[tuple[int, int, int, int]] = []
     picture = np.full((240, 320, 3), 128, np.uint8)
     for number, box in enumerate(boxes, start=1):
-        draw_person(picture, np.array(box), [("shake hands", 0.8)], number=number, taken=taken)
+        draw_person(picture, np.array(box), [("shake hands", 0.8)], number=number, name=str(number), taken=taken)
     assert len(taken) == 3
     for (x0, y0, x1, y1), (left, top, right, bottom) in itertools.combinations(taken, 2):
         assert x1 <= left or right <= x0 or y1 <= top or bottom <= y0
