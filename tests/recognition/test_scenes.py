@@ -67,6 +67,18 @@ def test_clips_are_around_key_times_and_boxes_in_their_px():
         assert logits(probabilities) * 10 == pytest.approx([10, 20, x / 2], abs=1e-4)
 
 
+def test_what_somebody_does_ends_with_them(tmp_path):
+    """Key times at 0, 0.5, 1.0, 1.5 s; the last window ends at 1.75, the person at 2. Likely, as logits are above 0:"""
+    video = write_video(tmp_path / "a.mp4", 60)
+    rows = [f"{step / 2},20,0,60,96" for step in range(4)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["seconds,x0,y0,x1,y1", *rows]))
+    (found,) = recognize_people(Remembering(), [video], boxes=tmp_path / "boxes.csv")
+    (person,) = found.people
+    assert [(each.label, each.start_seconds, each.end_seconds) for each in person.segments] == [
+        ("high", 0.0, 2.0), ("wide", 0.0, 2.0), ("left", 0.0, 2.0)
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A file of mmaction2's SlowOnly for AVA, its weights from a formula."""
