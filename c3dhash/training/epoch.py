@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from c3dhash.config import TrainConfig
@@ -32,6 +33,7 @@ from c3dhash.video.loader import prefetch
 from c3dhash.video.normalization import for_device, to_device
 
 _MIXING = 1 << 32  # behind the place of a batch in the seed of what mixes it, where a row of it has its number
+SETTLING_BATCHES = 20
 READ_STEPS = 20  # a loss is read, and shown, every so many steps
 
 
@@ -135,6 +137,29 @@ def _losses(
 def _adapts_first_norm(state: TrainingState, config: TrainConfig) -> bool:
     """Tell whether the first batch norm is trained among frozen ones: Note [Batch norms and small batches]."""
     return state.model.backbone.starts_from is not None and not config.freeze_stages
+
+
+@torch.no_grad()
+def settle_norms(state: TrainingState, inputs: Inputs, labels: np.ndarray, config: TrainConfig) -> None:
+    """Let the batch norms that will follow batches see some first, where weights on pictures are to read flow.
+
+    What is fitted to features before the first step, such as their scale, is of the network as evaluation computes it,
+    with running statistics, which are of pictures. Training then sees others, a hundred times as large once they are
+    scaled: the loss is 17 after an epoch, and nothing is learnt.
+    """
+    if not (_adapts_first_norm(state, config) and config.weights):
+        return
+    training_mode(state.model, freeze_bn=bool(config.freeze_bn), but_first=True)
+    norms = [module for module in state.model.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    batches = _deal(labels, config, epoch=0)[:SETTLING_BATCHES]
+    for batch, _ in tqdm(_load(batches, inputs, labels, state, config), total=len(batches), desc="Batch norms"):
+        inputs.read(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def fitting_part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:

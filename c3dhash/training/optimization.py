@@ -91,7 +91,9 @@ def resolve(
         "min_crop_scale": None if config.crop == "fixed" else 0.7,
         "schedule": "step" if config.step_epochs or config.step_every else "cosine",
         "backbone_rate": STAGES_RATE if frozen else 1.0,
-        "freeze_bn": freezes_batch_norms(has_weights=bool(config.weights), batch_size=batch_size),
+        "freeze_bn": freezes_batch_norms(
+            has_weights=bool(config.weights) and (bool(frozen) or not starts_from_other), batch_size=batch_size
+        ),
         "margin": default_margin(config.hash_length),
         "learning_rate": rate,
         "weight_decay": decay,

@@ -27,7 +27,7 @@ from c3dhash.models.runs import claim_run
 from c3dhash.training import start
 from c3dhash.training.centers import class_similarity, hash_centers
 from c3dhash.training.computing import computing
-from c3dhash.training.epoch import fitting_part_size, train_epoch
+from c3dhash.training.epoch import fitting_part_size, settle_norms, train_epoch
 from c3dhash.training.inputs import AugmentedClips, Inputs, keep_stages
 from c3dhash.training.log import TrainingLog
 from c3dhash.training.run_files import mark_finished, save_best
@@ -171,6 +171,7 @@ def _prepare_heads(
         labels: of the videos to train on, the first that the inputs count, int64 [N], or bool [N, num_classes].
     """
     model, means = state.model, None
+    settle_norms(state, inputs, labels, config)
     if model.scaling is not None or config.init != "random":
         features = torch.from_numpy(inputs.features(np.arange(len(labels)))).to(state.device)  # [views, N, feature_dim]
         with torch.inference_mode():

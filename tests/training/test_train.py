@@ -19,11 +19,13 @@ from c3dhash.errors import DatasetError, TrainingError, UsageError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.files import MARKER
 from c3dhash.models.backbones import BACKBONES, build_backbone
+from c3dhash.models.batch_norm import training_mode
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.runs import load_run
 from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import weights_metadata
-from c3dhash.training import epoch, gradients
+from c3dhash.training import epoch, gradients, train
+from c3dhash.training.epoch import train_epoch
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
@@ -264,11 +266,36 @@ def test_weights_on_pictures_are_only_a_start_for_a_network_on_flow(motion, tmp_
     first = run.model.backbone.network.features[0][0].weight
     mean = tensors["network.features.0.0.weight"].mean(dim=1)
     assert all(torch.allclose(first[:, channel], mean, atol=1e-7) for channel in range(10)) == freeze
-    assert (run.config["freeze_stages"] == 0) != freeze and run.config["freeze_bn"]
+    assert (run.config["freeze_stages"] == 0) != freeze and run.config["freeze_bn"] == freeze
     norms = [key for key in tensors if key.endswith("running_var")]
     state = run.model.backbone.state_dict()
     adapted = [key for key in norms if not torch.equal(state[key], tensors[key])]
-    assert adapted == ([] if freeze else norms[:1]), "the first batch norm takes the strength of flow"
+    assert adapted == ([] if freeze else norms), "batch norms take the strength of flow"
+
+
+@pytest.mark.parametrize("freeze_bn", [True, None])
+def test_batch_norms_have_seen_flow_before_anything_is_fitted_to_features(
+    motion, tmp_path, cache, monkeypatch, freeze_bn
+):
+    """Features of a batch in training are those of evaluation, which what stands before the heads was fitted to."""
+    path, _ = save_weights(tmp_path, "tsn_mobilenet_v2", num_frames=1, size=32)
+    config = replace(
+        TINY, backbone="tsn_flow_mobilenet_v2", num_frames=1, size=32, weights=path, epochs=1, freeze_bn=freeze_bn
+    )
+    distances = []
+
+    def look(state, inputs, labels, config, **options):
+        batch = torch.from_numpy(inputs.load(np.arange(9), seed=(0,)))
+        with torch.no_grad():
+            evaluated = inputs.read(batch)
+            training_mode(state.model, freeze_bn=bool(config.freeze_bn), but_first=True)
+            trained = inputs.read(batch)
+        distances.append(float((trained - evaluated).norm() / evaluated.norm()))
+        return train_epoch(state, inputs, labels, config, **options)
+
+    monkeypatch.setattr(train, "train_epoch", look)
+    train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
+    assert distances[0] < 3, "without it 20, and a number of ten digits"
 
 
 def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):
