@@ -58,7 +58,8 @@ def make_detector(name: str, *, device: str = "auto") -> Detector:
     """Make a detector.
 
     Args:
-        name: a value of config.DETECTORS; auto takes the first of torchvision's whose weights are at hand, else hog.
+        name: hog, one of config.TORCHVISION_DETECTORS, or auto, which takes the first of these whose weights are at
+            hand, else hog.
         device: as in EncodeConfig; hog is computed on the CPU.
     Raises:
         CheckpointError: the weights cannot be had.

@@ -25,7 +25,7 @@ from c3dhash.models.runs import Run
 from c3dhash.recognition.boxes import BoxFile
 from c3dhash.recognition.detectors import Detector, make_detector
 from c3dhash.recognition.over_time import answers, label_segments, segments
-from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, find_each, over_time
+from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, check_counts, find_each, over_time
 from c3dhash.recognition.results import Person, Recognition, best_classes
 from c3dhash.recognition.scenes import STRIDE_SECONDS, scene_windows
 from c3dhash.recognition.timeline import FirstClasses
@@ -122,10 +122,7 @@ def _look_at_each(
     people: PeopleConfig,
     device: str,
 ) -> Iterator[Recognition]:
-    if top < 1:
-        raise UsageError(f"top ({top}) must be 1 or more.")
-    if smooth < 1:
-        raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
+    check_counts(top=top, smooth=smooth)
     box_file = None if boxes is None else BoxFile(boxes)
     if box_file is not None and box_file.is_of_one_video and len(found) > 1:
         raise UsageError(f"boxes ('{boxes}') are of one video: name one file, or give boxes as AVA has them.")

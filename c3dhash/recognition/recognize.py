@@ -126,8 +126,7 @@ def recognize_over_time(
     runs = as_list(run)
     weights = fusion_weights(fusion, num_runs=len(runs))
     labels, found = _check(runs, places, top=top)
-    if smooth < 1:
-        raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
+    check_counts(top=top, smooth=smooth)
     config = over_time(runs[0].model, config, window_seconds=window_seconds, stride_seconds=stride_seconds)
     encoders = []
     for each in runs:
@@ -193,8 +192,7 @@ def _check(
     runs: Sequence[Run], places: Sequence[Path | str], *, top: int, skip: Container[Path] = ()
 ) -> tuple[Sequence[str], dict[Path, VideoError | None]]:
     """Return the names of the classes, and the videos, with the error of what cannot be looked into."""
-    if top < 1:
-        raise UsageError(f"top ({top}) must be 1 or more.")
+    check_counts(top=top)
     check_alike(runs)
     return runs[0].class_labels, {video: error for video, error in find_each(places).items() if video not in skip}
 
@@ -228,6 +226,18 @@ def _follow(
 
     found = tuple(segments(kept(), labels))
     return Recognition(video, best_classes(total / num_windows, labels, top), None, found, classes, timeline)
+
+
+def check_counts(*, top: int, smooth: int = 1) -> None:
+    """Make sure that how many classes are told, and over how many windows they are smoothed, make sense.
+
+    Raises:
+        UsageError: one of them is below 1.
+    """
+    if top < 1:
+        raise UsageError(f"top ({top}) must be 1 or more.")
+    if smooth < 1:
+        raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
 
 
 def find_each(places: Sequence[Path | str]) -> dict[Path, VideoError | None]:
