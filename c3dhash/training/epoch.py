@@ -136,7 +136,7 @@ def _losses(
 
 def _adapts_first_norm(state: TrainingState, config: TrainConfig) -> bool:
     """Tell whether the first batch norm is trained among frozen ones: Note [Batch norms and small batches]."""
-    return state.model.backbone.starts_from is not None and not config.freeze_stages
+    return state.starts_from_other and not config.freeze_stages
 
 
 @torch.no_grad()
@@ -147,7 +147,7 @@ def settle_norms(state: TrainingState, inputs: Inputs, labels: np.ndarray, confi
     with running statistics, which are of pictures. Training then sees others, a hundred times as large once they are
     scaled: the loss is 17 after an epoch, and nothing is learnt.
     """
-    if not (_adapts_first_norm(state, config) and config.weights):
+    if not _adapts_first_norm(state, config):
         return
     training_mode(state.model, freeze_bn=bool(config.freeze_bn), but_first=True)
     norms = [module for module in state.model.modules() if isinstance(module, _BatchNorm) and module.training]

@@ -83,6 +83,7 @@ def begin(config: TrainConfig, *, classes: Sequence[str]) -> tuple[TrainConfig, 
         )  # fmt: skip
     refuse_unused(given, config, num_stages=len(backbone.stages()))
     state = new_state(config, num_classes=len(classes))
+    state.starts_from_other = starts_from_other
     check_channels(config, state.model.preprocessing.channels)
     return config, state
 

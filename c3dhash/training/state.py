@@ -34,6 +34,7 @@ class TrainingState:
     best_value: the values of CHOOSING_METRICS in the best epoch so far, [] before the first. best_epoch: which one.
     is_refit: whether it has begun again, on the val videos too, to keep the last epoch.
     average: the moving average of weights and statistics, by name, of num_averaged steps; {} where there is none.
+    starts_from_other: whether the weights that it began with are of pictures, and it reads flow.
     """
 
     model: HashNet
@@ -46,6 +47,7 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     average: dict[str, torch.Tensor] = field(default_factory=dict)
     num_averaged: int = 0
+    starts_from_other: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -115,6 +117,7 @@ class TrainingState:
             "videos": self.videos,
             "average": self.average,
             "num_averaged": self.num_averaged,
+            "starts_from_other": self.starts_from_other,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -138,6 +141,7 @@ class TrainingState:
             self.best_value, self.history = saved["best_value"], saved["history"]
             self.best_epoch, self.is_refit = saved["best_epoch"], saved["is_refit"]
             self.average, self.num_averaged = saved.get("average", {}), saved.get("num_averaged", 0)
+            self.starts_from_other = saved.get("starts_from_other", self.model.backbone.starts_from is not None)
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"'{path}' is damaged and cannot be resumed from ({reason}); train anew.") from error

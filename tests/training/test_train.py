@@ -298,6 +298,17 @@ def test_batch_norms_have_seen_flow_before_anything_is_fitted_to_features(
     assert distances[0] < 3, "without it 20, and a number of ten digits"
 
 
+def test_batch_norms_that_know_flow_already_are_frozen_when_they_are_told_to_be(motion, tmp_path, cache):
+    path, tensors = save_weights(tmp_path, "tsn_flow_mobilenet_v2", num_frames=1, size=32)
+    config = replace(
+        TINY, backbone="tsn_flow_mobilenet_v2", num_frames=1, size=32, weights=path, epochs=1,
+        freeze_stages=0, freeze_bn=True,
+    )  # fmt: skip
+    state = load_run(train_run(motion, config, run_dir=tmp_path / "run", cache=cache)).model.backbone.state_dict()
+    statistics = [name for name in tensors if "running" in name]
+    assert len(statistics) > 50 and all(torch.equal(state[name], tensors[name]) for name in statistics)
+
+
 def test_a_run_gives_the_codes_that_its_training_saw(motion, tmp_path, cache):
     # The scaling of features is folded into the heads, which read features at length 1.
     torch.manual_seed(5)
