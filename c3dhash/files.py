@@ -211,6 +211,22 @@ def claim_folder(folder: Path, *, made_by: str, own_names: tuple[str, ...] = (),
     return content
 
 
+@contextmanager
+def leaving_no_trace(folder: Path) -> Iterator[None]:
+    """Delete a folder that this block makes where the block fails with nothing in it yet.
+
+    A folder that was there before stays, and so does one with anything but our marker in it.
+    """
+    was_there = os.path.lexists(folder)
+    try:
+        yield
+    except BaseException:
+        if not was_there and folder.is_dir() and [path.name for path in folder.iterdir()] == [MARKER]:
+            (folder / MARKER).unlink()
+            folder.rmdir()
+        raise
+
+
 def claim_names(folder: Path, names: Sequence[str], *, made_by: str, first_names: Sequence[str] = ()) -> None:
     """Make some names in a folder ours to write, whatever else it holds: those that are free, or were ours before.
 

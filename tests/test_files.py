@@ -24,6 +24,7 @@ from c3dhash.files import (
     folder_digest,
     is_inside,
     is_replaceable,
+    leaving_no_trace,
     mark,
     own_files,
     read_mark,
@@ -204,6 +205,25 @@ class TestMarks:
     def test_leftovers_do_not_keep_a_folder_from_being_claimed(self, tmp_path):
         temporary_path(tmp_path / "a").touch()
         claim_folder(tmp_path, made_by="test")
+
+    @pytest.mark.parametrize("error", [UsageError, KeyboardInterrupt])
+    def test_what_is_refused_leaves_no_folder(self, tmp_path, error):
+        def fail_in(folder: Path, *names: str) -> None:
+            with pytest.raises(error), leaving_no_trace(folder):
+                claim_folder(folder, made_by="test", own_names=("note",))
+                for name in names:
+                    (folder / name).touch()
+                raise error
+
+        fail_in(tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+        fail_in(tmp_path / "written", "a")
+        assert names(tmp_path / "written") == [MARKER, "a"]
+        (tmp_path / "users").mkdir()
+        fail_in(tmp_path / "users")
+        assert (tmp_path / "users").is_dir()
+        fail_in(tmp_path / "written")
+        assert names(tmp_path / "written") == [MARKER, "a"]
 
     def test_a_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").touch()

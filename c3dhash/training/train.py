@@ -21,6 +21,7 @@ from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import TrainingError
+from c3dhash.files import leaving_no_trace
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.models.runs import claim_run
@@ -57,7 +58,7 @@ def train_run(dataset: Dataset, config: TrainConfig, *, run_dir: Path, cache: Fr
         UsageError: settings that do not go together, or are not those of the run that is resumed; run_dir holds
             something else.
     """
-    with computing(pick_device(config.device), deterministic=config.deterministic):
+    with computing(pick_device(config.device), deterministic=config.deterministic), leaving_no_trace(run_dir):
         if resume:
             config, state = start.resume(config, run_dir, num_classes=len(dataset.classes))
         else:

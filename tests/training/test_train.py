@@ -224,6 +224,7 @@ def test_stages_that_are_frozen_stay_and_the_others_learn(motion, tmp_path, cach
             assert not is_frozen, name
     with pytest.raises(UsageError, match=r"freeze_stages \(5\) must be 4 or less, since resnet3d10 has so many"):
         train_run(motion, replace(config, freeze_stages=5), run_dir=tmp_path / "other", cache=cache)
+    assert not (tmp_path / "other").exists()
     with pytest.raises(UsageError, match=r"freeze_stages \(0\) trains the whole backbone"):
         replace(config, freeze=True, freeze_stages=0)
 
