@@ -42,14 +42,19 @@ def fill(path: Path, *, num_videos: int, clips_per_video: tuple[int, int], has_f
         is_film = has_films and number % 100 == 0
         num_clips = FILM_CLIPS if is_film else int(rng.integers(clips_per_video[0], clips_per_video[1] + 1))
         codes = flipped(rng, np.repeat(centres[number], num_clips, axis=0), 0.01 if is_film else 0.05)
-        starts = np.arange(num_clips, dtype=np.float64)
-        gallery.add(f"{number}.mp4", CodeBatch(codes, HASH_LENGTH, starts, starts + 1), content_hash="")
+        gallery.add(f"{number}.mp4", windows_of(codes), content_hash="")
     return gallery
 
 
-def peak_bytes(gallery: Gallery, codes: np.ndarray) -> int:
+def windows_of(codes: np.ndarray) -> CodeBatch:
+    """Take codes for those of windows of a second, one after the other."""
+    starts = np.arange(len(codes), dtype=np.float64)
+    return CodeBatch(codes, HASH_LENGTH, starts, starts + 1)
+
+
+def peak_bytes(gallery: Gallery, query: CodeBatch) -> int:
     tracemalloc.start()
-    query_codes(gallery, codes)
+    query_codes(gallery, query)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
@@ -63,10 +68,11 @@ def measure(gallery: Gallery, *, windows: list[int], repeats: int) -> None:
     )
     for num_windows in windows:
         queries = flipped(rng, codes[rng.choice(len(codes), num_windows, replace=False)], 0.05)
-        ours = median_seconds(lambda q=queries: query_codes(gallery, q), repeats=repeats, warmup=1)
+        query = windows_of(queries)
+        ours = median_seconds(lambda q=query: query_codes(gallery, q), repeats=repeats, warmup=1)
         search = median_seconds(lambda q=queries: gallery.search(q, k=10), repeats=repeats, warmup=1)
         row = [f"{1e3 * median:15.2f} ({1e3 * spread:.2f})" for median, spread in (ours, search)]
-        print(f"  {num_windows:7}  {row[0]:>25} {row[1]:>25} {peak_bytes(gallery, queries) / 1e6:12.1f}", flush=True)
+        print(f"  {num_windows:7}  {row[0]:>25} {row[1]:>25} {peak_bytes(gallery, query) / 1e6:12.1f}", flush=True)
 
 
 def main() -> None:

@@ -246,11 +246,30 @@ class FeatureBatch:
 
 
 @dataclass(frozen=True)
+class SegmentMatch:
+    """A stretch of the query that agrees with a stretch of a video of the gallery.
+
+    num_clips: how many windows of the query speak for it. distance: of the nearest pair of clips in it, bits of a code.
+    score: how much speaks for it, bits of evidence; see c3dhash.gallery.evidence.
+    """
+
+    query_start_seconds: float
+    query_end_seconds: float
+    start_seconds: float
+    end_seconds: float
+    num_clips: int
+    distance: int
+    score: float
+
+
+@dataclass(frozen=True)
 class Hit:
     """A video of the gallery that is similar to the query.
 
-    distance: Hamming distance of the nearest pair of clips, in bits. The segment is where in the
-    video the match lies.
+    distance: Hamming distance of the nearest pair of clips, in bits: in the first segment, or, where there is none, in
+    all of the video. start_seconds, end_seconds: where in the video that is, the first segment or the nearest clip.
+    score: how much speaks for the video, bits of evidence, 0 where it is only among the nearest.
+    segments: the stretches that agree, by falling score; none share a window of the query.
     """
 
     rank: int
@@ -259,3 +278,5 @@ class Hit:
     start_seconds: float
     end_seconds: float
     label: str | None
+    score: float
+    segments: tuple[SegmentMatch, ...]

@@ -23,6 +23,7 @@ from c3dhash.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from c3dhash.gallery.indexing import IndexReport
+    from c3dhash.records import Hit
 
 
 @click.command()
@@ -199,7 +200,11 @@ def _check_untrained(given: set[str]) -> None:
 def query(
     video: Path, gallery_path: Path, model: Path | None, as_json: bool, html_path: Path | None, **options: Any
 ) -> None:
-    """Find the videos of a gallery that are similar to VIDEO, each with the segment that matches."""
+    """Find the videos of a gallery that show the same as VIDEO, or something similar, and where.
+
+    Where both were cut into windows, those that agree on when the video begins are joined into segments, and videos
+    rank by their score: bits of evidence, to which a window that many videos have adds little.
+    """
     config, encode_config = take(QueryConfig, options), take(EncodeConfig, options)
 
     from c3dhash.gallery.store import Gallery
@@ -218,16 +223,29 @@ def query(
     if as_json:
         print_json([dataclasses.asdict(hit) for hit in hits])
         return
-    rows = [
-        (
-            str(hit.rank),
-            str(hit.distance),
-            f"{hit.start_seconds:.1f}-{hit.end_seconds:.1f} s",
-            hit.label or "",
-            shown_path(hit.video),
-        )
-        for hit in hits
-    ]
-    print_table(("rank", "distance", "segment", "label", "video"), rows, right=(0, 1, 2))
+    header = ("rank", "score", "distance", "of the query", "segment", "label", "video")
+    print_table(header, [row for hit in hits for row in _rows(hit)], right=(0, 1, 2, 3, 4))
     if html_path is not None:
         click.echo(f"Page: {html_path}")
+
+
+def _rows(hit: Hit) -> list[tuple[str, ...]]:
+    """Return the lines of a hit in the table: one a segment, and what is said of the video in the first."""
+    of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
+    if not hit.segments:
+        return [(str(hit.rank), "0.0", str(hit.distance), "", _stretch(hit.start_seconds, hit.end_seconds), *of_video)]
+    return [
+        (
+            "" if number else str(hit.rank),
+            f"{segment.score:.1f}",
+            str(segment.distance),
+            _stretch(segment.query_start_seconds, segment.query_end_seconds),
+            _stretch(segment.start_seconds, segment.end_seconds),
+            *(of_nothing if number else of_video),
+        )
+        for number, segment in enumerate(hit.segments)
+    ]
+
+
+def _stretch(start_seconds: float, end_seconds: float) -> str:
+    return f"{start_seconds:.1f}-{end_seconds:.1f} s"

@@ -8,8 +8,9 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     schema        an SQLite file with them: made, opened, brought up to date
     edits         what one transaction does to it
     catalog       the truth about videos, clips and their codes
-    search        exact Hamming search over arrays: nearest codes, nearest videos
+    search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
     index         codes, ids and starts of videos in memory; a FAISS file on disk
+    evidence      windows and clips -> which videos show the same, and which stretches of them
     replica       the index as a cache of the catalog
     lock          one writer at a time
     store         the gallery: what these are together

@@ -208,6 +208,13 @@ class Catalog:
                 raise GalleryError(f"gallery '{self.path.parent}' has no clip {clip_id}: take ids from search.")
         return [GalleryClip(*row) for _, row in rows]
 
+    def times(self, first_id: int, last_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return when the clips from an id to another start and end, float64 [N] each, seconds."""
+        query = "SELECT start_seconds, end_seconds FROM clip WHERE id BETWEEN ? AND ? ORDER BY id"
+        with self._errors():
+            rows = np.array(self._connection.execute(query, (first_id, last_id)).fetchall(), np.float64).reshape(-1, 2)
+        return rows[:, 0], rows[:, 1]
+
     def videos(self) -> list[GalleryVideo]:
         """List the videos whose files are not missing, in the order of their names."""
         return self._videos("missing_since IS NULL")

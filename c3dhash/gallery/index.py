@@ -27,7 +27,7 @@ import numpy as np
 
 from c3dhash.bits import check_codes, num_code_bytes, pad_codes
 from c3dhash.errors import CodesError, GalleryError, UsageError
-from c3dhash.gallery.search import nearest_codes, nearest_videos
+from c3dhash.gallery.search import near_pairs, nearest_codes, nearest_videos
 
 FAST_NUM_BYTES = (4, 8, 16, 20, 32, 64)
 NO_ID = -1
@@ -175,6 +175,44 @@ class HammingIndex:
             self._padded(codes), self._all_codes(), starts=self.starts, top=min(top, self.num_videos)
         )
         return distances, self.ids[positions]
+
+    def near_videos(self, codes: np.ndarray, *, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the videos that have a clip within a radius of the given codes.
+
+        Args:
+            codes: uint8 [Q, ceil(hash_length / 8)].
+            radius: bits.
+        Returns:
+            queries, videos, distances: int64 [P] each, in the order of (query, video): of each pair that is near
+            enough, which code, which video (0..num_videos - 1, in the order of the index), and the distance of its
+            nearest clip.
+        """
+        if not len(codes) or not len(self):
+            none = np.empty(0, np.int64)
+            return none, none, none
+        queries, positions, distances = near_pairs(self._padded(codes), self._all_codes(), radius=radius)
+        videos = np.searchsorted(self.starts, positions, side="right") - 1
+        pairs = queries * self.num_videos + videos
+        firsts = np.flatnonzero(np.diff(pairs, prepend=-1))
+        if not len(firsts):
+            return queries, videos, distances
+        return queries[firsts], videos[firsts], np.minimum.reduceat(distances, firsts)
+
+    def video_of(self, clip_id: int) -> int:
+        """Return which video of the index a clip of it belongs to, as `near_videos` counts them."""
+        position = np.searchsorted(self.ids, clip_id)
+        return int(np.searchsorted(self.starts, position, side="right")) - 1
+
+    def video(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids, int64 [N], and codes, uint8 [N, ceil(hash_length / 8)], of a video of the index."""
+        ends = self.starts[number + 1 : number + 2]
+        part = slice(int(self.starts[number]), int(ends[0]) if len(ends) else len(self))
+        return self.ids[part], self._all_codes()[part, : num_code_bytes(self.hash_length)]
+
+    def sample(self, num_codes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and codes, as of `video`, evenly spread over the index: all where it has fewer."""
+        positions = np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64))
+        return self.ids[positions], self._all_codes()[positions, : num_code_bytes(self.hash_length)]
 
     def save(self, path: Path, *, stamp: tuple[int, int]) -> None:
         """Write the index as a FAISS file that ends in a stamp and a checksum.

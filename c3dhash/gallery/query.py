@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError
 from c3dhash.gallery.store import Gallery
-from c3dhash.records import CodeBatch, Hit
+from c3dhash.records import CodeBatch, Hit, SegmentMatch
 
 if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
     from c3dhash.models.runs import Run
@@ -45,29 +43,40 @@ def query_video(
 
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     config = with_windows(config or EncodeConfig(), gallery)
-    return query_codes(gallery, encode_video(run, video, config=config).codes, top=top)
+    return query_codes(gallery, encode_video(run, video, config=config), top=top)
 
 
-def query_codes(gallery: Gallery, codes: np.ndarray, *, top: int = 10) -> list[Hit]:
-    """Find the videos that hold the clips nearest to any of the given codes.
+def query_codes(gallery: Gallery, query: CodeBatch, *, top: int = 10) -> list[Hit]:
+    """Find the videos that show the same as a query, or something similar.
 
     Args:
         gallery: is searched.
-        codes: of the clips of one query video, uint8 [N, ceil(hash_length / 8)].
+        query: codes and times of the windows of one video.
         top: how many videos.
     Returns:
-        At most `top` hits, one a video, by rising distance (then by clip id): those that a look at every clip of the
-        gallery gives. The segment is that of the nearest clip.
+        At most `top` hits, one a video, by falling score, which is 0 of those that are only near; then by rising
+        distance, then by clip id. Of a query of one window, by distance. See c3dhash.gallery.evidence.
     Raises:
         UsageError: top is below 1.
         GalleryError: the gallery is empty, or all of its videos are missing.
     """
-    nearest = gallery.nearest_videos(codes, top=top)
-    if not nearest and len(codes):
+    found = gallery.similar_videos(query, top=top)
+    if not found and len(query.codes):
         num_missing = len(gallery.missing_videos())
         why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
         raise GalleryError(f"gallery '{gallery.path}' {why}: run `c3dhash index DIR` first.")
-    return [
-        Hit(rank, distance, clip.video, clip.start_seconds, clip.end_seconds, clip.label)
-        for rank, (distance, clip) in enumerate(nearest, 1)
-    ]
+    hits = []
+    for rank, (evidence, clip) in enumerate(found, 1):
+        segments = evidence.segments
+        if len(query.codes) == 1:
+            window = query.start_seconds.item(), query.end_seconds.item()
+            place = clip.start_seconds, clip.end_seconds
+            segments = (SegmentMatch(*window, *place, 1, evidence.distance, evidence.score),)
+        first = segments[0] if segments else clip
+        hits.append(
+            Hit(
+                rank, evidence.distance, clip.video, first.start_seconds, first.end_seconds, clip.label, evidence.score,
+                segments,
+            )
+        )  # fmt: skip
+    return hits

@@ -99,6 +99,37 @@ def nearest_videos(
     return distances, positions
 
 
+def near_pairs(
+    query_codes: np.ndarray, gallery_codes: np.ndarray, *, radius: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find all pairs within a radius.
+
+    Args:
+        query_codes, gallery_codes: uint8 [Q, num_bytes] and [G, num_bytes], C-contiguous, neither of them empty.
+        radius: bits.
+    Returns:
+        queries, positions, distances: int64 [P] each, in the order of (query, position).
+    """
+    num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
+    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
+
+    def find(part: slice) -> list[np.ndarray]:
+        distances, found = np.empty(num_queries * num_codes, np.int32), []
+        for start in range(part.start, part.stop, num_codes):
+            block = gallery_codes[start : min(start + num_codes, part.stop)]
+            for first in range(0, len(query_codes), num_queries):
+                rows = _fill_distances(distances, query_codes[first : first + num_queries], block)
+                queries, places = np.divmod(np.flatnonzero(rows <= radius), rows.shape[1])
+                found.append(np.stack([queries + first, places + start, rows[queries, places]]))
+        return found
+
+    num_threads = _num_threads(len(query_codes) * len(gallery_codes))
+    parts = _run(find, [(part,) for part in _bounds(len(gallery_codes), num_threads)], num_threads=num_threads)
+    pairs = np.concatenate([block for part in parts for block in part], axis=1)
+    queries, positions, distances = pairs[:, np.argsort(pairs[0], kind="stable")]  # positions rise already
+    return queries, positions, distances
+
+
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
     """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
     nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)

@@ -23,6 +23,7 @@ from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageEr
 from c3dhash.gallery import lock, schema
 from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.gallery.edits import Edits, no_video
+from c3dhash.gallery.evidence import VideoEvidence, rank_videos
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.records import CodeBatch
 
@@ -289,24 +290,24 @@ class Gallery:
         with self._lock:
             return self._replica.index().search(codes, k=k)
 
-    def nearest_videos(self, codes: np.ndarray, *, top: int) -> list[tuple[int, GalleryClip]]:
-        """Find the videos that hold the clips nearest to any of the given codes.
+    def similar_videos(self, query: CodeBatch, *, top: int) -> list[tuple[VideoEvidence, GalleryClip]]:
+        """Find the videos that most speaks for: see c3dhash.gallery.evidence.
 
         What is found and what is told about it come from one state of the gallery, whoever writes meanwhile.
 
         Args:
-            codes: of the clips of one query video, uint8 [N, ceil(hash_length / 8)].
+            query: the windows of a video.
             top: how many videos, 1 or more.
         Returns:
-            (distance in bits, nearest clip) of each video, by rising distance, then by clip id; fewer than `top` where
-            the gallery has fewer. Of clips at one distance, the one with the lowest id is a video's nearest.
+            (evidence, nearest clip) of each video, in the order of `evidence.rank_videos`; fewer than `top` where the
+            gallery has fewer. Of clips at one distance, the one with the lowest id is a video's nearest.
         Raises:
             UsageError: top is below 1.
             CodesError: the codes have another width.
         """
         with self._lock, self._catalog.snapshot():
-            distances, ids = self._replica.index().search_videos(codes, top=top)
-            return list(zip(distances.tolist(), self._catalog.clips(ids), strict=True))
+            found = rank_videos(self._replica.index(), query, top=top, times=self._catalog.times)
+            return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
 
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
         """Look clips up, in the order of `ids`: ints, or int64 [N].

@@ -63,12 +63,19 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     query = motion_dir / "query" / "move_up" / "move_up_000.mp4"
     code, out, err = run("query", query)
     assert code == 0, err
-    assert out.splitlines()[0].split() == ["rank", "distance", "segment", "label", "video"]
+    assert re.split("  +", out.splitlines()[0]) == [
+        "rank", "score", "distance", "of the query", "segment", "label", "video",
+    ]  # fmt: skip
     assert len(out.splitlines()) == 10
     code, out, err = run("query", query, "--json", "--top", "3", "--html", "page.html")
     hits = json.loads(out)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert set(hits[0]) == {"rank", "distance", "video", "start_seconds", "end_seconds", "label"}
+    assert set(hits[0]) == {
+        "rank", "distance", "video", "start_seconds", "end_seconds", "label", "score", "segments",
+    }  # fmt: skip
+    assert set(hits[0]["segments"][0]) == {
+        "query_start_seconds", "query_end_seconds", "start_seconds", "end_seconds", "num_clips", "distance", "score",
+    }  # fmt: skip
     assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 4
 
     code, out, err = run("evaluate", "--json", "--k", "5", "--radius", "1")

@@ -8,6 +8,7 @@ import pytest
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery.evidence import find_segments, weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_codes, query_video
 from c3dhash.gallery.store import Gallery
@@ -23,15 +24,20 @@ def gallery(tmp_path):
 
 
 def add(gallery: Gallery, name: str, codes: np.ndarray, label: str | None = None) -> None:
+    gallery.add(name, of(codes), content_hash=name, label=label)
+
+
+def of(codes: np.ndarray) -> CodeBatch:
+    """Windows of a second, one after the other."""
     starts = np.arange(len(codes), dtype=np.float64)
-    gallery.add(name, CodeBatch(codes, 16, starts, starts + 1), content_hash=name, label=label)
+    return CodeBatch(codes, 16, starts, starts + 1)
 
 
 def test_by_hand(gallery):
     add(gallery, "far", np.array([[0xFF, 0xFF]], np.uint8))
     add(gallery, "near", np.array([[0xFF, 0x00], [0x00, 0x01], [0x03, 0x03]], np.uint8), label="walk")
     add(gallery, "same", np.array([[0x0F, 0x0F], [0x00, 0x00]], np.uint8))
-    hits = query_codes(gallery, np.array([[0, 0]], np.uint8), top=2)
+    hits = query_codes(gallery, of(np.array([[0, 0]], np.uint8)), top=2)
     assert [(hit.rank, hit.video, hit.distance, hit.start_seconds, hit.end_seconds, hit.label) for hit in hits] == [
         (1, "same", 0, 1.0, 2.0, None),
         (2, "near", 1, 1.0, 2.0, "walk"),
@@ -44,7 +50,7 @@ def test_a_film_that_fills_the_first_list_hides_nothing(gallery):
     for number in range(10):
         add(gallery, f"far {number}", np.array([[0xFF, 0x1F]], np.uint8))
     add(gallery, "near", np.array([[0x00, 0x01]], np.uint8))
-    hits = query_codes(gallery, np.array([[0x00, 0x00], [0xFF, 0xFF]], np.uint8), top=4)
+    hits = query_codes(gallery, of(np.array([[0x00, 0x00], [0xFF, 0xFF]], np.uint8)), top=4)
     assert [(hit.video, hit.distance) for hit in hits] == [("film", 0), ("near", 1), ("far 0", 3), ("far 1", 3)]
 
 
@@ -70,35 +76,45 @@ def test_equals_a_look_at_every_clip(gallery, seed):
             gallery.remove([removed])
             del model[removed]
     for num_windows in (1, 2, 7, 30):
-        query = codes_near_centres(num_windows)
-        best = []  # the definition: of each video the best (distance, id), sorted
+        query = of(codes_near_centres(num_windows))
+        bits, _ = weigh(gallery._replica.index(), query.codes)
+        best = []  # the definition: of each video (-score, distance, id), sorted
         for name, clips in model.items():
-            distances = hamming_distances(query, np.stack([code for _, code in clips])).min(axis=0)
-            clip = int(np.argmin(distances))
-            best.append((int(distances[clip]), clips[clip][0], name, float(clip)))
+            codes = np.stack([code for _, code in clips])
+            segments = find_segments(bits, query, of(codes)) if num_windows > 1 else []
+            distances = hamming_distances(query.codes, codes).min(axis=0)
+            place = segments[0][1] if segments else int(np.argmin(distances))
+            distance = segments[0][0].distance if segments else int(distances[place])
+            start = segments[0][0].start_seconds if segments else float(place)
+            score = sum(segment.score for segment, _ in segments)
+            best.append((-score, distance, clips[place][0], name, start))
         for top in (1, 7, 100):
             hits = query_codes(gallery, query, top=top)
             assert [(hit.distance, hit.video, hit.start_seconds) for hit in hits] == [
-                (distance, name, start) for distance, _, name, start in sorted(best)[:top]
+                (distance, name, start) for _, distance, _, name, start in sorted(best)[:top]
             ]
             assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
-    assert query_codes(gallery, query[:0]) == []
+    query = codes_near_centres(1)
+    assert query_codes(gallery, of(query[:0])) == []
 
 
-def test_a_query_asks_the_catalog_for_the_shown_clips_alone(gallery):
+@pytest.mark.parametrize("num_windows, num_examined", [(1, 0), (2, 6)])
+def test_a_query_asks_the_catalog_for_the_clips_that_it_needs(gallery, num_windows, num_examined):
     """No count, no sum: what they cost grows with the gallery, and is known beside the codes."""
     for number in range(30):
         add(gallery, f"video {number}", np.array([[number, number]], np.uint8))
-    query_codes(gallery, np.zeros((2, 2), np.uint8), top=3)
+    query_codes(gallery, of(np.zeros((num_windows, 2), np.uint8)), top=3)
     statements: list[str] = []
     gallery._catalog._connection.set_trace_callback(statements.append)
-    query_codes(gallery, np.zeros((2, 2), np.uint8), top=3)
+    query_codes(gallery, of(np.zeros((num_windows, 2), np.uint8)), top=3)
     assert (len(gallery), gallery.num_videos) == (30, 30)
     gallery._catalog._connection.set_trace_callback(None)
     looked_up = [re.search(r"clip\.id = (\d+)$", statement) for statement in statements]
     assert [int(match[1]) for match in looked_up if match] == [1, 2, 3]
     others = {statement for statement, match in zip(statements, looked_up, strict=True) if not match}
-    assert others == {"BEGIN", "SELECT revision, token FROM change ORDER BY revision DESC LIMIT 1", "ROLLBACK"}
+    state = {"BEGIN", "SELECT revision, token FROM change ORDER BY revision DESC LIMIT 1", "ROLLBACK"}
+    times = {statement for statement in others if "start_seconds, end_seconds FROM clip WHERE id BETWEEN" in statement}
+    assert others == state | times and len(times) == num_examined
 
 
 def test_an_answer_is_of_one_state_while_another_process_writes(gallery, monkeypatch):
@@ -111,7 +127,7 @@ def test_an_answer_is_of_one_state_while_another_process_writes(gallery, monkeyp
             other.remove(["a"])
         return look_up(ids)
 
-    query = np.zeros((1, 2), np.uint8)
+    query = of(np.zeros((1, 2), np.uint8))
     monkeypatch.setattr(gallery._catalog, "clips", remove_then_look_up)
     assert [hit.video for hit in query_codes(gallery, query)] == ["a", "b"]
     monkeypatch.setattr(gallery._catalog, "clips", look_up)
@@ -128,10 +144,10 @@ def test_a_video_finds_itself(untrained_run, motion_dir, tmp_path):
 
 
 def test_bad_queries(gallery, untrained_run, motion_dir):
-    query = np.array([[0, 0]], np.uint8)
+    query = of(np.array([[0, 0]], np.uint8))
     with pytest.raises(GalleryError, match="is empty"):
         query_codes(gallery, query)
-    add(gallery, "a", query)
+    add(gallery, "a", query.codes)
     with pytest.raises(UsageError, match=r"top \(0\)"):
         query_codes(gallery, query, top=0)
     with pytest.raises(ModelMismatchError, match="aaaaaaaa"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from videos import write_video
 
-from c3dhash.records import Hit, Sample, Segment
+from c3dhash.records import Hit, Sample, Segment, SegmentMatch
 from c3dhash.report.pages import GAP_PX, STRIP_FRAMES, STRIP_HEIGHT_PX, film_strip, picture, write_query_page
 
 
@@ -36,11 +36,18 @@ def test_what_cannot_be_read_has_no_strip(tmp_path: Path, caplog: pytest.LogCapt
 def test_the_page_of_a_query_escapes_names_and_needs_nothing_beside_it(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a & <i>.avi", num_frames=10)
     page = tmp_path / "new" / "page.html"
-    hits = [Hit(1, 3, str(path), 0.0, 0.4, "walk"), Hit(2, 7, str(tmp_path / "gone.avi"), 1.0, 2.0, None)]
+    segments = (SegmentMatch(5.0, 5.4, 0.0, 0.4, 1, 3, 9.25), SegmentMatch(7.0, 7.2, 0.1, 0.3, 1, 4, 6.5))
+    hits = [
+        Hit(1, 3, str(path), 0.0, 0.4, "walk", 15.75, segments),
+        Hit(2, 7, str(tmp_path / "gone.avi"), 1.0, 2.0, None, 0.0, ()),
+    ]
     write_query_page(page, query=path, hits=hits, gallery_name="gallery")
     text = page.read_text()
     assert "a &amp; &lt;i&gt;.avi" in text and "<i>" not in text
     assert "walk" in text and "gone.avi" in text
+    flat = " ".join(text.split())
+    assert "0.0–0.4 s, in the query 5.0–5.4 s (9.2)" in flat and "0.1–0.3 s, in the query 7.0–7.2 s (6.5)" in flat
+    assert "15.8" in flat and "1.0–2.0 s, the nearest clip" in flat
     assert text.count("data:image/jpeg;base64,") == 2  # the query and the hit that is there
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
 

@@ -1,0 +1,271 @@
+"""Windows of a query and clips of the gallery -> which videos show the same, and which stretches of the two agree.
+
+Note [Evidence]
+    A video is not known by its nearest clip: of two films with one intro, each has clips at distance 0 from the other.
+    What a pair of a window and a clip at distance d says is a number of bits,
+
+        log2 P(distance >= d, where both show the same) - log2 P(distance <= d, of clips of different videos).
+
+    The second is a normal distribution, fitted to clips of the gallery itself (`_chance`); the first a beta-binomial
+    one of MATCH_SHAPE, whose long tail stands for pictures that were cropped, or coded badly, and for clips that begin
+    half a stride later. Of 48 bits, a pair at distance 0 is 8 to 12 bits (without and with labels), one at 19 says
+    nothing, and one at 24, as unrelated clips have it, takes 2.
+    A window that many videos have says less: what speaks for a video is multiplied by log((V + 1) / n) / log(V + 1),
+    where n of V videos have a clip within a COMMON_SHARE of the bits, less those that chance puts there. It is measured
+    on the whole gallery with every query, so nothing about it can be out of date.
+
+Note [Segments]
+    Pairs that agree on when the video begins, on the query's clock, add up. On a grid of the video's stride, windows by
+    clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest sum: Kadane's algorithm, on
+    all diagonals at once, as BLAST does with the letters of proteins. A pair that speaks against it costs MISMATCH_BITS
+    at most: a segment goes on over a flash or a logo. Then come those of the windows that are left.
+
+    Parts of films that have an intro in common, searched for: benchmarks/parts.py. Of 40 parts each, found first:
+
+                                nearest clip    evidence    without what many videos have
+        part as it is               0.40           1.00            1.00
+        behind the intro            0.03           0.93            0.55
+        cropped by a fifth          0.44           0.85            0.88
+        160 x 120 px                0.27           0.65            0.65
+
+    On other films, by which this was built, MATCH_SHAPE from (1, 4) to (3, 5) and (2, 8), COMMON_SHARE of half and of
+    twice as much, and MISMATCH_BITS of 1 and 4 changed each of these by 0.05 or less; (2, 12) took 0.05 and 0.08 from
+    the last two. The standard error of one is 0.04 to 0.08.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from c3dhash.bits import hamming_distances
+from c3dhash.gallery.index import HammingIndex
+from c3dhash.records import CodeBatch, SegmentMatch
+
+MATCH_SHAPE = (2.0, 5.0)  # of the distances of clips that show the same, a beta-binomial distribution
+COMMON_SHARE = 1 / 12  # of the bits: within it, a video has what the window shows
+MISMATCH_BITS = 2.0
+MIN_SEGMENT_BITS = 6.0  # less is chance
+MAX_BITS = 20.0  # of a pair: nothing is known about a tail so far out
+MAX_SEGMENTS = 20  # of a video
+CHANCE_SAMPLE = 512  # clips; each pair of them
+MAX_CHANCE_PAIRS = 200_000  # a window; of very large galleries only what is nearer gives votes
+WINDOWS_AT_A_TIME = 16
+EXAMINED, EXAMINED_PER_HIT = 100, 10  # videos whose clips are compared with all windows: those with the most votes
+
+Times = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+class VideoEvidence(NamedTuple):
+    """What speaks for a video.
+
+    score: bits, the sum over its segments. distance: of the nearest pair of clips in the first segment; in all of the
+    video where there is no segment. clip_id: of that clip. segments: by falling score; none share a window. A query of
+    one window has none: the nearest clip is all there is to tell.
+    """
+
+    score: float
+    distance: int
+    clip_id: int
+    segments: tuple[SegmentMatch, ...] = ()
+
+
+def rank_videos(index: HammingIndex, query: CodeBatch, *, top: int, times: Times) -> list[VideoEvidence]:
+    """Find the videos that most speaks for. Those that nothing speaks for follow, by distance.
+
+    Args:
+        index: is searched.
+        query: the windows of a video. With a single one the distance decides.
+        top: how many videos, 1 or more.
+        times: returns when the clips of a video start and end, float64 [N] each, given its first and its last clip id.
+    Returns:
+        At most `top`, by falling score, then by rising distance, then by clip id.
+    Raises:
+        UsageError: top is below 1.
+        CodesError: codes of another width.
+    """
+    distances, ids = index.search_videos(query.codes, top=top)
+    if not len(ids):
+        return []
+    nearest = list(zip(distances.tolist(), ids.tolist(), strict=True))
+    bits, votes = weigh(index, query.codes)
+    if len(query.codes) == 1:
+        return [VideoEvidence(max(0.0, float(bits[0, distance])), distance, clip_id) for distance, clip_id in nearest]
+    found = _examine(index, query, bits, votes, top=top, times=times)
+    known = {index.video_of(each.clip_id) for each in found}
+    found += [VideoEvidence(0.0, *pair) for pair in nearest if index.video_of(pair[1]) not in known]
+    return found[:top]
+
+
+def _examine(
+    index: HammingIndex, query: CodeBatch, bits: np.ndarray, votes: np.ndarray, *, top: int, times: Times
+) -> list[VideoEvidence]:
+    """Look for segments in the videos with the most votes, as long as these could bring them among the first."""
+    found: list[VideoEvidence] = []
+    scores: list[float] = []  # rising
+    for video in np.argsort(-votes, kind="stable")[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
+        if votes[video] < max(MIN_SEGMENT_BITS, scores[-top] if len(scores) >= top else 0.0):
+            break
+        ids, codes = index.video(video)
+        clips = CodeBatch(codes, query.hash_length, *times(int(ids[0]), int(ids[-1])))
+        segments = find_segments(bits, query, clips)
+        if segments:
+            score = sum(segment.score for segment, _ in segments)
+            insort(scores, score)
+            nearest, place = segments[0]
+            found.append(VideoEvidence(score, nearest.distance, int(ids[place]), tuple(each for each, _ in segments)))
+    return sorted(found, key=lambda each: (-each.score, each.distance, each.clip_id))
+
+
+def weigh(index: HammingIndex, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a clip at each distance from each window says, and how much could speak for each video at most.
+
+    Args:
+        codes: of the windows, uint8 [Q, ceil(hash_length / 8)].
+    Returns:
+        bits: float64 [Q, hash_length + 1], falling, from -MISMATCH_BITS up. Note [Evidence].
+        votes: float64 [V], of each video of the index the sum over the windows of the bits of its nearest clip, as far
+            as they are above 0.
+    """
+    chance = _chance(index)
+    said = np.log2(_match_tail(index.hash_length)) - np.log2(np.maximum(chance, 2.0**-MAX_BITS))
+    said = np.maximum(said, -MISMATCH_BITS)
+    is_looked_at = (said > 0) & (chance * len(index) <= MAX_CHANCE_PAIRS)
+    radius = max(0, int(np.count_nonzero(is_looked_at)) - 1)
+    common = min(radius, round(COMMON_SHARE * index.hash_length))
+    num_clips = np.diff(np.append(index.starts, len(index)))
+    by_chance = float(np.mean(1 - (1 - chance[common]) ** num_clips))  # share of videos with such a clip
+    num_videos = index.num_videos
+    bits, votes = np.empty((len(codes), len(said))), np.zeros(num_videos)
+    for first in range(0, len(codes), WINDOWS_AT_A_TIME):
+        block = codes[first : first + WINDOWS_AT_A_TIME]
+        windows, videos, distances = index.near_videos(block, radius=radius)
+        num_near = np.bincount(windows[distances <= common], minlength=len(block))
+        weights = window_weights(num_near, num_videos=num_videos, by_chance=by_chance)
+        table = np.where(said > 0, weights[:, None] * said, said)
+        bits[first : first + len(block)] = table
+        votes += np.bincount(videos, weights=np.maximum(0, table[windows, distances]), minlength=num_videos)
+    return bits, votes
+
+
+def window_weights(num_near: np.ndarray, *, num_videos: int, by_chance: float) -> np.ndarray:
+    """Return how much of what speaks for a video counts, of each window: float64 [Q], above 0 to 1. Note [Evidence].
+
+    Args:
+        num_near: how many videos have a clip within COMMON_SHARE, int64 [Q].
+        by_chance: the share of videos that would have one by chance.
+    """
+    beyond_chance = (num_near - num_videos * by_chance) / max(1 - by_chance, 1e-9)
+    shares = np.clip(beyond_chance, 1, num_videos) / (num_videos + 1)
+    weights: np.ndarray = -np.log(shares) / math.log(num_videos + 1)
+    return weights
+
+
+def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[tuple[SegmentMatch, int]]:
+    """Find the stretches of a query and of a video that agree. Note [Segments].
+
+    Args:
+        bits: what a clip at each distance from each window says, float64 [Q, hash_length + 1].
+        query, clips: the windows of the query, Q of them, and those of the video; at rising times.
+    Returns:
+        Segments of at least MIN_SEGMENT_BITS, by falling score, each with the place of its nearest clip in `clips`.
+    """
+    distances = hamming_distances(query.codes, clips.codes)
+    said = np.take_along_axis(bits, distances, axis=1)
+    stride = _stride(clips) or _stride(query) or 1.0
+    rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
+    is_free = np.ones(len(rows), bool)
+    found: list[tuple[SegmentMatch, int]] = []
+    most = np.maximum(0, said.max(axis=1))  # of each window
+    while len(found) < MAX_SEGMENTS and most[is_free].sum() >= MIN_SEGMENT_BITS:
+        score, line, first, last = _best_stretch(said, rows, columns, is_free)
+        if score < MIN_SEGMENT_BITS:
+            break
+        of_windows = np.flatnonzero((rows >= first) & (rows <= last))
+        windows, places = np.nonzero(columns[None, :] - rows[of_windows, None] == line)
+        windows = of_windows[windows]
+        nearest = int(np.argmin(distances[windows, places]))
+        segment = SegmentMatch(
+            float(query.start_seconds[windows].min()),
+            float(query.end_seconds[windows].max()),
+            float(clips.start_seconds[places].min()),
+            float(clips.end_seconds[places].max()),
+            len(np.unique(windows[said[windows, places] > 0])),
+            int(distances[windows[nearest], places[nearest]]),
+            score,
+        )
+        found.append((segment, int(places[nearest])))
+        is_free[of_windows] = False
+    return found
+
+
+def _best_stretch(
+    said: np.ndarray, rows: np.ndarray, columns: np.ndarray, is_free: np.ndarray
+) -> tuple[float, int, int, int]:
+    """Return the largest sum of bits along a diagonal, which one (column less row), and its first and last row.
+
+    Args:
+        said: bits, float64 [Q, N]. rows, columns: of the grid, int64 [Q] and [N]. is_free: bool [Q]; what is not ends
+            every stretch.
+    """
+    shift = int(rows.max() - columns.min())
+    num_lines = shift + int(columns.max() - rows.min()) + 1
+    run, best = np.zeros(num_lines), np.zeros(num_lines)
+    begun, first, last = (np.zeros(num_lines, np.int64) for _ in range(3))
+    for row in np.unique(rows).tolist():
+        here = np.flatnonzero(rows == row)
+        if not is_free[here].all():
+            run[:] = 0
+            continue
+        column_bits = np.full(num_lines, -np.inf)
+        for window in here:  # two, where the last window of a video reaches back
+            np.maximum.at(column_bits, columns - row + shift, said[window])
+        column_bits[np.isneginf(column_bits)] = 0  # no clip there
+        is_new = run <= 0
+        begun[is_new] = row
+        run = np.where(is_new, 0, run) + column_bits
+        is_better = run > best
+        best[is_better], first[is_better], last[is_better] = run[is_better], begun[is_better], row
+    line = int(best.argmax())
+    return float(best[line]), line - shift, int(first[line]), int(last[line])
+
+
+def _stride(clips: CodeBatch) -> float:
+    """Return the time from one window to the next, seconds; 0 where there is one."""
+    return float(np.median(np.diff(clips.start_seconds))) if len(clips.codes) > 1 else 0.0
+
+
+def _chance(index: HammingIndex) -> np.ndarray:
+    """Return how probable distances up to each are, of clips of different videos: float64 [hash_length + 1].
+
+    Measured on clips that are evenly spread over the gallery; where there is one video alone, as of few random bits.
+    """
+    hash_length = index.hash_length
+    ids, codes = index.sample(CHANCE_SAMPLE)
+    videos = np.array([index.video_of(int(clip_id)) for clip_id in ids])
+    distances = hamming_distances(codes, codes)[videos[:, None] != videos]
+    of_random_bits = math.sqrt(hash_length) / 2
+    mean = float(distances.mean()) if len(distances) else hash_length / 2
+    deviation = max(of_random_bits, float(distances.std())) if len(distances) else 2 * of_random_bits
+    return np.array([
+        math.erfc((mean - distance - 0.5) / deviation / math.sqrt(2)) / 2 for distance in range(hash_length + 1)
+    ])  # fmt: skip
+
+
+def _match_tail(hash_length: int) -> np.ndarray:
+    """Return how probable distances from each on are, of clips that show the same: float64 [hash_length + 1]."""
+    a, b = MATCH_SHAPE
+
+    def log_beta(a: float, b: float) -> float:
+        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+    mass = [
+        math.comb(hash_length, distance) * math.exp(log_beta(distance + a, hash_length - distance + b) - log_beta(a, b))
+        for distance in range(hash_length + 1)
+    ]
+    tail: np.ndarray = np.maximum(np.cumsum(mass[::-1])[::-1], np.finfo(float).tiny)
+    return tail

@@ -1,0 +1,231 @@
+"""Which videos show the same as a query, and which stretches of the two agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from c3dhash.bits import hamming_distances
+from c3dhash.gallery import evidence
+from c3dhash.gallery.evidence import MIN_SEGMENT_BITS, MISMATCH_BITS, find_segments, rank_videos, weigh
+from c3dhash.gallery.query import query_codes
+from c3dhash.gallery.store import Gallery
+from c3dhash.records import CodeBatch
+
+BITS = 48
+
+
+def random_codes(rng: np.random.Generator, num: int) -> np.ndarray:
+    return rng.integers(0, 256, (num, BITS // 8), np.uint8)
+
+
+def flipped(rng: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
+    bits = np.unpackbits(codes, axis=1)
+    return np.packbits(bits ^ (rng.random(bits.shape) < share), axis=1)
+
+
+def at(codes: np.ndarray, *, stride: float = 1.0, window: float = 2.0, begins: float = 0.0) -> CodeBatch:
+    starts = begins + stride * np.arange(len(codes), dtype=np.float64)
+    return CodeBatch(codes, BITS, starts, starts + window)
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    with Gallery.create(tmp_path / "gallery", hash_length=BITS, model_fingerprint="a" * 32) as gallery:
+        yield gallery
+
+
+def fill(gallery: Gallery, videos: dict[str, np.ndarray]) -> None:
+    for name, codes in videos.items():
+        gallery.add(name, at(codes), content_hash=name)
+
+
+def films(rng: np.random.Generator, *, num: int = 30, clips: int = 40) -> dict[str, np.ndarray]:
+    """Films of random clips, all but film 0 with one intro of 6 clips."""
+    intro = random_codes(rng, 6)
+    own = {f"film {number}": random_codes(rng, clips) for number in range(num)}
+    return {name: np.concatenate([intro, codes]) if name != "film 0" else codes for name, codes in own.items()}
+
+
+def test_a_part_behind_an_intro_that_all_have(gallery):
+    """The nearest clip is that of the intro: 29 films are at distance 0, and the one with the part is not."""
+    rng = np.random.default_rng(0)
+    videos = films(rng)
+    fill(gallery, videos)
+    part = flipped(rng, videos["film 0"][20:30], 0.08)
+    query = at(np.concatenate([videos["film 1"][:6], part]))
+    first = query_codes(gallery, query)[0]
+    assert (first.video, len(first.segments)) == ("film 0", 1)
+    (segment,) = first.segments
+    assert (segment.query_start_seconds, segment.query_end_seconds) == (6, 17)
+    assert (segment.start_seconds, segment.end_seconds) == (first.start_seconds, first.end_seconds) == (20, 31)
+    assert segment.num_clips == 10 and first.score == segment.score > 50
+    near = hamming_distances(part, videos["film 0"][20:30]).diagonal()
+    assert segment.distance == first.distance == near.min() > 0
+
+
+def test_what_many_videos_have_says_little(gallery):
+    rng = np.random.default_rng(1)
+    videos = films(rng)
+    fill(gallery, videos)
+    index = gallery._replica.index()
+    bits, _ = weigh(index, np.concatenate([videos["film 1"][:1], videos["film 1"][10:11]]))
+    assert 0 < bits[0, 0] < 0.05 * bits[1, 0]
+    assert bits[0, 40] == bits[1, 40] == -MISMATCH_BITS, "what speaks against a video is as it was"
+    assert (np.diff(bits, axis=1) <= 0).all()
+
+
+def test_segments_by_hand():
+    rng = np.random.default_rng(2)
+    codes = random_codes(rng, 60)
+    bits = np.tile(np.where(np.arange(BITS + 1) <= 6, 5.0, -2.0), (20, 1))
+    # A part, a flash of two windows in it, then another part from before it.
+    query = np.concatenate([codes[30:34], random_codes(rng, 2), codes[36:42], codes[3:11]])
+    found = find_segments(bits, at(query), at(codes, begins=100.0))
+    assert [segment for segment, _ in found] == [
+        evidence.SegmentMatch(0, 13, 130, 143, 10, 0, 46.0),
+        evidence.SegmentMatch(12, 21, 103, 112, 8, 0, 40.0),
+    ]
+    assert [place for _, place in found] == [30, 3]
+
+
+def test_no_segment_reaches_over_windows_of_another():
+    """What lies before and behind a better segment, on one diagonal, is two."""
+    rng = np.random.default_rng(9)
+    codes = random_codes(rng, 60)
+    bits = np.tile(np.where(np.arange(BITS + 1) <= 6, 5.0, -2.0), (14, 1))
+    query = np.concatenate([codes[10:13], codes[40:48], codes[21:24]])
+    found = [segment for segment, _ in find_segments(bits, at(query), at(codes))]
+    assert [(segment.query_start_seconds, segment.start_seconds, segment.num_clips) for segment in found] == [
+        (3, 40, 8), (0, 10, 3), (11, 21, 3),
+    ]  # fmt: skip
+
+
+def test_windows_that_have_no_code_do_not_break_a_segment():
+    """Where flat pictures were left out, times go on."""
+    rng = np.random.default_rng(3)
+    codes = random_codes(rng, 30)
+    kept = np.array([0, 1, 2, 3, 8, 9, 10, 11])
+    clips, whole = at(codes), at(codes[5:20])
+    query = CodeBatch(codes[5:20][kept], BITS, whole.start_seconds[kept], whole.end_seconds[kept])
+    bits = np.tile(np.where(np.arange(BITS + 1) <= 6, 5.0, -2.0), (8, 1))
+    ((segment, _),) = find_segments(bits, query, clips)
+    assert (segment.query_start_seconds, segment.query_end_seconds, segment.num_clips) == (0, 13, 8)
+    assert (segment.start_seconds, segment.end_seconds) == (5, 18)
+
+
+@pytest.mark.parametrize("phase, stride", [(0.3, 1.0), (-0.3, 1.0), (0.0, 0.5)])
+def test_clocks_that_do_not_agree_to_the_second(phase, stride):
+    """The query begins between two windows of the video, or has twice as many of them."""
+    rng = np.random.default_rng(4)
+    codes = random_codes(rng, 30)
+    query = codes[10:20] if stride == 1 else np.repeat(codes[10:20], 2, axis=0)
+    bits = np.tile(np.where(np.arange(BITS + 1) <= 6, 5.0, -2.0), (len(query), 1))
+    ((segment, _),) = find_segments(bits, at(query, stride=stride), at(codes, begins=phase))
+    assert segment.num_clips == len(query)
+    assert (segment.start_seconds, segment.end_seconds) == (10 + phase, 21 + phase)
+
+
+def all_stretches(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> float:
+    """The definition: the largest sum over rows that follow each other, on any line."""
+    best = 0.0
+    for line in range(int(columns.min() - rows.max()), int(columns.max() - rows.min()) + 1):
+        along = []
+        for row in range(int(rows.min()), int(rows.max()) + 1):
+            values = said[np.ix_(rows == row, columns == row + line)]
+            along.append(values.max() if values.size else 0.0)
+        best = max([best, *(sum(along[i:j]) for i in range(len(along)) for j in range(i + 1, len(along) + 1))])
+    return best
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_stretch_is_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    num_windows, num_clips = rng.integers(1, 9, 2)
+    rows = np.sort(rng.integers(0, 10, num_windows))  # some are missing, some twice
+    columns = np.sort(rng.integers(3, 12, num_clips))
+    said = rng.normal(-0.5, 2, (num_windows, num_clips))
+    score, line, first, last = evidence._best_stretch(said, rows, columns, np.ones(num_windows, bool))
+    assert score == pytest.approx(all_stretches(said, rows, columns))
+    if score:
+        inside = (rows >= first) & (rows <= last)
+        assert all_stretches(said[inside], rows[inside], columns) == pytest.approx(score)
+        assert {first, last} <= set(rows.tolist()) and columns.min() - last <= line <= columns.max() - first
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_votes_are_never_less_than_the_evidence(gallery, seed):
+    """Else a video could be left out that should be among the first."""
+    rng = np.random.default_rng(seed)
+    centres = random_codes(rng, 5)
+    videos = {f"{number}": flipped(rng, centres[rng.integers(0, 5, rng.integers(1, 30))], 0.1) for number in range(40)}
+    fill(gallery, videos)
+    index = gallery._replica.index()
+    query = at(flipped(rng, centres[rng.integers(0, 5, 25)], 0.1))
+    bits, votes = weigh(index, query.codes)
+    scores = [
+        sum(segment.score for segment, _ in find_segments(bits, query, at(codes))) for codes in videos.values()
+    ]  # fmt: skip
+    assert max(scores) > MIN_SEGMENT_BITS
+    assert all(score <= vote + 1e-9 for score, vote in zip(scores, votes, strict=True))
+    found = rank_videos(index, query, top=7, times=gallery._catalog.times)
+    assert [each.score for each in found] == pytest.approx(sorted(scores)[:-8:-1])
+
+
+def test_what_is_only_near_follows_by_distance(gallery):
+    rng = np.random.default_rng(5)
+    videos = {f"{number}": random_codes(rng, 5) for number in range(30)}
+    fill(gallery, videos)
+    query = random_codes(rng, 3)
+    hits = query_codes(gallery, at(query), top=30)
+    near = sorted((int(hamming_distances(query, codes).min()), int(name)) for name, codes in videos.items())
+    assert [(hit.distance, int(hit.video)) for hit in hits if not hit.segments] == [
+        pair for pair in near if not hits[[hit.video for hit in hits].index(str(pair[1]))].segments
+    ]
+    assert [hit.rank for hit in hits] == list(range(1, 31)) and sum(not hit.segments for hit in hits) > 20
+    assert all((hit.score == 0) == (not hit.segments) for hit in hits)
+
+
+def test_a_gallery_of_one_video(gallery):
+    rng = np.random.default_rng(6)
+    codes = random_codes(rng, 30)
+    fill(gallery, {"film": codes})
+    (hit,) = query_codes(gallery, at(codes[10:15]))
+    assert (hit.start_seconds, hit.end_seconds, hit.segments[0].num_clips) == (10, 16, 5)
+    (hit,) = query_codes(gallery, at(random_codes(rng, 5)))
+    assert not hit.segments and hit.score == 0
+
+
+def test_a_single_window_is_told_by_its_distance(gallery):
+    rng = np.random.default_rng(7)
+    videos = films(rng)
+    fill(gallery, videos)
+    query = at(videos["film 3"][2:3], begins=5.0)
+    hits = query_codes(gallery, query, top=30)
+    assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
+    assert [hit.video for hit in hits[:2]] == ["film 1", "film 2"], "equal ones in the order of the gallery"
+    (segment,) = hits[0].segments
+    assert (segment.query_start_seconds, segment.query_end_seconds, segment.num_clips) == (5, 7, 1)
+    assert (segment.start_seconds, segment.end_seconds) == (2, 4)
+
+
+def test_copies_of_one_film_are_all_found(gallery):
+    rng = np.random.default_rng(8)
+    film = random_codes(rng, 30)
+    fill(gallery, films(rng) | {f"copy {number}": flipped(rng, film, 0.03) for number in range(8)})
+    hits = query_codes(gallery, at(film[5:25]), top=9)
+    assert {hit.video for hit in hits[:8]} == {f"copy {number}" for number in range(8)}
+    assert all(hit.segments[0].num_clips == 20 for hit in hits[:8]) and hits[8].score < hits[7].score / 2
+
+
+@pytest.mark.parametrize("hash_length", [1, 8, 16, 48, 64, 256, 1000])
+def test_the_tail_of_matches(hash_length):
+    """Against sums of products, the definition of a beta-binomial distribution."""
+    a, b = evidence.MATCH_SHAPE
+    tail = evidence._match_tail(hash_length)
+    assert tail.shape == (hash_length + 1,) and tail[0] == pytest.approx(1)
+    assert (np.diff(tail) <= 0).all() and tail[-1] > 0
+    rng = np.random.default_rng(0)
+    draws = rng.binomial(hash_length, rng.beta(a, b, 200_000))
+    for distance in range(0, hash_length + 1, max(1, hash_length // 6)):
+        assert tail[distance] == pytest.approx((draws >= distance).mean(), abs=0.005)
