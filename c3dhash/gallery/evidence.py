@@ -52,6 +52,7 @@ MISMATCH_BITS = 2.0
 MIN_SEGMENT_BITS = 6.0  # less is chance
 MAX_BITS = 20.0  # of a pair: nothing is known about a tail so far out
 MAX_SEGMENTS = 20  # of a video
+TAKEN = -1e9  # bits, of windows that are in a segment: no other goes on over them
 CHANCE_SAMPLE = 512  # clips; each pair of them
 MAX_CHANCE_PAIRS = 200_000  # a window; of very large galleries only what is nearer gives votes
 WINDOWS_AT_A_TIME = 16
@@ -107,8 +108,10 @@ def _examine(
     """Look for segments in the videos with the most votes, as long as these could bring them among the first."""
     found: list[VideoEvidence] = []
     scores: list[float] = []  # rising
-    for video in np.argsort(-votes, kind="stable")[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
-        if votes[video] < max(MIN_SEGMENT_BITS, scores[-top] if len(scores) >= top else 0.0):
+    voted = np.flatnonzero(votes >= MIN_SEGMENT_BITS)
+    voted = voted[np.argsort(-votes[voted], kind="stable")]
+    for video in voted[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
+        if len(scores) >= top and votes[video] < scores[-top]:
             break
         ids, codes = index.video(video)
         clips = CodeBatch(codes, query.hash_length, *times(int(ids[0]), int(ids[-1])))
@@ -131,15 +134,14 @@ def weigh(index: HammingIndex, codes: np.ndarray) -> tuple[np.ndarray, np.ndarra
         votes: float64 [V], of each video of the index the sum over the windows of the bits of its nearest clip, as far
             as they are above 0.
     """
-    chance = _chance(index)
+    chance, by_chance = _chance(index)
     said = np.log2(_match_tail(index.hash_length)) - np.log2(np.maximum(chance, 2.0**-MAX_BITS))
     said = np.maximum(said, -MISMATCH_BITS)
     is_looked_at = (said > 0) & (chance * len(index) <= MAX_CHANCE_PAIRS)
     radius = max(0, int(np.count_nonzero(is_looked_at)) - 1)
-    common = min(radius, round(COMMON_SHARE * index.hash_length))
-    num_clips = np.diff(np.append(index.starts, len(index)))
-    by_chance = float(np.mean(1 - (1 - chance[common]) ** num_clips))  # share of videos with such a clip
-    num_videos = index.num_videos
+    common, num_videos = min(radius, _common(index)), index.num_videos
+    if len(codes) == 1:
+        radius = common  # nothing asks for votes
     bits, votes = np.empty((len(codes), len(said))), np.zeros(num_videos)
     for first in range(0, len(codes), WINDOWS_AT_A_TIME):
         block = codes[first : first + WINDOWS_AT_A_TIME]
@@ -178,11 +180,11 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
     said = np.take_along_axis(bits, distances, axis=1)
     stride = _stride(clips) or _stride(query) or 1.0
     rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
-    is_free = np.ones(len(rows), bool)
+    grid, grid_rows, grid_columns = _on_grid(said, rows, columns)
+    most = np.maximum(0, grid.max(axis=1))  # of each row that is left
     found: list[tuple[SegmentMatch, int]] = []
-    most = np.maximum(0, said.max(axis=1))  # of each window
-    while len(found) < MAX_SEGMENTS and most[is_free].sum() >= MIN_SEGMENT_BITS:
-        score, line, first, last = _best_stretch(said, rows, columns, is_free)
+    while len(found) < MAX_SEGMENTS and most.sum() >= MIN_SEGMENT_BITS:
+        score, line, first, last = _best_stretch(grid, grid_rows, grid_columns)
         if score < MIN_SEGMENT_BITS:
             break
         of_windows = np.flatnonzero((rows >= first) & (rows <= last))
@@ -199,39 +201,51 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
             score,
         )
         found.append((segment, int(places[nearest])))
-        is_free[of_windows] = False
+        is_taken = (grid_rows >= first) & (grid_rows <= last)
+        grid[is_taken], most[is_taken] = TAKEN, 0
     return found
 
 
-def _best_stretch(
-    said: np.ndarray, rows: np.ndarray, columns: np.ndarray, is_free: np.ndarray
-) -> tuple[float, int, int, int]:
+def _on_grid(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put bits, float64 [Q, N], on a grid: return them, and its rows and columns, each once and rising.
+
+    Two windows share a row where the last one of a video reaches back; the better pair counts.
+    """
+    grid_rows, row_places = np.unique(rows, return_inverse=True)
+    grid_columns, column_places = np.unique(columns, return_inverse=True)
+    grid = np.full((len(grid_rows), len(grid_columns)), -np.inf)
+    np.maximum.at(grid, np.ix_(row_places, column_places), said)
+    return grid, grid_rows, grid_columns
+
+
+def _best_stretch(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[float, int, int, int]:
     """Return the largest sum of bits along a diagonal, which one (column less row), and its first and last row.
 
+    Goes through the rows or through the columns, of which there are fewer: a diagonal is the same either way.
+
     Args:
-        said: bits, float64 [Q, N]. rows, columns: of the grid, int64 [Q] and [N]. is_free: bool [Q]; what is not ends
-            every stretch.
+        grid: bits, float64 [R, C]. rows, columns: where they are, int64 [R] and [C], rising.
     """
+    is_by_row = len(rows) <= len(columns)
+    keys, others = (rows, columns) if is_by_row else (columns, rows)
     shift = int(rows.max() - columns.min())
     num_lines = shift + int(columns.max() - rows.min()) + 1
     run, best = np.zeros(num_lines), np.zeros(num_lines)
     begun, first, last = (np.zeros(num_lines, np.int64) for _ in range(3))
-    for row in np.unique(rows).tolist():
-        here = np.flatnonzero(rows == row)
-        if not is_free[here].all():
-            run[:] = 0
-            continue
-        column_bits = np.full(num_lines, -np.inf)
-        for window in here:  # two, where the last window of a video reaches back
-            np.maximum.at(column_bits, columns - row + shift, said[window])
-        column_bits[np.isneginf(column_bits)] = 0  # no clip there
-        is_new = run <= 0
-        begun[is_new] = row
-        run = np.where(is_new, 0, run) + column_bits
-        is_better = run > best
-        best[is_better], first[is_better], last[is_better] = run[is_better], begun[is_better], row
-    line = int(best.argmax())
-    return float(best[line]), line - shift, int(first[line]), int(last[line])
+    for key, bits in zip(keys.tolist(), grid if is_by_row else grid.T, strict=True):
+        lines = (others - key if is_by_row else key - others) + shift
+        before, since = run[lines], begun[lines]
+        is_new = before <= 0
+        since[is_new] = key
+        now = np.where(is_new, 0, before) + bits
+        run[lines], begun[lines] = now, since
+        is_better = now > best[lines]
+        better = lines[is_better]
+        best[better], first[better], last[better] = now[is_better], since[is_better], key
+    place = int(best.argmax())
+    line = place - shift
+    ends = int(first[place]), int(last[place])
+    return float(best[place]), line, *(ends if is_by_row else (ends[0] - line, ends[1] - line))
 
 
 def _stride(clips: CodeBatch) -> float:
@@ -239,21 +253,34 @@ def _stride(clips: CodeBatch) -> float:
     return float(np.median(np.diff(clips.start_seconds))) if len(clips.codes) > 1 else 0.0
 
 
-def _chance(index: HammingIndex) -> np.ndarray:
-    """Return how probable distances up to each are, of clips of different videos: float64 [hash_length + 1].
+def _common(index: HammingIndex) -> int:
+    return round(COMMON_SHARE * index.hash_length)
+
+
+def _chance(index: HammingIndex) -> tuple[np.ndarray, float]:
+    """Return how probable distances up to each are, of clips of different videos, and how many videos are common.
 
     Measured on clips that are evenly spread over the gallery; where there is one video alone, as of few random bits.
+
+    Returns:
+        float64 [hash_length + 1]; the share of videos that have a clip within COMMON_SHARE of any code by chance.
     """
-    hash_length = index.hash_length
-    ids, codes = index.sample(CHANCE_SAMPLE)
-    videos = np.array([index.video_of(int(clip_id)) for clip_id in ids])
-    distances = hamming_distances(codes, codes)[videos[:, None] != videos]
-    of_random_bits = math.sqrt(hash_length) / 2
-    mean = float(distances.mean()) if len(distances) else hash_length / 2
-    deviation = max(of_random_bits, float(distances.std())) if len(distances) else 2 * of_random_bits
-    return np.array([
-        math.erfc((mean - distance - 0.5) / deviation / math.sqrt(2)) / 2 for distance in range(hash_length + 1)
-    ])  # fmt: skip
+    if "chance" not in index.notes:
+        hash_length = index.hash_length
+        ids, codes = index.sample(CHANCE_SAMPLE)
+        videos = np.array([index.video_of(clip_id) for clip_id in ids.tolist()])
+        distances = hamming_distances(codes, codes)[videos[:, None] != videos]
+        of_random_bits = math.sqrt(hash_length) / 2
+        mean = float(distances.mean()) if len(distances) else hash_length / 2
+        deviation = max(of_random_bits, float(distances.std())) if len(distances) else 2 * of_random_bits
+        chance = np.array([
+            math.erfc((mean - distance - 0.5) / deviation / math.sqrt(2)) / 2 for distance in range(hash_length + 1)
+        ])  # fmt: skip
+        num_clips = np.diff(np.append(index.starts, len(index)))
+        by_chance = float(np.mean(1 - (1 - chance[_common(index)]) ** num_clips))
+        index.notes["chance"] = chance, by_chance
+    noted: tuple[np.ndarray, float] = index.notes["chance"]
+    return noted
 
 
 def _match_tail(hash_length: int) -> np.ndarray:

@@ -50,6 +50,8 @@ class HammingIndex:
     """Packed codes with rising int64 ids, those of a video one after the other, searched exactly by Hamming distance.
 
     Several threads may search at once; `add` and `remove` need the index for themselves.
+
+    notes: what others measured on these codes; the next `add` or `remove` forgets it.
     """
 
     def __init__(self, hash_length: int) -> None:
@@ -58,6 +60,7 @@ class HammingIndex:
         self._codes = faiss.IndexBinaryFlat(8 * self.num_bytes)
         self._index = faiss.IndexBinaryIDMap(self._codes)
         self._starts = faiss.Int64Vector()  # Note [Starts of videos]
+        self.notes: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -102,6 +105,7 @@ class HammingIndex:
         falls = np.flatnonzero(ids <= np.concatenate([[last], ids[:-1]]))
         if len(falls):
             raise CodesError(f"ids must rise and lie above {last}, got {ids[falls[0]]} at place {falls[0]}.")
+        self.notes.clear()
         is_first = np.concatenate([[True], video_ids[1:] != video_ids[:-1]])
         self._append_starts(len(self) + np.flatnonzero(is_first))
         self._index.add_with_ids(pad_codes(codes, num_bytes=self.num_bytes), ids)
@@ -119,6 +123,7 @@ class HammingIndex:
         removed = removed[self.ids[removed] == ids]
         if not len(removed):
             return 0
+        self.notes.clear()
         starts = self.starts - np.searchsorted(removed, self.starts)
         ends = np.append(starts[1:], len(self) - len(removed))
         self._starts = faiss.Int64Vector()

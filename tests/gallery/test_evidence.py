@@ -138,19 +138,30 @@ def all_stretches(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> fl
     return best
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(40))
 def test_the_best_stretch_is_the_best_of_all(seed):
     rng = np.random.default_rng(seed)
-    num_windows, num_clips = rng.integers(1, 9, 2)
+    num_windows, num_clips = rng.integers(1, 9, 2)  # more of the ones or of the others
     rows = np.sort(rng.integers(0, 10, num_windows))  # some are missing, some twice
     columns = np.sort(rng.integers(3, 12, num_clips))
     said = rng.normal(-0.5, 2, (num_windows, num_clips))
-    score, line, first, last = evidence._best_stretch(said, rows, columns, np.ones(num_windows, bool))
+    score, line, first, last = evidence._best_stretch(*evidence._on_grid(said, rows, columns))
     assert score == pytest.approx(all_stretches(said, rows, columns))
     if score:
         inside = (rows >= first) & (rows <= last)
         assert all_stretches(said[inside], rows[inside], columns) == pytest.approx(score)
         assert {first, last} <= set(rows.tolist()) and columns.min() - last <= line <= columns.max() - first
+
+
+def test_what_is_known_about_chance_is_of_the_gallery_as_it_is(gallery):
+    rng = np.random.default_rng(10)
+    fill(gallery, {f"{number}": random_codes(rng, 2) for number in range(50)})
+    query = random_codes(rng, 2)
+    before, _ = weigh(gallery._replica.index(), query)
+    near = random_codes(rng, 1)
+    fill(gallery, {f"near {number}": flipped(rng, near, 0.1) for number in range(200)})
+    after, _ = weigh(gallery._replica.index(), query)
+    assert after[0, 0] < 0.8 * before[0, 0], "clips of different videos are nearer to each other now"
 
 
 @pytest.mark.parametrize("seed", range(6))
