@@ -22,7 +22,7 @@ Note [Segments]
 
     Parts of films that have an intro in common, searched for: benchmarks/parts.py. Of 40 parts each, found first:
 
-                                nearest clip    evidence    without what many videos have
+                                nearest clip    evidence    where all windows weigh the same
         part as it is               0.40           1.00            1.00
         behind the intro            0.03           0.93            0.55
         cropped by a fifth          0.44           0.85            0.88
