@@ -88,10 +88,7 @@ def make_films(folder: Path, clips: list[Path], *, num_films: int, seed: int) ->
         changed = {
             "as it is": part,
             "behind the intro": [*intro, *black, *part],
-            "cropped by a fifth": [
-                cv2.resize(f[HEIGHT // 10 : -(HEIGHT // 10), WIDTH // 10 : -(WIDTH // 10)], (WIDTH, HEIGHT))
-                for f in part
-            ],
+            "cropped by a fifth": [cv2.resize(frame[INSIDE], (WIDTH, HEIGHT)) for frame in part],
             "160 x 120 px": [cv2.resize(frame, (160, 120)) for frame in part],
         }
         for kind, frames in changed.items():
@@ -152,10 +149,8 @@ def main() -> None:
     if options.data is None:
         parser.error("--data FOLDER, or C3DHASH_REAL_DATA, says where clips are")
     clips = sorted(find_videos(options.data))
-    if len(clips) < 4 + options.films * CLIPS_A_FILM:
-        parser.error(
-            f"{options.films} films take {4 + options.films * CLIPS_A_FILM} clips; '{options.data}' has {len(clips)}"
-        )
+    if len(clips) < (needed := 4 + options.films * CLIPS_A_FILM):
+        parser.error(f"{options.films} films take {needed} clips; '{options.data}' has {len(clips)}")
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -233,7 +233,8 @@ def _rows(hit: Hit) -> list[tuple[str, ...]]:
     """Return the lines of a hit in the table: one a segment, and what is said of the video in the first."""
     of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
     if not hit.segments:
-        return [(str(hit.rank), "0.0", str(hit.distance), "", _stretch(hit.start_seconds, hit.end_seconds), *of_video)]
+        place = _stretch(hit.start_seconds, hit.end_seconds)
+        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), "", place, *of_video)]
     return [
         (
             "" if number else str(hit.rank),

@@ -92,13 +92,13 @@ def rank_videos(index: HammingIndex, query: CodeBatch, *, top: int, times: Times
     distances, ids = index.search_videos(query.codes, top=top)
     if not len(ids):
         return []
-    nearest = list(zip(distances.tolist(), ids.tolist(), strict=True))
     bits, votes = weigh(index, query.codes)
     if len(query.codes) == 1:
-        return [VideoEvidence(max(0.0, float(bits[0, distance])), distance, clip_id) for distance, clip_id in nearest]
+        return list(map(VideoEvidence, np.maximum(0, bits[0, distances]).tolist(), distances.tolist(), ids.tolist()))
     found = _examine(index, query, bits, votes, top=top, times=times)
-    known = {index.video_of(each.clip_id) for each in found}
-    found += [VideoEvidence(0.0, *pair) for pair in nearest if index.video_of(pair[1]) not in known]
+    known = index.videos_of(np.array([each.clip_id for each in found], np.int64))
+    is_new = ~np.isin(index.videos_of(ids), known)
+    found += [VideoEvidence(0.0, *pair) for pair in zip(distances[is_new].tolist(), ids[is_new].tolist(), strict=True)]
     return found[:top]
 
 
@@ -181,9 +181,8 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
     stride = _stride(clips) or _stride(query) or 1.0
     rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
     grid, grid_rows, grid_columns = _on_grid(said, rows, columns)
-    most = np.maximum(0, grid.max(axis=1))  # of each row that is left
     found: list[tuple[SegmentMatch, int]] = []
-    while len(found) < MAX_SEGMENTS and most.sum() >= MIN_SEGMENT_BITS:
+    while len(found) < MAX_SEGMENTS and np.maximum(0, grid.max(axis=1)).sum() >= MIN_SEGMENT_BITS:
         score, line, first, last = _best_stretch(grid, grid_rows, grid_columns)
         if score < MIN_SEGMENT_BITS:
             break
@@ -201,8 +200,7 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
             score,
         )
         found.append((segment, int(places[nearest])))
-        is_taken = (grid_rows >= first) & (grid_rows <= last)
-        grid[is_taken], most[is_taken] = TAKEN, 0
+        grid[(grid_rows >= first) & (grid_rows <= last)] = TAKEN
     return found
 
 
@@ -258,7 +256,7 @@ def _common(index: HammingIndex) -> int:
 
 
 def _chance(index: HammingIndex) -> tuple[np.ndarray, float]:
-    """Return how probable distances up to each are, of clips of different videos, and how many videos are common.
+    """Return how probable distances up to each are, of clips of different videos, and how many are near by chance.
 
     Measured on clips that are evenly spread over the gallery; where there is one video alone, as of few random bits.
 
@@ -268,7 +266,7 @@ def _chance(index: HammingIndex) -> tuple[np.ndarray, float]:
     if "chance" not in index.notes:
         hash_length = index.hash_length
         ids, codes = index.sample(CHANCE_SAMPLE)
-        videos = np.array([index.video_of(clip_id) for clip_id in ids.tolist()])
+        videos = index.videos_of(ids)
         distances = hamming_distances(codes, codes)[videos[:, None] != videos]
         of_random_bits = math.sqrt(hash_length) / 2
         mean = float(distances.mean()) if len(distances) else hash_length / 2

@@ -196,28 +196,25 @@ class HammingIndex:
             none = np.empty(0, np.int64)
             return none, none, none
         queries, positions, distances = near_pairs(self._padded(codes), self._all_codes(), radius=radius)
-        videos = np.searchsorted(self.starts, positions, side="right") - 1
+        videos = self._videos_at(positions)
         pairs = queries * self.num_videos + videos
         firsts = np.flatnonzero(np.diff(pairs, prepend=-1))
         if not len(firsts):
             return queries, videos, distances
         return queries[firsts], videos[firsts], np.minimum.reduceat(distances, firsts)
 
-    def video_of(self, clip_id: int) -> int:
-        """Return which video of the index a clip of it belongs to, as `near_videos` counts them."""
-        position = np.searchsorted(self.ids, clip_id)
-        return int(np.searchsorted(self.starts, position, side="right")) - 1
+    def videos_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return which videos of the index clips of it, int64 [N], belong to, as `near_videos` counts them."""
+        return self._videos_at(np.searchsorted(self.ids, ids))
 
     def video(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids, int64 [N], and codes, uint8 [N, ceil(hash_length / 8)], of a video of the index."""
-        ends = self.starts[number + 1 : number + 2]
-        part = slice(int(self.starts[number]), int(ends[0]) if len(ends) else len(self))
-        return self.ids[part], self._all_codes()[part, : num_code_bytes(self.hash_length)]
+        end = self.starts[number + 1] if number + 1 < self.num_videos else len(self)
+        return self._at(slice(self.starts[number], end))
 
     def sample(self, num_codes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return ids and codes, as of `video`, evenly spread over the index: all where it has fewer."""
-        positions = np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64))
-        return self.ids[positions], self._all_codes()[positions, : num_code_bytes(self.hash_length)]
+        return self._at(np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64)))
 
     def save(self, path: Path, *, stamp: tuple[int, int]) -> None:
         """Write the index as a FAISS file that ends in a stamp and a checksum.
@@ -263,6 +260,14 @@ class HammingIndex:
             raise GalleryError(f"index '{path}' cannot be read: {reason}.") from error
         index._codes = faiss.downcast_IndexBinary(index._index.index)
         return index, stamp
+
+    def _at(self, positions: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and codes, without what they are padded with."""
+        return self.ids[positions], self._all_codes()[positions, : num_code_bytes(self.hash_length)]
+
+    def _videos_at(self, positions: np.ndarray) -> np.ndarray:
+        videos: np.ndarray = np.searchsorted(self.starts, positions, side="right") - 1
+        return videos
 
     def _all_codes(self) -> np.ndarray:
         """Show the codes, uint8 [G, num_bytes]; there must be one."""

@@ -110,21 +110,15 @@ def near_pairs(
     Returns:
         queries, positions, distances: int64 [P] each, in the order of (query, position).
     """
-    num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
-    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
 
     def find(part: slice) -> list[np.ndarray]:
-        distances, found = np.empty(num_queries * num_codes, np.int32), []
-        for start in range(part.start, part.stop, num_codes):
-            block = gallery_codes[start : min(start + num_codes, part.stop)]
-            for first in range(0, len(query_codes), num_queries):
-                rows = _fill_distances(distances, query_codes[first : first + num_queries], block)
-                queries, places = np.divmod(np.flatnonzero(rows <= radius), rows.shape[1])
-                found.append(np.stack([queries + first, places + start, rows[queries, places]]))
+        found = []
+        for first, start, rows in _distance_blocks(query_codes, gallery_codes, part):
+            queries, places = np.divmod(np.flatnonzero(rows <= radius), rows.shape[1])
+            found.append(np.stack([queries + first, places + start, rows[queries, places]]))
         return found
 
-    num_threads = _num_threads(len(query_codes) * len(gallery_codes))
-    parts = _run(find, [(part,) for part in _bounds(len(gallery_codes), num_threads)], num_threads=num_threads)
+    parts = _over_gallery(find, len(query_codes), len(gallery_codes))
     pairs = np.concatenate([block for part in parts for block in part], axis=1)
     queries, positions, distances = pairs[:, np.argsort(pairs[0], kind="stable")]  # positions rise already
     return queries, positions, distances
@@ -133,21 +127,38 @@ def near_pairs(
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
     """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
     nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)
-    num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
-    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
 
     def fill(part: slice) -> None:
-        distances = np.empty(num_queries * num_codes, np.int32)
-        for start in range(part.start, part.stop, num_codes):
-            block = slice(start, min(start + num_codes, part.stop))
-            for first in range(0, len(query_codes), num_queries):
-                queries = query_codes[first : first + num_queries]
-                rows = _fill_distances(distances, queries, gallery_codes[block])
-                np.minimum(nearest[block], rows.min(axis=0).astype(np.uint16), out=nearest[block])
+        for _, start, rows in _distance_blocks(query_codes, gallery_codes, part):
+            block = nearest[start : start + rows.shape[1]]
+            np.minimum(block, rows.min(axis=0).astype(np.uint16), out=block)
 
-    num_threads = _num_threads(len(query_codes) * len(gallery_codes))
-    _run(fill, [(part,) for part in _bounds(len(gallery_codes), num_threads)], num_threads=num_threads)
+    _over_gallery(fill, len(query_codes), len(gallery_codes))
     return nearest
+
+
+def _distance_blocks(
+    query_codes: np.ndarray, gallery_codes: np.ndarray, part: slice
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield the distances of all queries to the codes of a part, some of each at a time.
+
+    Yields:
+        The first of these queries, the position of the first of these codes, and distances, int32 [some, some], which
+        the next ones replace.
+    """
+    num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
+    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
+    buffer = np.empty(num_queries * num_codes, np.int32)
+    for start in range(part.start, part.stop, num_codes):
+        block = gallery_codes[start : min(start + num_codes, part.stop)]
+        for first in range(0, len(query_codes), num_queries):
+            yield first, start, _fill_distances(buffer, query_codes[first : first + num_queries], block)
+
+
+def _over_gallery(function: Callable[[slice], Found], num_queries: int, num_gallery: int) -> list[Found]:
+    """Call a function for parts of the gallery, one a thread; results in their order."""
+    num_threads = _num_threads(num_queries * num_gallery)
+    return _run(function, [(part,) for part in _bounds(num_gallery, num_threads)], num_threads=num_threads)
 
 
 def _by_distance(nearest: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
