@@ -79,7 +79,7 @@ class Encoder:
         engine: str | None = None,
     ) -> None:
         self.device = CPU if engine in ("openvino", "onnx") and device == "auto" else pick_device(device)
-        self.precision = pick_precision(precision, self.device)
+        self.precision = pick_precision(precision, self.device, encoder=model.backbone if engine else None)
         self.model = model.to(self.device)
         self._engine = (
             TorchBackbone(model.backbone, device=self.device, precision=self.precision)

@@ -93,7 +93,7 @@ def make_engine(name: str, backbone: Backbone, *, device: str, precision: str) -
     chosen = pick_device(device)
     if name == "torch":
         frozen = freeze_backbone(backbone.to(chosen))
-        return TorchBackbone(frozen, device=chosen, precision=pick_precision(precision, chosen))
+        return TorchBackbone(frozen, device=chosen, precision=pick_precision(precision, chosen, encoder=frozen))
     if chosen != CPU and device != "auto":
         raise UsageError(f"engine ({name!r}) computes on the CPU, got device {device!r}: leave one of them out.")
     frozen, num_threads = freeze_backbone(backbone.to(CPU)), torch.get_num_threads()

@@ -8,6 +8,13 @@ Note [Wrong bf16 weight gradients on CPU]
     tests/models/test_precision.py holds the shapes. In fp32 the same befalls kernels of seven frames that stride by two
     (the stem of s3d) on 5 to 7 frames. While a gradient is wanted, such input is padded first, which gives the same
     sum by another route; where that is not possible, a bf16 layer is computed in fp32.
+
+Note [3D convolutions on CUDA]
+    cuDNN's 3D convolutions are slower in bf16 than in fp32, which PyTorch computes as TF32: forward passes a second, 32
+    clips at a time, on an H100 (PyTorch 2.11, the network alone) 352 against 583 (i3d) and 1,903 against 4,190
+    (resnet3d18), on an H200 likewise; to let cuDNN choose by trial changes nothing. A 2D network is faster in bf16
+    (tsn_efficientnet_lite0 2,431 against 1,897). So `auto` takes fp32 to encode with 3D convolutions there. Training,
+    where bf16 halves the memory, too, and networks of attention were not timed and stay in bf16.
 """
 
 from __future__ import annotations
@@ -46,15 +53,28 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def pick_precision(name: str, device: torch.device) -> str:
-    """Turn `auto` into `bf16` where the device computes in it at speed, else `fp32`."""
+def pick_precision(name: str, device: torch.device, *, encoder: nn.Module | None = None) -> str:
+    """Turn `auto` into `bf16` where the device computes in it at speed, else `fp32`.
+
+    Args:
+        encoder: a network that is not trained: Note [3D convolutions on CUDA].
+    """
     if device.type == "mps" and name == "bf16":
         raise UsageError("precision ('bf16') is for cpu and cuda; leave it out with --device mps, which takes fp32.")
     if name != "auto":
         return name
     if device.type == "cuda":
+        if encoder is not None and _is_convolution_in_time(encoder):
+            return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def _is_convolution_in_time(network: nn.Module) -> bool:
+    """Tell a network of 3D convolutions from 2D ones and from those of attention, which only begin with one."""
+    modules = list(network.modules())
+    has_3d = any(isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1 for module in modules)
+    return has_3d and not any(isinstance(module, nn.LayerNorm) for module in modules)
 
 
 @lru_cache

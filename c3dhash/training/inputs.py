@@ -243,7 +243,7 @@ def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray]
     stages = TorchBackbone(
         freeze_backbone(model.backbone),
         device=device,
-        precision=pick_precision(config.precision, device),
+        precision=pick_precision(config.precision, device, encoder=model.backbone),
         last=config.freeze_stages,
     )
 

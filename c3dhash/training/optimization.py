@@ -20,11 +20,12 @@ Note [Trained stages]
             three tenths                                                               0.752  0.694
 
     (On a GPU, videos re-encoded in H.264, crf 22.) More views and epochs are better, and their time is what limits them
-    on a CPU. Views were crops there; windows of three whole pictures cost less than eight of them, and one seed of each
-    speaks for windows: Note [Windows of whole pictures] in pictures.py. Networks with ImageNet's weights that look at
-    frame by frame gain nothing (one fold, EfficientNet-Lite0 on 4 frames, 2 views, batches of 84, 20 epochs): 0.556 by
-    heads alone; with the stage at a fortieth and a hundredth of the rate 0.534 and 0.555, with the heads at 0.003 and
-    the stage at 0.0001 0.528. So their heads alone are trained unless somebody says otherwise.
+    on a CPU. Views were crops there; windows of three whole pictures cost less than eight of them, and are as good:
+    Note [Windows of whole pictures] in pictures.py. There, 200 epochs, nine pictures, squares left out of windows, SAM,
+    and moving averages of the weights gain no more than chance: docs/results.md. Networks with ImageNet's weights that
+    look at frame by frame gain nothing (one fold, EfficientNet-Lite0 on 4 frames, 2 views, batches of 84, 20 epochs):
+    0.556 by heads alone; with the stage at a fortieth and a hundredth of the rate 0.534 and 0.555, with the heads at
+    0.003 and the stage at 0.0001 0.528. So their heads alone are trained unless somebody says otherwise.
 """
 
 from __future__ import annotations

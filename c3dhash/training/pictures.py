@@ -6,7 +6,8 @@ Note [Windows of whole pictures]
     three views of a 4:3 video, at 224, 256 and 288 px for clips of 224, are a hundred. They go through the stages in
     the time of 5.3 square clips. JHMDB, I3D, 48 bits, the last stage trained on all of the training list, seed 0: mAP
     0.835 and accuracy 0.791 after 100 epochs, where eight crops, each computed from pixels, and 60 epochs gave 0.819
-    and 0.776. (By a driver of its own, with other draws, 0.853 and 0.810; folds of the training list were not run.)
+    and 0.776. In five folds of the training list (on a GPU, one seed) 0.776 and 0.729, and with 12 crops 0.784 and
+    0.726; docs/results.md has more.
     At its edges a window sees what lies beyond them, where a crop has zeros.
 """
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import UsageError
+from c3dhash.models.backbones import build_backbone
 from c3dhash.models.hashnet import build_model
 from c3dhash.models.precision import GuardedConv3d, autocast, guard_conv3d, pick_device, pick_precision
 
@@ -82,6 +83,18 @@ def test_apples_gpu(monkeypatch):
         pick_precision("bf16", torch.device("mps"))
     with autocast(torch.device("mps"), "fp32"):
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "to_encode"),
+    [("i3d", "fp32"), ("r2plus1d_18", "fp32"), ("tsn_efficientnet_lite0", "bf16"), ("mvit_v2_s", "bf16")],
+)
+def test_3d_convolutions_are_faster_in_fp32_on_cuda(monkeypatch, backbone, to_encode):
+    """What is trained, and what is asked for, stays as it is."""
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
+    cuda, network = torch.device("cuda"), build_backbone(backbone)
+    assert pick_precision("auto", cuda, encoder=network) == to_encode
+    assert pick_precision("bf16", cuda, encoder=network) == pick_precision("auto", cuda) == "bf16"
 
 
 def test_pick_precision(monkeypatch):
