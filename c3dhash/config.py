@@ -546,9 +546,12 @@ class PeopleConfig:
 
 @dataclass(frozen=True)
 class QueryConfig:
-    """How many hits a query gives."""
+    """How many hits a query gives, and how far they may be."""
 
     top: int = setting(10, "Videos to show.", low=1, high=10_000)
+    radius: int | None = setting(
+        None, "Leave out videos whose distance is larger, in bits; by default none.", low=0, high=MAX_HASH_LENGTH
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

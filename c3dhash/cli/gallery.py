@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,13 +193,34 @@ def _check_untrained(given: set[str]) -> None:
     help="Run directory; by default the one the gallery was indexed with, else the newest finished one under runs/.",
 )  # fmt: skip
 @config_options(QueryConfig)
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME", help="Find videos of this label only; may be repeated."
+)
+@click.option("--folder", metavar="PATH", default=None, help="Find videos in this folder, or in one below, only.")
+@click.option(
+    "--added-since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    default=None,
+    help="Find videos only that were added on this day (UTC) or later: 2026-11-24.",
+)
+@click.option("--not-itself", is_flag=True, help="Leave out VIDEO itself: files with the same bytes.")
 @config_options(EncodeConfig, only=("precision", "device", "engine"))
 @json_option
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), default=None, help="Also write a page with pictures."
 )
 def query(
-    video: Path, gallery_path: Path, model: Path | None, as_json: bool, html_path: Path | None, **options: Any
+    video: Path,
+    gallery_path: Path,
+    model: Path | None,
+    labels: tuple[str, ...],
+    folder: str | None,
+    added_since: datetime.datetime | None,
+    not_itself: bool,
+    as_json: bool,
+    html_path: Path | None,
+    **options: Any,
 ) -> None:
     """Find the videos of a gallery that show the same as VIDEO, or something similar, and where.
 
@@ -210,12 +232,20 @@ def query(
     from c3dhash.gallery.store import Gallery
 
     with Gallery.open(gallery_path) as gallery:
+        from c3dhash.gallery.filters import VideoFilter
         from c3dhash.gallery.query import query_video
         from c3dhash.gallery.runs import run_of
         from c3dhash.models.runs import find_run, load_run
+        from c3dhash.video.reader import content_hash
 
         run = load_run(find_run(model)) if model else run_of(gallery)
-        hits = query_video(run, gallery, video, top=config.top, config=encode_config)
+        only = VideoFilter(
+            labels,
+            folder,
+            added_since.date().isoformat() if added_since else None,
+            content_hash(video) if not_itself else None,
+        )
+        hits = query_video(run, gallery, video, top=config.top, only=only, radius=config.radius, config=encode_config)
     if html_path is not None:
         from c3dhash.report.pages import write_query_page
 
@@ -223,8 +253,11 @@ def query(
     if as_json:
         print_json([dataclasses.asdict(hit) for hit in hits])
         return
-    header = ("rank", "score", "distance", "of the query", "segment", "label", "video")
-    print_table(header, [row for hit in hits for row in _rows(hit)], right=(0, 1, 2, 3, 4))
+    if hits:
+        header = ("rank", "score", "distance", "of the query", "segment", "label", "video")
+        print_table(header, [row for hit in hits for row in _rows(hit)], right=(0, 1, 2, 3, 4))
+    else:
+        click.echo(f"No video is within {config.radius} bits.")
     if html_path is not None:
         click.echo(f"Page: {html_path}")
 

@@ -7,6 +7,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     migrations    the tables of a catalog, schema by schema
     schema        an SQLite file with them: made, opened, brought up to date
     edits         what one transaction does to it
+    filters       which videos may be found
     catalog       the truth about videos, clips and their codes
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
     index         codes, ids and starts of videos in memory; a FAISS file on disk
@@ -25,6 +26,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 
 __all__ = [
     "catalog",
+    "filters",
     "fitting",
     "index",
     "indexing",

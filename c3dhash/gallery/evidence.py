@@ -16,8 +16,8 @@ Note [Evidence]
 
 Note [Segments]
     Pairs that agree on when the video begins, on the query's clock, add up. On a grid of the video's stride, windows by
-    clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest sum: Kadane's algorithm, on
-    all diagonals at once, as BLAST does with the letters of proteins. A pair that speaks against it costs MISMATCH_BITS
+    clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest sum, as BLAST finds them
+    in the letters of proteins. A pair that speaks against it costs MISMATCH_BITS
     at most: a segment goes on over a flash or a logo. Then come those of the windows that are left.
 
     Parts of films that have an intro in common, searched for: benchmarks/parts.py. Of 40 parts each, found first:
@@ -52,9 +52,10 @@ MISMATCH_BITS = 2.0
 MIN_SEGMENT_BITS = 6.0  # less is chance
 MAX_BITS = 20.0  # of a pair: nothing is known about a tail so far out
 MAX_SEGMENTS = 20  # of a video
-TAKEN = -1e9  # bits, of windows that are in a segment: no other goes on over them
+TAKEN = -1e6  # bits, of windows that are in a segment: no other goes on over them
+MAX_CELLS = 2**21  # of diagonals that are laid out at a time, float64
 CHANCE_SAMPLE = 512  # clips; each pair of them
-MAX_CHANCE_PAIRS = 200_000  # a window; of very large galleries only what is nearer gives votes
+MAX_CHANCE_PAIRS = 5_000  # a window: of large galleries only what is nearer gives votes
 WINDOWS_AT_A_TIME = 16
 EXAMINED, EXAMINED_PER_HIT = 100, 10  # videos whose clips are compared with all windows: those with the most votes
 
@@ -75,7 +76,15 @@ class VideoEvidence(NamedTuple):
     segments: tuple[SegmentMatch, ...] = ()
 
 
-def rank_videos(index: HammingIndex, query: CodeBatch, *, top: int, times: Times) -> list[VideoEvidence]:
+def rank_videos(
+    index: HammingIndex,
+    query: CodeBatch,
+    *,
+    top: int,
+    times: Times,
+    allowed: np.ndarray | None = None,
+    radius: int | None = None,
+) -> list[VideoEvidence]:
     """Find the videos that most speaks for. Those that nothing speaks for follow, by distance.
 
     Args:
@@ -83,19 +92,29 @@ def rank_videos(index: HammingIndex, query: CodeBatch, *, top: int, times: Times
         query: the windows of a video. With a single one the distance decides.
         top: how many videos, 1 or more.
         times: returns when the clips of a video start and end, float64 [N] each, given its first and its last clip id.
+        allowed: bool [num_videos], which videos of the index may be found; None for all. What is common and what is
+            chance is measured on all.
+        radius: bits; a video whose distance is larger is not found. None finds any.
     Returns:
         At most `top`, by falling score, then by rising distance, then by clip id.
     Raises:
         UsageError: top is below 1.
         CodesError: codes of another width.
     """
-    distances, ids = index.search_videos(query.codes, top=top)
-    if not len(ids):
-        return []
-    bits, votes = weigh(index, query.codes)
-    if len(query.codes) == 1:
+    is_clip, found = len(query.codes) == 1, []
+    radius = index.hash_length if radius is None else radius
+    if not is_clip and len(index):
+        bits, votes = weigh(index, query.codes)
+        if allowed is not None:
+            votes[~allowed] = 0
+        found = [each for each in _examine(index, query, bits, votes, top=top, times=times) if each.distance <= radius]
+        if 0 < top <= len(found):
+            return found[:top]
+    distances, ids = index.search_videos(query.codes, top=top, allowed=allowed)
+    distances, ids = distances[distances <= radius], ids[distances <= radius]
+    if is_clip and len(ids):
+        bits, _ = weigh(index, query.codes)
         return list(map(VideoEvidence, np.maximum(0, bits[0, distances]).tolist(), distances.tolist(), ids.tolist()))
-    found = _examine(index, query, bits, votes, top=top, times=times)
     known = index.videos_of(np.array([each.clip_id for each in found], np.int64))
     is_new = ~np.isin(index.videos_of(ids), known)
     found += [VideoEvidence(0.0, *pair) for pair in zip(distances[is_new].tolist(), ids[is_new].tolist(), strict=True)]
@@ -219,31 +238,32 @@ def _on_grid(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[n
 def _best_stretch(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[float, int, int, int]:
     """Return the largest sum of bits along a diagonal, which one (column less row), and its first and last row.
 
-    Goes through the rows or through the columns, of which there are fewer: a diagonal is the same either way.
+    Each diagonal is laid out along the rows or along the columns, of which there are fewer: it is the same either way.
+    What the sum from its start to here exceeds the least such sum before by is the best stretch that ends here.
 
     Args:
         grid: bits, float64 [R, C]. rows, columns: where they are, int64 [R] and [C], rising.
     """
     is_by_row = len(rows) <= len(columns)
-    keys, others = (rows, columns) if is_by_row else (columns, rows)
-    shift = int(rows.max() - columns.min())
-    num_lines = shift + int(columns.max() - rows.min()) + 1
-    run, best = np.zeros(num_lines), np.zeros(num_lines)
-    begun, first, last = (np.zeros(num_lines, np.int64) for _ in range(3))
-    for key, bits in zip(keys.tolist(), grid if is_by_row else grid.T, strict=True):
-        lines = (others - key if is_by_row else key - others) + shift
-        before, since = run[lines], begun[lines]
-        is_new = before <= 0
-        since[is_new] = key
-        now = np.where(is_new, 0, before) + bits
-        run[lines], begun[lines] = now, since
-        is_better = now > best[lines]
-        better = lines[is_better]
-        best[better], first[better], last[better] = now[is_better], since[is_better], key
-    place = int(best.argmax())
-    line = place - shift
-    ends = int(first[place]), int(last[place])
-    return float(best[place]), line, *(ends if is_by_row else (ends[0] - line, ends[1] - line))
+    keys, bits = (rows, grid) if is_by_row else (columns, grid.T)
+    lines = columns[None, :] - rows[:, None] if is_by_row else columns[:, None] - rows[None, :]
+    lowest, num_lines = int(lines.min()), int(np.ptp(lines)) + 1
+    lines_at_a_time = max(1, MAX_CELLS // len(keys))
+    best = (0.0, 0, 0, 0)
+    for first_line in range(lowest, lowest + num_lines, lines_at_a_time):
+        num_here = min(lines_at_a_time, lowest + num_lines - first_line)
+        places, chosen = np.nonzero((lines >= first_line) & (lines < first_line + num_here))
+        sums = np.zeros((len(keys) + 1, num_here))
+        sums[places + 1, lines[places, chosen] - first_line] = bits[places, chosen]
+        np.cumsum(sums, axis=0, out=sums)
+        gains = sums[1:] - np.minimum.accumulate(sums[:-1], axis=0)
+        last, line = divmod(int(gains.argmax()), num_here)
+        if gains[last, line] > best[0]:
+            before = sums[: last + 1, line]
+            first = int(np.flatnonzero(before == before.min())[-1])  # what comes before that adds nothing
+            best = (float(gains[last, line]), first_line + line, int(keys[first]), int(keys[last]))
+    score, line, first, last = best
+    return best if is_by_row else (score, line, first - line, last - line)
 
 
 def _stride(clips: CodeBatch) -> float:

@@ -157,12 +157,15 @@ class HammingIndex:
             ids[:, :num_found] = self.ids[positions]
         return distances, ids
 
-    def search_videos(self, codes: np.ndarray, *, top: int) -> tuple[np.ndarray, np.ndarray]:
+    def search_videos(
+        self, codes: np.ndarray, *, top: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Find the videos that hold the codes nearest to any of the given ones.
 
         Args:
             codes: of one query video, uint8 [Q, ceil(hash_length / 8)].
             top: how many videos, 1 or more.
+            allowed: bool [num_videos], which of them may be found; None for all.
         Returns:
             distances: int32 [V], bits, 0..hash_length; V is top, or how many videos there are, or 0 without codes.
             ids: int64 [V], of the nearest clip of each video, the lowest one of those at that distance. Ordered by
@@ -177,7 +180,11 @@ class HammingIndex:
         if not len(codes) or not len(self):
             return np.empty(0, np.int32), np.empty(0, np.int64)
         distances, positions = nearest_videos(
-            self._padded(codes), self._all_codes(), starts=self.starts, top=min(top, self.num_videos)
+            self._padded(codes),
+            self._all_codes(),
+            starts=self.starts,
+            top=min(top, self.num_videos),
+            allowed=allowed,
         )
         return distances, self.ids[positions]
 
@@ -191,7 +198,10 @@ class HammingIndex:
             queries, videos, distances: int64 [P] each, in the order of (query, video): of each pair that is near
             enough, which code, which video (0..num_videos - 1, in the order of the index), and the distance of its
             nearest clip.
+        Raises:
+            CodesError: the codes have another width.
         """
+        check_codes(codes, hash_length=self.hash_length, name="query codes")
         if not len(codes) or not len(self):
             none = np.empty(0, np.int64)
             return none, none, none

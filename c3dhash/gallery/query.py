@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Hit, SegmentMatch
 
@@ -31,37 +32,53 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
 
 
 def query_video(
-    run: Run, gallery: Gallery, video: Path | str, *, top: int = 10, config: EncodeConfig | None = None
+    run: Run,
+    gallery: Gallery,
+    video: Path | str,
+    *,
+    top: int = 10,
+    only: VideoFilter | None = None,
+    radius: int | None = None,
+    config: EncodeConfig | None = None,
 ) -> list[Hit]:
     """Find the videos of a gallery that are most similar to a video, cut into windows as the gallery's are.
 
+    Args:
+        top, only, radius: as of `query_codes`.
     Raises:
+        UsageError: no video passes the filter.
         VideoError: the video cannot be decoded.
         ModelMismatchError: the gallery holds the codes of another model.
     """
     from c3dhash.gallery.indexing import with_windows
 
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+    if only:
+        gallery.check_filter(only)  # before a long video is decoded
     config = with_windows(config or EncodeConfig(), gallery)
-    return query_codes(gallery, encode_video(run, video, config=config), top=top)
+    return query_codes(gallery, encode_video(run, video, config=config), top=top, only=only, radius=radius)
 
 
-def query_codes(gallery: Gallery, query: CodeBatch, *, top: int = 10) -> list[Hit]:
+def query_codes(
+    gallery: Gallery, query: CodeBatch, *, top: int = 10, only: VideoFilter | None = None, radius: int | None = None
+) -> list[Hit]:
     """Find the videos that show the same as a query, or something similar.
 
     Args:
         gallery: is searched.
         query: codes and times of the windows of one video.
         top: how many videos.
+        only: which videos may be found; None for all.
+        radius: bits; a video whose distance is larger is left out. None leaves none out.
     Returns:
         At most `top` hits, one a video, by falling score, which is 0 of those that are only near; then by rising
         distance, then by clip id. Of a query of one window, by distance. See c3dhash.gallery.evidence.
     Raises:
-        UsageError: top is below 1.
+        UsageError: top is below 1, or no video passes the filter.
         GalleryError: the gallery is empty, or all of its videos are missing.
     """
-    found = gallery.similar_videos(query, top=top)
-    if not found and len(query.codes):
+    found = gallery.similar_videos(query, top=top, only=only, radius=radius)
+    if not found and len(query.codes) and (radius is None or not gallery.videos()):
         num_missing = len(gallery.missing_videos())
         why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
         raise GalleryError(f"gallery '{gallery.path}' {why}: run `c3dhash index DIR` first.")

@@ -70,7 +70,12 @@ def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int)
 
 
 def nearest_videos(
-    query_codes: np.ndarray, gallery_codes: np.ndarray, *, starts: np.ndarray, top: int
+    query_codes: np.ndarray,
+    gallery_codes: np.ndarray,
+    *,
+    starts: np.ndarray,
+    top: int,
+    allowed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the videos that hold the codes nearest to any of the queries; see Note [Nearest videos].
 
@@ -78,12 +83,16 @@ def nearest_videos(
         query_codes, gallery_codes: uint8 [Q, num_bytes] and [G, num_bytes], C-contiguous, neither of them empty.
         starts: int64 [V], rising from 0: the position of the first code of each video.
         top: how many videos, 1..V.
+        allowed: bool [V], which videos may be found; None for all.
     Returns:
-        distances: int32 [top], of the nearest code of each video, and positions: int64 [top], the first of the codes
-        at that distance; ordered by (distance, position).
+        distances: int32 [N], of the nearest code of each video, and positions: int64 [N], the first of the codes
+        at that distance; ordered by (distance, position). N is top, or how many videos are allowed.
     """
+    is_found = np.zeros(len(starts), bool) if allowed is None else ~allowed
+    top = min(top, len(starts) - int(is_found.sum()))
     distances, positions = np.empty(top, np.int32), np.empty(top, np.int64)
-    is_found = np.zeros(len(starts), bool)
+    if not top:
+        return distances, positions
     num_found = 0
     for distance, tied in _by_distance(_nearest_distances(np.unique(query_codes, axis=0), gallery_codes)):
         videos = np.searchsorted(starts, tied, side="right") - 1

@@ -24,6 +24,8 @@ from c3dhash.gallery import lock, schema
 from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.gallery.evidence import VideoEvidence, rank_videos
+from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.records import CodeBatch
 
@@ -31,6 +33,7 @@ CATALOG_NAME = "catalog.sqlite"
 INDEX_NAME = "index.faiss"
 MODEL_DIR = "model"
 DEFAULT_TIMEOUT_SECONDS = 10.0
+MAX_NAMES = 20  # of labels in a message
 
 
 class Gallery:
@@ -290,7 +293,9 @@ class Gallery:
         with self._lock:
             return self._replica.index().search(codes, k=k)
 
-    def similar_videos(self, query: CodeBatch, *, top: int) -> list[tuple[VideoEvidence, GalleryClip]]:
+    def similar_videos(
+        self, query: CodeBatch, *, top: int, only: VideoFilter | None = None, radius: int | None = None
+    ) -> list[tuple[VideoEvidence, GalleryClip]]:
         """Find the videos that most speaks for: see c3dhash.gallery.evidence.
 
         What is found and what is told about it come from one state of the gallery, whoever writes meanwhile.
@@ -298,16 +303,43 @@ class Gallery:
         Args:
             query: the windows of a video.
             top: how many videos, 1 or more.
+            only: which may be found; None for all.
+            radius: as of `evidence.rank_videos`.
         Returns:
             (evidence, nearest clip) of each video, in the order of `evidence.rank_videos`; fewer than `top` where the
             gallery has fewer. Of clips at one distance, the one with the lowest id is a video's nearest.
         Raises:
-            UsageError: top is below 1.
+            UsageError: top is below 1, or no video passes the filter.
             CodesError: the codes have another width.
         """
         with self._lock, self._catalog.snapshot():
-            found = rank_videos(self._replica.index(), query, top=top, times=self._catalog.times)
+            index = self._replica.index()
+            allowed = self._allowed(index, only) if only and len(index) else None
+            found = rank_videos(index, query, top=top, times=self._catalog.times, allowed=allowed, radius=radius)
             return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
+
+    def check_filter(self, only: VideoFilter) -> None:
+        """Raise a UsageError where no video passes a filter, or it names a label that none has."""
+        with self._lock:
+            self._first_clips(only)
+
+    def _allowed(self, index: HammingIndex, only: VideoFilter) -> np.ndarray:
+        """Return which videos of the index pass a filter, bool [num_videos]."""
+        allowed = np.zeros(index.num_videos, bool)
+        allowed[index.videos_of(self._first_clips(only))] = True
+        return allowed
+
+    def _first_clips(self, only: VideoFilter) -> np.ndarray:
+        if only.labels and (unknown := sorted(set(only.labels) - set(labels := self._catalog.labels()))):
+            more = f" and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else ""
+            raise UsageError(
+                f"label {unknown[0]!r} is of no video of gallery '{self.path}': "
+                + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "it has none.")
+            )
+        first_ids = self._catalog.first_clips(only)
+        if not len(first_ids):
+            raise UsageError(f"gallery '{self.path}' has no video with clips that passes ({only}).")
+        return first_ids
 
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
         """Look clips up, in the order of `ids`: ints, or int64 [N].

@@ -87,6 +87,33 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     assert (tmp_path / "report" / "report.html").exists()
 
 
+def test_which_videos_a_query_may_find(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    assert run("index", "db", "--model", untrained_run.path, "--precision", "fp32")[0] == 0
+    video = sorted((tmp_path / "db" / "move_up").iterdir())[0]
+
+    def found(*options):
+        code, out, err = run("query", video.relative_to(tmp_path), "--precision", "fp32", "--json", *options)
+        assert code == 0, err
+        return [hit["video"] for hit in json.loads(out)]
+
+    up = {str(path) for path in video.parent.iterdir()}
+    assert len(found()) == 9 and set(found("--label", "move_up")) == set(found("--folder", "db/move_up")) == up
+    assert set(found("--folder", "db/move_up", "--not-itself")) == up - {str(video)}
+    assert found("--radius", "0", "--folder", str(video)) == [str(video)]
+    assert len(found("--added-since", "2026-01-01")) == 9
+    code, out, _ = run("query", video, "--precision", "fp32", "--radius", "0", "--folder", video, "--not-itself")
+    assert (code, out) == (2, "")
+    for options, what in (
+        (("--label", "up"), "label 'up' is of no video of gallery 'gallery': it has "),
+        (("--folder", "db2"), "gallery 'gallery' has no video with clips that passes (folder 'db2')."),
+        (("--added-since", "today"), "Invalid value for '--added-since': 'today'"),
+        (("--radius", "-1"), "radius (-1) must be"),
+    ):
+        code, out, err = run("query", "not looked at.mp4", *options)
+        assert (code, out) == (2, "") and what in error_line(err)
+
+
 def test_evaluate_classes(run, untrained_run, motion_dir, tmp_path):
     model = ["--model", untrained_run.path, "--data", motion_dir, "--precision", "fp32"]
     code, out, err = run(

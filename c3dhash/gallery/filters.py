@@ -1,0 +1,88 @@
+"""Which videos of a gallery may be found: by label, by folder, by the day they came, and not the query itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from c3dhash.gallery import roots
+
+
+@dataclass(frozen=True)
+class VideoFilter:
+    """What a video must be to be found. Without anything, all are.
+
+    labels: its label is one of these; () for any, and for none.
+    folder: it lies in this folder or in one below, or is this file; or so begins the name that another program gave it.
+    added_since: the day it came or a later one, UTC, as in 2026-11-24.
+    without_content: its bytes are others than those with this content hash: not the query itself.
+    """
+
+    labels: tuple[str, ...] = ()
+    folder: str | None = None
+    added_since: str | None = None
+    without_content: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != VideoFilter()
+
+    def __str__(self) -> str:
+        parts = [" or ".join(f"label {label!r}" for label in self.labels)] if self.labels else []
+        if self.folder is not None:
+            parts.append(f"folder '{self.folder}'")
+        if self.added_since is not None:
+            parts.append(f"added since {self.added_since}")
+        if self.without_content is not None:
+            parts.append("not the query itself")
+        return ", ".join(parts)
+
+
+Condition = tuple[str, list[object]]  # SQL about the table `video`, and its parameters
+
+
+def condition(chosen: VideoFilter, root_folders: Mapping[int, str]) -> Condition:
+    """Say in SQL what a video must be.
+
+    Args:
+        root_folders: of each root, where it is now, as the gallery names its videos; "" for `roots.NO_ROOT`.
+    """
+    parts: list[Condition] = []
+    if chosen.labels:
+        parts.append((f"label IN ({', '.join('?' * len(chosen.labels))})", list(chosen.labels)))
+    if chosen.folder is not None:
+        parts.append(_any(_in_root(root_id, folder, chosen.folder) for root_id, folder in root_folders.items()))
+    if chosen.added_since is not None:
+        parts.append(("added_at >= ?", [chosen.added_since]))
+    if chosen.without_content is not None:
+        parts.append(("content_hash != ?", [chosen.without_content]))
+    texts, parameters = zip(*parts, strict=True) if parts else ((), ())
+    return " AND ".join(texts) or "1", [value for part in parameters for value in part]
+
+
+def _any(parts: Iterable[Condition | None]) -> Condition:
+    some = [part for part in parts if part is not None]
+    return "(" + (" OR ".join(text for text, _ in some) or "0") + ")", [value for _, part in some for value in part]
+
+
+def _in_root(root_id: int, root: str, wanted: str) -> Condition | None:
+    """Say which videos of a root lie in a folder; None where none can."""
+    if root_id == roots.NO_ROOT:
+        return _below(root_id, wanted.rstrip("/"))
+    for resolve in (os.path.abspath, os.path.realpath):  # both may be reached through links
+        folder, place = resolve(wanted), resolve(root)
+        if _is_in(place, folder):
+            return "root_id = ?", [root_id]
+        if _is_in(folder, place):
+            return _below(root_id, roots.split(folder, place))
+    return None
+
+
+def _below(root_id: int, path: str) -> Condition:
+    # Of paths below "a/b", and of no other, it is true that they lie between "a/b/" and "a/b0": "0" follows "/".
+    return "(root_id = ? AND (path = ? OR path > ? AND path < ?))", [root_id, path, f"{path}/", f"{path}0"]
+
+
+def _is_in(path: str, folder: str) -> bool:
+    """Tell whether a path is a folder, or lies in it."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
