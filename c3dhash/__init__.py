@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; _HOMES says the same to
     from c3dhash.evaluation.evaluate import evaluate_codes, evaluate_run
     from c3dhash.evaluation.metrics import mean_average_precision
     from c3dhash.gallery.indexing import index_videos, open_gallery
-    from c3dhash.gallery.query import encode_video, query_codes, query_video
+    from c3dhash.gallery.query import encode_video, query_codes, query_video, query_videos
     from c3dhash.gallery.store import Gallery
     from c3dhash.models.encode import encode_videos
     from c3dhash.models.hashnet import HashNet
@@ -54,6 +54,7 @@ _HOMES = {
     "open_gallery": "gallery.indexing",
     "query_codes": "gallery.query",
     "query_video": "gallery.query",
+    "query_videos": "gallery.query",
     "read_clip": "video.reader",
     "read_clips": "video.reader",
     "recognize_videos": "recognition.recognize",
@@ -86,6 +87,7 @@ __all__ = [
     "open_gallery",
     "query_codes",
     "query_video",
+    "query_videos",
     "read_clip",
     "read_clips",
     "recognize_videos",

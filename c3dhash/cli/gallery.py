@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +187,7 @@ def _check_untrained(given: set[str]) -> None:
 
 
 @click.command()
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("places", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @gallery_option
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None,
@@ -208,10 +209,14 @@ def _check_untrained(given: set[str]) -> None:
 @config_options(EncodeConfig, only=("precision", "device", "engine"))
 @json_option
 @click.option(
-    "--html", "html_path", type=click.Path(path_type=Path), default=None, help="Also write a page with pictures."
-)
+    "--html", "html_path", type=click.Path(path_type=Path), default=None,
+    help="Also write a page with pictures, of one VIDEO.",
+)  # fmt: skip
+@click.pass_context
 def query(
-    video: Path,
+    context: click.Context,
+    /,
+    places: tuple[Path, ...],
     gallery_path: Path,
     model: Path | None,
     labels: tuple[str, ...],
@@ -226,40 +231,72 @@ def query(
 
     Where both were cut into windows, those that agree on when the video begins are joined into segments, and videos
     rank by their score: bits of evidence, to which a window that many videos have adds little.
+
+    VIDEO... are files, and folders of them. The exit code is 1 where one could not be read.
     """
     config, encode_config = take(QueryConfig, options), take(EncodeConfig, options)
+    is_one = len(places) == 1 and not places[0].is_dir()
+    if html_path is not None and not is_one:
+        raise UsageError(f"html ('{html_path}') is a page of one query: name one video, or leave it out.")
 
     from c3dhash.gallery.store import Gallery
 
     with Gallery.open(gallery_path) as gallery:
         from c3dhash.gallery.filters import VideoFilter
-        from c3dhash.gallery.query import query_video
+        from c3dhash.gallery.query import query_videos
         from c3dhash.gallery.runs import run_of
         from c3dhash.models.runs import find_run, load_run
-        from c3dhash.video.reader import content_hash
+        from c3dhash.video.reader import find_each
 
+        found = find_each(places)
+        only = VideoFilter(labels, folder, added_since.date().isoformat() if added_since else None)
         run = load_run(find_run(model)) if model else run_of(gallery)
-        only = VideoFilter(
-            labels,
-            folder,
-            added_since.date().isoformat() if added_since else None,
-            content_hash(video) if not_itself else None,
-        )
-        hits = query_video(run, gallery, video, top=config.top, only=only, radius=config.radius, config=encode_config)
-    if html_path is not None:
-        from c3dhash.report.pages import write_query_page
+        answers = query_videos(
+            run, gallery, [video for video, error in found.items() if error is None], top=config.top, only=only,
+            radius=config.radius, not_itself=not_itself, config=encode_config,
+        )  # fmt: skip
+        if is_one:
+            ((video, answer),) = answers
+            if isinstance(answer, Exception):
+                raise answer
+            if html_path is not None:
+                from c3dhash.report.pages import write_query_page
 
-        write_query_page(html_path, query=video, hits=hits, gallery_name=str(gallery_path))
+                write_query_page(html_path, query=video, hits=answer, gallery_name=str(gallery_path))
+            print_json(list(map(dataclasses.asdict, answer))) if as_json else _print_hits(answer, config.radius)
+            if html_path is not None and not as_json:
+                click.echo(f"Page: {html_path}")
+            return
+        is_good = _print_answers(answers, config.radius, as_json=as_json) and not any(found.values())
+    context.exit(0 if is_good else 1)
+
+
+def _print_answers(answers: Iterable[tuple[Path, Any]], radius: int | None, *, as_json: bool) -> bool:
+    """Print the answers to several queries, each as it is known; tell whether all could be read."""
+    is_good, rows = True, []
+    for video, answer in answers:
+        error = answer if isinstance(answer, Exception) else None
+        is_good = is_good and error is None
+        if as_json:
+            hits = [] if error else list(map(dataclasses.asdict, answer))
+            rows.append({"query": str(video), "hits": hits, "error": str(error) if error else None})
+        elif error is not None:
+            click.echo(f"{video}\n{error}\n")
+        else:
+            click.echo(video)
+            _print_hits(answer, radius)
+            click.echo()
     if as_json:
-        print_json([dataclasses.asdict(hit) for hit in hits])
-        return
+        print_json(rows)
+    return is_good
+
+
+def _print_hits(hits: list[Hit], radius: int | None) -> None:
     if hits:
         header = ("rank", "score", "distance", "of the query", "segment", "label", "video")
         print_table(header, [row for hit in hits for row in _rows(hit)], right=(0, 1, 2, 3, 4))
     else:
-        click.echo(f"No video is within {config.radius} bits.")
-    if html_path is not None:
-        click.echo(f"Page: {html_path}")
+        click.echo("No video passes." if radius is None else f"No video is within {radius} bits.")
 
 
 def _rows(hit: Hit) -> list[tuple[str, ...]]:

@@ -38,6 +38,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -301,6 +302,7 @@ def _chance(index: HammingIndex) -> tuple[np.ndarray, float]:
     return noted
 
 
+@lru_cache
 def _match_tail(hash_length: int) -> np.ndarray:
     """Return how probable distances from each on are, of clips that show the same: float64 [hash_length + 1]."""
     a, b = MATCH_SHAPE

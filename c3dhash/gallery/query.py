@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import GalleryError
+from c3dhash.errors import GalleryError, VideoError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Hit, SegmentMatch
+from c3dhash.video.reader import content_hash
 
 if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
     from c3dhash.models.runs import Run
@@ -39,24 +43,67 @@ def query_video(
     top: int = 10,
     only: VideoFilter | None = None,
     radius: int | None = None,
+    not_itself: bool = False,
     config: EncodeConfig | None = None,
 ) -> list[Hit]:
     """Find the videos of a gallery that are most similar to a video, cut into windows as the gallery's are.
 
     Args:
         top, only, radius: as of `query_codes`.
+        not_itself: leave out files with the bytes of the video.
     Raises:
         UsageError: no video passes the filter.
         VideoError: the video cannot be decoded.
         ModelMismatchError: the gallery holds the codes of another model.
     """
+    ((_, answer),) = query_videos(
+        run, gallery, [Path(video)], top=top, only=only, radius=radius, not_itself=not_itself, config=config
+    )
+    if isinstance(answer, VideoError):
+        raise answer
+    return answer
+
+
+def query_videos(
+    run: Run,
+    gallery: Gallery,
+    videos: Sequence[Path],
+    *,
+    top: int = 10,
+    only: VideoFilter | None = None,
+    radius: int | None = None,
+    not_itself: bool = False,
+    config: EncodeConfig | None = None,
+) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:
+    """Query one video after the other, while the next ones are decoded.
+
+    Args:
+        videos: each is a query.
+        top, only, radius, not_itself, config: as of `query_video`.
+    Yields:
+        Each video, in their order, with its hits, or with why it cannot be read.
+    Raises:
+        UsageError, ModelMismatchError: as `query_video`, before anything is decoded.
+    """
     from c3dhash.gallery.indexing import with_windows
+    from c3dhash.models.encode import encode_videos
 
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
+    only = only or VideoFilter()
     if only:
-        gallery.check_filter(only)  # before a long video is decoded
+        gallery.check_filter(only)
     config = with_windows(config or EncodeConfig(), gallery)
-    return query_codes(gallery, encode_video(run, video, config=config), top=top, only=only, radius=radius)
+    with closing(encode_videos(run, videos, config=config)) as results:
+        for video, result in zip(videos, results, strict=True):
+            try:
+                if result.error is not None:
+                    raise result.error
+                assert result.codes is not None
+                chosen = replace(only, without_content=content_hash(video)) if not_itself else only
+                answer: list[Hit] | VideoError = query_codes(gallery, result.codes, top=top, only=chosen, radius=radius)
+            except VideoError as error:
+                answer = error
+            yield video, answer
 
 
 def query_codes(
@@ -78,7 +125,7 @@ def query_codes(
         GalleryError: the gallery is empty, or all of its videos are missing.
     """
     found = gallery.similar_videos(query, top=top, only=only, radius=radius)
-    if not found and len(query.codes) and (radius is None or not gallery.videos()):
+    if not found and len(query.codes) and ((radius is None and not only) or not gallery.videos()):
         num_missing = len(gallery.missing_videos())
         why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
         raise GalleryError(f"gallery '{gallery.path}' {why}: run `c3dhash index DIR` first.")

@@ -309,7 +309,7 @@ class Gallery:
             (evidence, nearest clip) of each video, in the order of `evidence.rank_videos`; fewer than `top` where the
             gallery has fewer. Of clips at one distance, the one with the lowest id is a video's nearest.
         Raises:
-            UsageError: top is below 1, or no video passes the filter.
+            UsageError: top is below 1, or no video passes the filter (but that the query itself is all there is).
             CodesError: the codes have another width.
         """
         with self._lock, self._catalog.snapshot():
@@ -337,7 +337,7 @@ class Gallery:
                 + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "it has none.")
             )
         first_ids = self._catalog.first_clips(only)
-        if not len(first_ids):
+        if not len(first_ids) and only.without_content is None:
             raise UsageError(f"gallery '{self.path}' has no video with clips that passes ({only}).")
         return first_ids
 

@@ -25,13 +25,14 @@ from c3dhash.models.runs import Run
 from c3dhash.recognition.boxes import BoxFile
 from c3dhash.recognition.detectors import Detector, make_detector
 from c3dhash.recognition.over_time import answers, label_segments, segments
-from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, check_counts, find_each, over_time
+from c3dhash.recognition.recognize import WINDOWS_OF_A_VIDEO, check_counts, over_time
 from c3dhash.recognition.results import Person, Recognition, best_classes
 from c3dhash.recognition.scenes import STRIDE_SECONDS, scene_windows
 from c3dhash.recognition.timeline import FirstClasses
 from c3dhash.recognition.tracks import Linker, Track
 from c3dhash.recognition.tubes import tube_windows
 from c3dhash.video.playback import Frame, playback
+from c3dhash.video.reader import find_each
 
 if TYPE_CHECKING:
     from c3dhash.models.action_detector import ActionDetector

@@ -24,7 +24,7 @@ from c3dhash.models.windows import encode_windows
 from c3dhash.recognition.over_time import Answer, answers, segments, window_length
 from c3dhash.recognition.results import Recognition, best_classes
 from c3dhash.recognition.timeline import FirstClasses, Timeline
-from c3dhash.video.reader import find_videos
+from c3dhash.video.reader import find_each
 
 logger = logging.getLogger(__name__)
 
@@ -238,24 +238,3 @@ def check_counts(*, top: int, smooth: int = 1) -> None:
         raise UsageError(f"top ({top}) must be 1 or more.")
     if smooth < 1:
         raise UsageError(f"smooth ({smooth}) must be 1 or more windows; 1 is off.")
-
-
-def find_each(places: Sequence[Path | str]) -> dict[Path, VideoError | None]:
-    """Return the videos of files and folders, each once, with the errors of the folders that cannot be read.
-
-    Raises:
-        UsageError: there are none.
-    """
-    found: dict[Path, VideoError | None] = {}
-
-    def note(error: OSError) -> None:
-        folder = Path(error.filename)
-        found[folder] = VideoError(f"folder '{folder}' cannot be read: {error.strerror}.")
-        logger.warning("%s", found[folder])
-
-    for place in map(Path, places):
-        for video in find_videos(place, on_error=note) if place.is_dir() else [place]:
-            found.setdefault(video, None)
-    if not found:
-        raise UsageError(f"no videos in {', '.join(repr(str(place)) for place in places)}.")
-    return found

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -67,6 +67,27 @@ def find_videos(directory: Path | str, *, on_error: Callable[[OSError], object] 
 
 def _warn(error: OSError) -> None:
     logger.warning("folder '%s' is left out: %s.", error.filename, error.strerror)
+
+
+def find_each(places: Sequence[Path | str]) -> dict[Path, VideoError | None]:
+    """Return the videos of files and folders, each once, with the errors of the folders that cannot be read.
+
+    Raises:
+        UsageError: there are none.
+    """
+    found: dict[Path, VideoError | None] = {}
+
+    def note(error: OSError) -> None:
+        folder = Path(error.filename)
+        found[folder] = VideoError(f"folder '{folder}' cannot be read: {error.strerror}.")
+        logger.warning("%s", found[folder])
+
+    for place in map(Path, places):
+        for video in find_videos(place, on_error=note) if place.is_dir() else [place]:
+            found.setdefault(video, None)
+    if not found:
+        raise UsageError(f"no videos in {', '.join(repr(str(place)) for place in places)}.")
+    return found
 
 
 def content_hash(path: Path | str) -> str:

@@ -103,7 +103,7 @@ def test_which_videos_a_query_may_find(run, untrained_run, motion_dir, tmp_path)
     assert found("--radius", "0", "--folder", str(video)) == [str(video)]
     assert len(found("--added-since", "2026-01-01")) == 9
     code, out, _ = run("query", video, "--precision", "fp32", "--radius", "0", "--folder", video, "--not-itself")
-    assert (code, out) == (2, "")
+    assert (code, out) == (0, "No video is within 0 bits.\n")
     for options, what in (
         (("--label", "up"), "label 'up' is of no video of gallery 'gallery': it has "),
         (("--folder", "db2"), "gallery 'gallery' has no video with clips that passes (folder 'db2')."),
@@ -111,6 +111,38 @@ def test_which_videos_a_query_may_find(run, untrained_run, motion_dir, tmp_path)
         (("--radius", "-1"), "radius (-1) must be"),
     ):
         code, out, err = run("query", "not looked at.mp4", *options)
+        assert (code, out) == (2, "") and what in error_line(err)
+
+
+def test_a_query_of_several_videos(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "queries")
+    assert run("index", "db", "--model", untrained_run.path, "--precision", "fp32")[0] == 0
+    videos = sorted((tmp_path / "queries").iterdir())
+    alone = [json.loads(run("query", video, "--precision", "fp32", "--json")[1]) for video in videos]
+    code, out, err = run("query", "queries", "--precision", "fp32", "--json")
+    assert code == 0, err
+    answers = json.loads(out)
+    assert [answer["query"] for answer in answers] == [f"queries/{video.name}" for video in videos]
+    assert [answer["hits"] for answer in answers] == alone
+    assert {answer["error"] for answer in answers} == {None}
+
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    code, out, err = run("query", videos[1], "bad.mp4", videos[0], "--precision", "fp32", "--top", "2", "--radius", "0")
+    assert code == 1, err
+    parts = out.split("\n\n")
+    assert [part.split("\n")[0] for part in parts[:3]] == [str(videos[1]), "bad.mp4", str(videos[0])]
+    assert "bad.mp4" in parts[1].split("\n")[1] and "rank" not in parts[1]
+    code, out, _ = run("query", "bad.mp4", "bad.mp4", videos[0], "--precision", "fp32", "--json", "--top", "1")
+    bad, good = json.loads(out)
+    assert (code, bad["hits"], len(good["hits"]), good["error"]) == (1, [], 1, None)
+    assert "bad.mp4" in bad["error"]
+    (tmp_path / "empty").mkdir()
+    for places, what in (
+        (("empty",), "no videos in 'empty'"),
+        (("queries", "--html", "page.html"), "html ('page.html')"),
+    ):
+        code, out, err = run("query", *places)
         assert (code, out) == (2, "") and what in error_line(err)
 
 
