@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; _HOMES says the same to
     from c3dhash.evaluation.codes import load_codes, save_codes
     from c3dhash.evaluation.evaluate import evaluate_codes, evaluate_run
     from c3dhash.evaluation.metrics import mean_average_precision
+    from c3dhash.gallery.filters import VideoFilter
     from c3dhash.gallery.indexing import index_videos, open_gallery
     from c3dhash.gallery.query import encode_video, query_codes, query_video, query_videos
     from c3dhash.gallery.store import Gallery
@@ -55,6 +56,7 @@ _HOMES = {
     "query_codes": "gallery.query",
     "query_video": "gallery.query",
     "query_videos": "gallery.query",
+    "VideoFilter": "gallery.filters",
     "read_clip": "video.reader",
     "read_clips": "video.reader",
     "recognize_videos": "recognition.recognize",
@@ -70,6 +72,7 @@ __all__ = [
     "Gallery",
     "HashNet",
     "TrainConfig",
+    "VideoFilter",
     "__version__",
     "batch_all_triplet_loss",
     "encode_video",

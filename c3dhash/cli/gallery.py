@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +252,7 @@ def query(
         found = find_each(places)
         only = VideoFilter(labels, folder, added_since.date().isoformat() if added_since else None)
         run = load_run(find_run(model)) if model else run_of(gallery)
+        unread = [(folder, error) for folder, error in found.items() if error is not None]
         answers = query_videos(
             run, gallery, [video for video, error in found.items() if error is None], top=config.top, only=only,
             radius=config.radius, not_itself=not_itself, config=encode_config,
@@ -267,27 +269,29 @@ def query(
             if html_path is not None and not as_json:
                 click.echo(f"Page: {html_path}")
             return
-        is_good = _print_answers(answers, config.radius, as_json=as_json) and not any(found.values())
+        is_good = _print_answers(chain(unread, answers), config.radius, as_json=as_json)
     context.exit(0 if is_good else 1)
 
 
 def _print_answers(answers: Iterable[tuple[Path, Any]], radius: int | None, *, as_json: bool) -> bool:
     """Print the answers to several queries, each as it is known; tell whether all could be read."""
     is_good, rows = True, []
-    for video, answer in answers:
-        error = answer if isinstance(answer, Exception) else None
-        is_good = is_good and error is None
+    try:
+        for video, answer in answers:
+            error = answer if isinstance(answer, Exception) else None
+            is_good = is_good and error is None
+            if as_json:
+                hits = [] if error else list(map(dataclasses.asdict, answer))
+                rows.append({"query": str(video), "hits": hits, "error": str(error) if error else None})
+            elif error is not None:
+                click.echo(f"{video}\n{error}\n")
+            else:
+                click.echo(video)
+                _print_hits(answer, radius)
+                click.echo()
+    finally:  # what is known is told, also where it ends early
         if as_json:
-            hits = [] if error else list(map(dataclasses.asdict, answer))
-            rows.append({"query": str(video), "hits": hits, "error": str(error) if error else None})
-        elif error is not None:
-            click.echo(f"{video}\n{error}\n")
-        else:
-            click.echo(video)
-            _print_hits(answer, radius)
-            click.echo()
-    if as_json:
-        print_json(rows)
+            print_json(rows)
     return is_good
 
 
@@ -296,7 +300,7 @@ def _print_hits(hits: list[Hit], radius: int | None) -> None:
         header = ("rank", "score", "distance", "of the query", "segment", "label", "video")
         print_table(header, [row for hit in hits for row in _rows(hit)], right=(0, 1, 2, 3, 4))
     else:
-        click.echo("No video passes." if radius is None else f"No video is within {radius} bits.")
+        click.echo("Nothing was found." if radius is None else f"Nothing was found within {radius} bits.")
 
 
 def _rows(hit: Hit) -> list[tuple[str, ...]]:

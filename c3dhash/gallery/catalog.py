@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -217,12 +217,22 @@ class Catalog:
         return rows[:, 0], rows[:, 1]
 
     def first_clips(self, chosen: VideoFilter) -> np.ndarray:
-        """Return the id of the first clip of each video that passes a filter and has clips, int64 [V]."""
+        """Return the id of the first clip of each video that passes a filter and has clips, int64 [V].
+
+        Whatever its content is.
+        """
         with self.snapshot():
             root_ids = [row[0] for row in self._connection.execute("SELECT id FROM root")]
-            where, parameters = condition(chosen, {root_id: self._root(root_id) for root_id in root_ids})
-            query = f"SELECT min(clip.id) FROM video JOIN clip ON video_id = video.id WHERE {where} GROUP BY video.id"
-            rows = self._connection.execute(query, parameters).fetchall()
+            return self._first_clips(*condition(chosen, {root_id: self._root(root_id) for root_id in root_ids}))
+
+    def first_clips_of(self, content_hash: str) -> np.ndarray:
+        """Return the id of the first clip of each video with this content, int64 [V]."""
+        with self._errors():
+            return self._first_clips("content_hash = ?", [content_hash])
+
+    def _first_clips(self, where: str, parameters: Sequence[object]) -> np.ndarray:
+        query = f"SELECT min(clip.id) FROM video JOIN clip ON video_id = video.id WHERE {where} GROUP BY video.id"
+        rows = self._connection.execute(query, tuple(parameters)).fetchall()
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
     def labels(self) -> list[str]:

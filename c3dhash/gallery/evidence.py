@@ -44,7 +44,7 @@ from typing import NamedTuple
 import numpy as np
 
 from c3dhash.bits import hamming_distances
-from c3dhash.gallery.index import HammingIndex
+from c3dhash.gallery.index import HammingIndex, check_top
 from c3dhash.records import CodeBatch, SegmentMatch
 
 MATCH_SHAPE = (2.0, 5.0)  # of the distances of clips that show the same, a beta-binomial distribution
@@ -102,33 +102,42 @@ def rank_videos(
         UsageError: top is below 1.
         CodesError: codes of another width.
     """
-    is_clip, found = len(query.codes) == 1, []
+    check_top(top)
     radius = index.hash_length if radius is None else radius
-    if not is_clip and len(index):
-        bits, votes = weigh(index, query.codes)
-        if allowed is not None:
-            votes[~allowed] = 0
-        found = [each for each in _examine(index, query, bits, votes, top=top, times=times) if each.distance <= radius]
-        if 0 < top <= len(found):
-            return found[:top]
-    distances, ids = index.search_videos(query.codes, top=top, allowed=allowed)
-    distances, ids = distances[distances <= radius], ids[distances <= radius]
-    if is_clip and len(ids):
+    allowed = np.ones(index.num_videos, bool) if allowed is None else allowed.copy()
+    if len(query.codes) == 1:
+        distances, ids = _nearest(index, query, top=top, allowed=allowed, radius=radius)
+        if not len(ids):
+            return []
         bits, _ = weigh(index, query.codes)
         return list(map(VideoEvidence, np.maximum(0, bits[0, distances]).tolist(), distances.tolist(), ids.tolist()))
-    known = index.videos_of(np.array([each.clip_id for each in found], np.int64))
-    is_new = ~np.isin(index.videos_of(ids), known)
-    found += [VideoEvidence(0.0, *pair) for pair in zip(distances[is_new].tolist(), ids[is_new].tolist(), strict=True)]
+    found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius) if len(index) else []
+    if len(found) < top:
+        distances, ids = _nearest(index, query, top=top - len(found), allowed=allowed, radius=radius)
+        found += [VideoEvidence(0.0, *pair) for pair in zip(distances.tolist(), ids.tolist(), strict=True)]
     return found[:top]
 
 
+def _nearest(
+    index: HammingIndex, query: CodeBatch, *, top: int, allowed: np.ndarray, radius: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances and clip ids of the nearest videos, as `HammingIndex.search_videos`, within a radius."""
+    distances, ids = index.search_videos(query.codes, top=top, allowed=allowed)
+    return distances[distances <= radius], ids[distances <= radius]
+
+
 def _examine(
-    index: HammingIndex, query: CodeBatch, bits: np.ndarray, votes: np.ndarray, *, top: int, times: Times
+    index: HammingIndex, query: CodeBatch, *, top: int, times: Times, allowed: np.ndarray, radius: int
 ) -> list[VideoEvidence]:
-    """Look for segments in the videos with the most votes, as long as these could bring them among the first."""
+    """Look for segments in the videos with the most votes, as long as these could bring them among the first.
+
+    Args:
+        allowed: bool [V]; those that have segments are taken out, found or too far.
+    """
+    bits, votes = weigh(index, query.codes)
     found: list[VideoEvidence] = []
     scores: list[float] = []  # rising
-    voted = np.flatnonzero(votes >= MIN_SEGMENT_BITS)
+    voted = np.flatnonzero((votes >= MIN_SEGMENT_BITS) & allowed)
     voted = voted[np.argsort(-votes[voted], kind="stable")]
     for video in voted[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
         if len(scores) >= top and votes[video] < scores[-top]:
@@ -136,10 +145,13 @@ def _examine(
         ids, codes = index.video(video)
         clips = CodeBatch(codes, query.hash_length, *times(int(ids[0]), int(ids[-1])))
         segments = find_segments(bits, query, clips)
-        if segments:
+        if not segments:
+            continue
+        allowed[video] = False
+        nearest, place = segments[0]
+        if nearest.distance <= radius:
             score = sum(segment.score for segment, _ in segments)
             insort(scores, score)
-            nearest, place = segments[0]
             found.append(VideoEvidence(score, nearest.distance, int(ids[place]), tuple(each for each, _ in segments)))
     return sorted(found, key=lambda each: (-each.score, each.distance, each.clip_id))
 
@@ -246,16 +258,17 @@ def _best_stretch(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tu
         grid: bits, float64 [R, C]. rows, columns: where they are, int64 [R] and [C], rising.
     """
     is_by_row = len(rows) <= len(columns)
-    keys, bits = (rows, grid) if is_by_row else (columns, grid.T)
-    lines = columns[None, :] - rows[:, None] if is_by_row else columns[:, None] - rows[None, :]
-    lowest, num_lines = int(lines.min()), int(np.ptp(lines)) + 1
+    keys, bits = (rows, grid) if is_by_row else (columns, grid.T[:, ::-1])
+    sign, others = (1, columns) if is_by_row else (-1, -rows[::-1])  # both rise, and so do the lines of a key
+    lowest, highest = int(columns[0] - rows[-1]), int(columns[-1] - rows[0])
     lines_at_a_time = max(1, MAX_CELLS // len(keys))
     best = (0.0, 0, 0, 0)
-    for first_line in range(lowest, lowest + num_lines, lines_at_a_time):
-        num_here = min(lines_at_a_time, lowest + num_lines - first_line)
-        places, chosen = np.nonzero((lines >= first_line) & (lines < first_line + num_here))
+    for first_line in range(lowest, highest + 1, lines_at_a_time):
+        num_here = min(lines_at_a_time, highest + 1 - first_line)
         sums = np.zeros((len(keys) + 1, num_here))
-        sums[places + 1, lines[places, chosen] - first_line] = bits[places, chosen]
+        starts, stops = (np.searchsorted(others, first_line + edge + sign * keys) for edge in (0, num_here))
+        for place, (key, start, stop) in enumerate(zip(keys.tolist(), starts.tolist(), stops.tolist(), strict=True), 1):
+            sums[place, others[start:stop] - sign * key - first_line] = bits[place - 1, start:stop]
         np.cumsum(sums, axis=0, out=sums)
         gains = sums[1:] - np.minimum.accumulate(sums[:-1], axis=0)
         last, line = divmod(int(gains.argmax()), num_here)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
+from c3dhash.errors import UsageError
 from c3dhash.gallery import roots
 
 
@@ -17,12 +19,26 @@ class VideoFilter:
     folder: it lies in this folder or in one below, or is this file; or so begins the name that another program gave it.
     added_since: the day it came or a later one, UTC, as in 2026-11-24.
     without_content: its bytes are others than those with this content hash: not the query itself.
+
+    Raises:
+        UsageError: no day, labels that are no tuple, or text that is not UTF-8.
     """
 
     labels: tuple[str, ...] = ()
     folder: str | None = None
     added_since: str | None = None
     without_content: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise UsageError(f"labels ({self.labels!r}) must be several, or a tuple of one: ({self.labels!r},).")
+        for text in (*self.labels, self.folder or ""):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(f"{text!r} is not valid UTF-8, and no name in a gallery is like it.") from error
+        if self.added_since is not None and not _is_day(self.added_since):
+            raise UsageError(f"added_since ({self.added_since!r}) must be a day, as in 2026-11-24.")
 
     def __bool__(self) -> bool:
         return self != VideoFilter()
@@ -33,8 +49,6 @@ class VideoFilter:
             parts.append(f"folder '{self.folder}'")
         if self.added_since is not None:
             parts.append(f"added since {self.added_since}")
-        if self.without_content is not None:
-            parts.append("not the query itself")
         return ", ".join(parts)
 
 
@@ -42,7 +56,7 @@ Condition = tuple[str, list[object]]  # SQL about the table `video`, and its par
 
 
 def condition(chosen: VideoFilter, root_folders: Mapping[int, str]) -> Condition:
-    """Say in SQL what a video must be.
+    """Say in SQL what a video must be, but for its content.
 
     Args:
         root_folders: of each root, where it is now, as the gallery names its videos; "" for `roots.NO_ROOT`.
@@ -54,8 +68,6 @@ def condition(chosen: VideoFilter, root_folders: Mapping[int, str]) -> Condition
         parts.append(_any(_in_root(root_id, folder, chosen.folder) for root_id, folder in root_folders.items()))
     if chosen.added_since is not None:
         parts.append(("added_at >= ?", [chosen.added_since]))
-    if chosen.without_content is not None:
-        parts.append(("content_hash != ?", [chosen.without_content]))
     texts, parameters = zip(*parts, strict=True) if parts else ((), ())
     return " AND ".join(texts) or "1", [value for part in parameters for value in part]
 
@@ -69,13 +81,14 @@ def _in_root(root_id: int, root: str, wanted: str) -> Condition | None:
     """Say which videos of a root lie in a folder; None where none can."""
     if root_id == roots.NO_ROOT:
         return _below(root_id, wanted.rstrip("/"))
-    for resolve in (os.path.abspath, os.path.realpath):  # both may be reached through links
+    parts = []
+    for resolve in (os.path.abspath, os.path.realpath):  # either may be reached through links
         folder, place = resolve(wanted), resolve(root)
         if _is_in(place, folder):
             return "root_id = ?", [root_id]
         if _is_in(folder, place):
-            return _below(root_id, roots.split(folder, place))
-    return None
+            parts.append(_below(root_id, roots.split(folder, place)))
+    return _any(parts) if parts else None
 
 
 def _below(root_id: int, path: str) -> Condition:
@@ -86,3 +99,10 @@ def _below(root_id: int, path: str) -> Condition:
 def _is_in(path: str, folder: str) -> bool:
     """Tell whether a path is a folder, or lies in it."""
     return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

@@ -167,15 +167,14 @@ class HammingIndex:
             top: how many videos, 1 or more.
             allowed: bool [num_videos], which of them may be found; None for all.
         Returns:
-            distances: int32 [V], bits, 0..hash_length; V is top, or how many videos there are, or 0 without codes.
+            distances: int32 [V], bits, 0..hash_length; V is top, or how many videos are allowed, or 0 without codes.
             ids: int64 [V], of the nearest clip of each video, the lowest one of those at that distance. Ordered by
             (distance, id).
         Raises:
             UsageError: top is below 1.
             CodesError: the codes have another width.
         """
-        if top < 1:
-            raise UsageError(f"top ({top}) must be 1 or more: the number of videos.")
+        check_top(top)
         check_codes(codes, hash_length=self.hash_length, name="query codes")
         if not len(codes) or not len(self):
             return np.empty(0, np.int32), np.empty(0, np.int64)
@@ -290,6 +289,12 @@ class HammingIndex:
         size = self.num_videos
         self._starts.resize(size + len(starts))
         self.starts[size:] = starts
+
+
+def check_top(top: int) -> None:
+    """Raise a UsageError where a number of videos to find is below 1."""
+    if top < 1:
+        raise UsageError(f"top ({top}) must be 1 or more: the number of videos.")
 
 
 def _view(vector: Any, size: int, dtype: type) -> np.ndarray:

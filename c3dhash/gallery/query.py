@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, VideoError
 from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.index import check_top
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Hit, SegmentMatch
 from c3dhash.video.reader import content_hash
@@ -80,19 +81,36 @@ def query_videos(
     Args:
         videos: each is a query.
         top, only, radius, not_itself, config: as of `query_video`.
-    Yields:
-        Each video, in their order, with its hits, or with why it cannot be read.
+    Returns:
+        Each video, in their order, with its hits, or with why it cannot be read; as each is known.
     Raises:
-        UsageError, ModelMismatchError: as `query_video`, before anything is decoded.
+        UsageError, ModelMismatchError: as `query_video`, and before anything is decoded.
     """
     from c3dhash.gallery.indexing import with_windows
-    from c3dhash.models.encode import encode_videos
 
+    check_top(top)
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     only = only or VideoFilter()
     if only:
         gallery.check_filter(only)
     config = with_windows(config or EncodeConfig(), gallery)
+    return _answer_each(run, gallery, videos, only=only, top=top, radius=radius, not_itself=not_itself, config=config)
+
+
+def _answer_each(
+    run: Run,
+    gallery: Gallery,
+    videos: Sequence[Path],
+    *,
+    top: int,
+    only: VideoFilter,
+    radius: int | None,
+    not_itself: bool,
+    config: EncodeConfig,
+) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:
+    """Answer the queries of `query_videos`."""
+    from c3dhash.models.encode import encode_videos
+
     with closing(encode_videos(run, videos, config=config)) as results:
         for video, result in zip(videos, results, strict=True):
             try:

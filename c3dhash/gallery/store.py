@@ -14,6 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -319,14 +320,19 @@ class Gallery:
             return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
 
     def check_filter(self, only: VideoFilter) -> None:
-        """Raise a UsageError where no video passes a filter, or it names a label that none has."""
-        with self._lock:
-            self._first_clips(only)
+        """Raise a UsageError where no video of a gallery with clips passes, or none has a label that is named."""
+        with self._lock, self._catalog.snapshot():
+            if self._catalog.num_clips():
+                self._first_clips(only)
 
     def _allowed(self, index: HammingIndex, only: VideoFilter) -> np.ndarray:
         """Return which videos of the index pass a filter, bool [num_videos]."""
-        allowed = np.zeros(index.num_videos, bool)
-        allowed[index.videos_of(self._first_clips(only))] = True
+        allowed = np.ones(index.num_videos, bool)
+        if replace(only, without_content=None):
+            allowed[:] = False
+            allowed[index.videos_of(self._first_clips(only))] = True
+        if only.without_content is not None:
+            allowed[index.videos_of(self._catalog.first_clips_of(only.without_content))] = False
         return allowed
 
     def _first_clips(self, only: VideoFilter) -> np.ndarray:
@@ -337,7 +343,7 @@ class Gallery:
                 + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "it has none.")
             )
         first_ids = self._catalog.first_clips(only)
-        if not len(first_ids) and only.without_content is None:
+        if not len(first_ids):
             raise UsageError(f"gallery '{self.path}' has no video with clips that passes ({only}).")
         return first_ids
 

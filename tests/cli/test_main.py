@@ -103,7 +103,7 @@ def test_which_videos_a_query_may_find(run, untrained_run, motion_dir, tmp_path)
     assert found("--radius", "0", "--folder", str(video)) == [str(video)]
     assert len(found("--added-since", "2026-01-01")) == 9
     code, out, _ = run("query", video, "--precision", "fp32", "--radius", "0", "--folder", video, "--not-itself")
-    assert (code, out) == (0, "No video is within 0 bits.\n")
+    assert (code, out) == (0, "Nothing was found within 0 bits.\n")
     for options, what in (
         (("--label", "up"), "label 'up' is of no video of gallery 'gallery': it has "),
         (("--folder", "db2"), "gallery 'gallery' has no video with clips that passes (folder 'db2')."),

@@ -153,6 +153,20 @@ def test_the_best_stretch_is_the_best_of_all(seed):
         assert {first, last} <= set(rows.tolist()) and columns.min() - last <= line <= columns.max() - first
 
 
+def test_the_best_stretch_of_long_films(monkeypatch):
+    """Diagonals are laid out some at a time, and the best of all is found wherever it is."""
+    rng = np.random.default_rng(0)
+    said = rng.normal(-1, 1, (150, 230))
+    rows, columns = 3 * np.arange(150), np.sort(rng.choice(5000, 230, replace=False))
+    for shape in (said, said.T):
+        found = []
+        for cells in (150, 5_000, 100_000, 2**24):
+            monkeypatch.setattr(evidence, "MAX_CELLS", cells)
+            places = (rows, columns) if shape is said else (columns, rows)
+            found.append(evidence._best_stretch(shape, *places))
+        assert all(each[1:] == found[0][1:] and each[0] == pytest.approx(found[0][0]) for each in found)
+
+
 def test_what_is_known_about_chance_is_of_the_gallery_as_it_is(gallery):
     rng = np.random.default_rng(10)
     fill(gallery, {f"{number}": random_codes(rng, 2) for number in range(50)})
