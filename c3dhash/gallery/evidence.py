@@ -23,10 +23,10 @@ Note [Segments]
     Parts of films that have an intro in common, searched for: benchmarks/parts.py. Of 40 parts each, found first:
 
                                 nearest clip    evidence    where all windows weigh the same
-        part as it is               0.40           1.00            1.00
-        behind the intro            0.03           0.93            0.55
-        cropped by a fifth          0.44           0.85            0.88
-        160 x 120 px                0.27           0.65            0.65
+        part as it is               0.50           1.00            0.97
+        behind the intro            0.03           0.82            0.45
+        cropped by a fifth          0.34           0.90            0.93
+        160 x 120 px                0.29           0.62            0.62
 
     On other films, by which this was built, MATCH_SHAPE from (1, 4) to (3, 5) and (2, 8), COMMON_SHARE of half and of
     twice as much, and MISMATCH_BITS of 1 and 4 changed each of these by 0.05 or less; (2, 12) took 0.05 and 0.08 from
