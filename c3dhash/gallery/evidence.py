@@ -37,8 +37,9 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -212,12 +213,8 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
     said = np.take_along_axis(bits, distances, axis=1)
     stride = _stride(clips) or _stride(query) or 1.0
     rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
-    grid, grid_rows, grid_columns = _on_grid(said, rows, columns)
     found: list[tuple[SegmentMatch, int]] = []
-    while len(found) < MAX_SEGMENTS and np.maximum(0, grid.max(axis=1)).sum() >= MIN_SEGMENT_BITS:
-        score, line, first, last = _best_stretch(grid, grid_rows, grid_columns)
-        if score < MIN_SEGMENT_BITS:
-            break
+    for score, line, first, last in _stretches(*_on_grid(said, rows, columns)):
         of_windows = np.flatnonzero((rows >= first) & (rows <= last))
         windows, places = np.nonzero(columns[None, :] - rows[of_windows, None] == line)
         windows = of_windows[windows]
@@ -232,7 +229,8 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
             score,
         )
         found.append((segment, int(places[nearest])))
-        grid[(grid_rows >= first) & (grid_rows <= last)] = TAKEN
+        if len(found) == MAX_SEGMENTS:
+            break
     return found
 
 
@@ -248,36 +246,82 @@ def _on_grid(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[n
     return grid, grid_rows, grid_columns
 
 
-def _best_stretch(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[float, int, int, int]:
-    """Return the largest sum of bits along a diagonal, which one (column less row), and its first and last row.
+def _stretches(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[tuple[float, int, int, int]]:
+    """Yield the stretch of a diagonal with the largest sum, then the next that shares no row with it, and so on.
 
-    Each diagonal is laid out along the rows or along the columns, of which there are fewer: it is the same either way.
-    What the sum from its start to here exceeds the least such sum before by is the best stretch that ends here.
+    What a diagonal can give only falls as rows are taken. So the one that gave most when it was last looked at is
+    looked at again, and where it still gives as much, it is the first of all.
 
     Args:
-        grid: bits, float64 [R, C]. rows, columns: where they are, int64 [R] and [C], rising.
+        grid: bits, float64 [R, C]; changed. rows, columns: where they are, int64 [R] and [C], rising.
+    Yields:
+        Sums, MIN_SEGMENT_BITS or more, which diagonal (column less row), and its first and last row.
     """
-    is_by_row = len(rows) <= len(columns)
-    keys, bits = (rows, grid) if is_by_row else (columns, grid.T[:, ::-1])
-    sign, others = (1, columns) if is_by_row else (-1, -rows[::-1])  # both rise, and so do the lines of a key
-    lowest, highest = int(columns[0] - rows[-1]), int(columns[-1] - rows[0])
-    lines_at_a_time = max(1, MAX_CELLS // len(keys))
-    best = (0.0, 0, 0, 0)
-    for first_line in range(lowest, highest + 1, lines_at_a_time):
-        num_here = min(lines_at_a_time, highest + 1 - first_line)
-        sums = np.zeros((len(keys) + 1, num_here))
-        starts, stops = (np.searchsorted(others, first_line + edge + sign * keys) for edge in (0, num_here))
-        for place, (key, start, stop) in enumerate(zip(keys.tolist(), starts.tolist(), stops.tolist(), strict=True), 1):
-            sums[place, others[start:stop] - sign * key - first_line] = bits[place - 1, start:stop]
+    diagonals = _Diagonals(grid, rows, columns)
+    best = diagonals.best()
+    lines = np.flatnonzero(best >= MIN_SEGMENT_BITS)
+    heap = list(zip((-best[lines]).tolist(), (lines + diagonals.lowest).tolist(), strict=True))
+    heapify(heap)
+    while heap:
+        before, line = heappop(heap)
+        score, first, last = diagonals.stretch(line)
+        if score < -before - 1e-6:
+            if score >= MIN_SEGMENT_BITS:
+                heappush(heap, (-score, line))
+            continue
+        yield score, line, first, last
+        grid[(rows >= first) & (rows <= last)] = TAKEN
+        heappush(heap, (-score, line))  # there may be more before it and behind
+
+
+class _Diagonals:
+    """The diagonals of a grid, laid out along its rows or its columns, of which there are fewer: it is the same.
+
+    What the sum from the start of a diagonal to a place exceeds the least such sum before by is the best stretch that
+    ends there.
+
+    Args:
+        grid: bits, float64 [R, C]; may change. rows, columns: where they are, int64 [R] and [C], rising.
+    """
+
+    def __init__(self, grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        self._is_by_row = len(rows) <= len(columns)
+        self._keys, self._bits = (rows, grid) if self._is_by_row else (columns, grid.T[:, ::-1])
+        # Both rise, and so do the lines, others - sign * key, of a key.
+        self._sign, self._others = (1, columns) if self._is_by_row else (-1, -rows[::-1])
+        self.lowest, self.highest = int(columns[0] - rows[-1]), int(columns[-1] - rows[0])
+
+    def best(self) -> np.ndarray:
+        """Return the largest sum along each, float64 [highest - lowest + 1]; 0 where all are less."""
+        best = np.zeros(self.highest - self.lowest + 1)
+        size = max(1, MAX_CELLS // len(self._keys))
+        for start in range(0, len(best), size):
+            best[start : start + size] = self._best_of(self.lowest + start, min(size, len(best) - start))
+        return best
+
+    def _best_of(self, first_line: int, num_lines: int) -> np.ndarray:
+        keys, others = self._sign * self._keys, self._others
+        sums = np.zeros((len(keys) + 1, num_lines))
+        starts, stops = (np.searchsorted(others, first_line + edge + keys) for edge in (0, num_lines))
+        for place, (key, start, stop) in enumerate(zip(keys.tolist(), starts.tolist(), stops.tolist(), strict=True)):
+            sums[place + 1, others[start:stop] - key - first_line] = self._bits[place, start:stop]
         np.cumsum(sums, axis=0, out=sums)
         gains = sums[1:] - np.minimum.accumulate(sums[:-1], axis=0)
-        last, line = divmod(int(gains.argmax()), num_here)
-        if gains[last, line] > best[0]:
-            before = sums[: last + 1, line]
-            first = int(np.flatnonzero(before == before.min())[-1])  # what comes before that adds nothing
-            best = (float(gains[last, line]), first_line + line, int(keys[first]), int(keys[last]))
-    score, line, first, last = best
-    return best if is_by_row else (score, line, first - line, last - line)
+        best: np.ndarray = np.maximum(0, gains.max(axis=0))
+        return best
+
+    def stretch(self, line: int) -> tuple[float, int, int]:
+        """Return the largest sum along one, and its first and last row."""
+        wanted = line + self._sign * self._keys
+        places = np.minimum(np.searchsorted(self._others, wanted), len(self._others) - 1)
+        bits = np.where(self._others[places] == wanted, self._bits[np.arange(len(places)), places], 0)
+        sums = np.concatenate([[0], np.cumsum(bits)])
+        gains = sums[1:] - np.minimum.accumulate(sums[:-1])
+        last = int(gains.argmax())
+        before = sums[: last + 1]
+        first = int(np.flatnonzero(before == before.min())[-1])  # what comes before that adds nothing
+        ends = int(self._keys[first]), int(self._keys[last])
+        return float(gains[last]), *(ends if self._is_by_row else (ends[0] - line, ends[1] - line))
 
 
 def _stride(clips: CodeBatch) -> float:

@@ -145,9 +145,13 @@ def test_the_best_stretch_is_the_best_of_all(seed):
     rows = np.sort(rng.integers(0, 10, num_windows))  # some are missing, some twice
     columns = np.sort(rng.integers(3, 12, num_clips))
     said = rng.normal(-0.5, 2, (num_windows, num_clips))
-    score, line, first, last = evidence._best_stretch(*evidence._on_grid(said, rows, columns))
-    assert score == pytest.approx(all_stretches(said, rows, columns))
-    if score:
+    diagonals = evidence._Diagonals(*evidence._on_grid(said, rows, columns))
+    best = diagonals.best()
+    assert best.max() == pytest.approx(all_stretches(said, rows, columns))
+    if best.any():
+        line = int(best.argmax()) + diagonals.lowest
+        score, first, last = diagonals.stretch(line)
+        assert score == pytest.approx(best.max())
         inside = (rows >= first) & (rows <= last)
         assert all_stretches(said[inside], rows[inside], columns) == pytest.approx(score)
         assert {first, last} <= set(rows.tolist()) and columns.min() - last <= line <= columns.max() - first
@@ -158,13 +162,35 @@ def test_the_best_stretch_of_long_films(monkeypatch):
     rng = np.random.default_rng(0)
     said = rng.normal(-1, 1, (150, 230))
     rows, columns = 3 * np.arange(150), np.sort(rng.choice(5000, 230, replace=False))
-    for shape in (said, said.T):
+    for grid, *places in ((said, rows, columns), (said.T, columns, rows)):
         found = []
         for cells in (150, 5_000, 100_000, 2**24):
             monkeypatch.setattr(evidence, "MAX_CELLS", cells)
-            places = (rows, columns) if shape is said else (columns, rows)
-            found.append(evidence._best_stretch(shape, *places))
-        assert all(each[1:] == found[0][1:] and each[0] == pytest.approx(found[0][0]) for each in found)
+            diagonals = evidence._Diagonals(grid, *places)
+            found.append(diagonals.best())
+            for line in np.flatnonzero(found[-1])[::97].tolist():
+                assert diagonals.stretch(line + diagonals.lowest)[0] == pytest.approx(found[-1][line])
+        assert all(np.allclose(each, found[0]) for each in found) and found[0].any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stretches_are_the_best_of_what_is_left(monkeypatch, seed):
+    """One after the other, as if all diagonals were looked at again each time."""
+    monkeypatch.setattr(evidence, "MIN_SEGMENT_BITS", 1.0)
+    rng = np.random.default_rng(seed)
+    rows, columns = np.arange(rng.integers(5, 20)), np.sort(rng.choice(30, rng.integers(5, 25), replace=False))
+    grid = rng.normal(-0.5, 2, (len(rows), len(columns)))
+    if seed % 2:
+        grid = np.round(grid)  # ties
+    left, scores = grid.copy(), []
+    for score, line, first, last in evidence._stretches(grid.copy(), rows, columns):
+        assert score == pytest.approx(evidence._Diagonals(left, rows, columns).best().max())
+        on_it = [left[row, columns == row + line].sum() for row in range(first, last + 1)]
+        assert score == pytest.approx(sum(on_it))
+        left[first : last + 1] = evidence.TAKEN
+        scores.append(score)
+    assert evidence._Diagonals(left, rows, columns).best().max() < 1
+    assert scores and scores == sorted(scores, reverse=True)
 
 
 def test_what_is_known_about_chance_is_of_the_gallery_as_it_is(gallery):
