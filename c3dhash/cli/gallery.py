@@ -244,33 +244,33 @@ def query(
 
     with Gallery.open(gallery_path) as gallery:
         from c3dhash.gallery.filters import VideoFilter
-        from c3dhash.gallery.query import query_videos
+        from c3dhash.gallery.query import query_video, query_videos
         from c3dhash.gallery.runs import run_of
         from c3dhash.models.runs import find_run, load_run
         from c3dhash.video.reader import find_each
 
-        found = find_each(places)
         only = VideoFilter(labels, folder, added_since.date().isoformat() if added_since else None)
         run = load_run(find_run(model)) if model else run_of(gallery)
-        unread = [(folder, error) for folder, error in found.items() if error is not None]
-        answers = query_videos(
-            run, gallery, [video for video, error in found.items() if error is None], top=config.top, only=only,
-            radius=config.radius, not_itself=not_itself, config=encode_config,
-        )  # fmt: skip
-        if is_one:
-            ((video, answer),) = answers
-            if isinstance(answer, Exception):
-                raise answer
-            if html_path is not None:
-                from c3dhash.report.pages import write_query_page
+        asked: dict[str, Any] = {
+            "top": config.top, "only": only, "radius": config.radius, "not_itself": not_itself, "config": encode_config,
+        }  # fmt: skip
+        if not is_one:
+            found = find_each(places)
+            unread = [(place, error) for place, error in found.items() if error is not None]
+            answers = query_videos(run, gallery, [place for place, error in found.items() if error is None], **asked)
+            is_good = _print_answers(chain(unread, answers), config.radius, as_json=as_json)
+            context.exit(0 if is_good else 1)
+        hits = query_video(run, gallery, places[0], **asked)
+    if html_path is not None:
+        from c3dhash.report.pages import write_query_page
 
-                write_query_page(html_path, query=video, hits=answer, gallery_name=str(gallery_path))
-            print_json(list(map(dataclasses.asdict, answer))) if as_json else _print_hits(answer, config.radius)
-            if html_path is not None and not as_json:
-                click.echo(f"Page: {html_path}")
-            return
-        is_good = _print_answers(chain(unread, answers), config.radius, as_json=as_json)
-    context.exit(0 if is_good else 1)
+        write_query_page(html_path, query=places[0], hits=hits, gallery_name=str(gallery_path))
+    if as_json:
+        print_json([dataclasses.asdict(hit) for hit in hits])
+        return
+    _print_hits(hits, config.radius)
+    if html_path is not None:
+        click.echo(f"Page: {html_path}")
 
 
 def _print_answers(answers: Iterable[tuple[Path, Any]], radius: int | None, *, as_json: bool) -> bool:
