@@ -11,7 +11,8 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     catalog       the truth about videos, clips and their codes
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
     index         codes, ids and starts of videos in memory; a FAISS file on disk
-    evidence      windows and clips -> which videos show the same, and which stretches of them
+    segments      windows of a query, clips of a video -> the stretches that agree
+    evidence      windows and clips -> which videos show the same, by how much speaks for it
     replica       the index as a cache of the catalog
     lock          one writer at a time
     store         the gallery: what these are together

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from c3dhash.bits import hamming_distances
-from c3dhash.gallery import evidence
-from c3dhash.gallery.evidence import MIN_SEGMENT_BITS, MISMATCH_BITS, find_segments, rank_videos, weigh
+from c3dhash.gallery import evidence, segments
+from c3dhash.gallery.evidence import MISMATCH_BITS, rank_videos, weigh
 from c3dhash.gallery.query import query_codes
+from c3dhash.gallery.segments import MIN_SEGMENT_BITS, find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
 
@@ -145,7 +146,7 @@ def test_the_best_stretch_is_the_best_of_all(seed):
     rows = np.sort(rng.integers(0, 10, num_windows))  # some are missing, some twice
     columns = np.sort(rng.integers(3, 12, num_clips))
     said = rng.normal(-0.5, 2, (num_windows, num_clips))
-    diagonals = evidence._Diagonals(*evidence._on_grid(said, rows, columns))
+    diagonals = segments._Diagonals(*segments._on_grid(said, rows, columns))
     best = diagonals.best()
     assert best.max() == pytest.approx(all_stretches(said, rows, columns))
     if best.any():
@@ -165,8 +166,8 @@ def test_the_best_stretch_of_long_films(monkeypatch):
     for grid, *places in ((said, rows, columns), (said.T, columns, rows)):
         found = []
         for cells in (150, 5_000, 100_000, 2**24):
-            monkeypatch.setattr(evidence, "MAX_CELLS", cells)
-            diagonals = evidence._Diagonals(grid, *places)
+            monkeypatch.setattr(segments, "MAX_CELLS", cells)
+            diagonals = segments._Diagonals(grid, *places)
             found.append(diagonals.best())
             for line in np.flatnonzero(found[-1])[::97].tolist():
                 assert diagonals.stretch(line + diagonals.lowest)[0] == pytest.approx(found[-1][line])
@@ -176,20 +177,20 @@ def test_the_best_stretch_of_long_films(monkeypatch):
 @pytest.mark.parametrize("seed", range(20))
 def test_stretches_are_the_best_of_what_is_left(monkeypatch, seed):
     """One after the other, as if all diagonals were looked at again each time."""
-    monkeypatch.setattr(evidence, "MIN_SEGMENT_BITS", 1.0)
+    monkeypatch.setattr(segments, "MIN_SEGMENT_BITS", 1.0)
     rng = np.random.default_rng(seed)
     rows, columns = np.arange(rng.integers(5, 20)), np.sort(rng.choice(30, rng.integers(5, 25), replace=False))
     grid = rng.normal(-0.5, 2, (len(rows), len(columns)))
     if seed % 2:
         grid = np.round(grid)  # ties
     left, scores = grid.copy(), []
-    for score, line, first, last in evidence._stretches(grid.copy(), rows, columns):
-        assert score == pytest.approx(evidence._Diagonals(left, rows, columns).best().max())
+    for score, line, first, last in segments._stretches(grid.copy(), rows, columns):
+        assert score == pytest.approx(segments._Diagonals(left, rows, columns).best().max())
         on_it = [left[row, columns == row + line].sum() for row in range(first, last + 1)]
         assert score == pytest.approx(sum(on_it))
-        left[first : last + 1] = evidence.TAKEN
+        left[first : last + 1] = segments.TAKEN
         scores.append(score)
-    assert evidence._Diagonals(left, rows, columns).best().max() < 1
+    assert segments._Diagonals(left, rows, columns).best().max() < 1
     assert scores and scores == sorted(scores, reverse=True)
 
 

@@ -8,9 +8,10 @@ import pytest
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
-from c3dhash.gallery.evidence import find_segments, weigh
+from c3dhash.gallery.evidence import weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_codes, query_video
+from c3dhash.gallery.segments import find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
 

@@ -1,0 +1,152 @@
+"""Windows of a query and clips of a video -> the stretches of the two that agree.
+
+Note [Segments]
+    Pairs that agree on when the video begins, on the query's clock, add up. On a grid of the video's stride, windows by
+    clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest sum, as BLAST finds them
+    in the letters of proteins. A pair that speaks against it costs evidence.MISMATCH_BITS at most: a segment goes on
+    over a flash or a logo. Then come those of the windows that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from c3dhash.bits import hamming_distances
+from c3dhash.records import CodeBatch, SegmentMatch
+
+MIN_SEGMENT_BITS = 6.0  # less is chance
+MAX_SEGMENTS = 20  # of a video
+TAKEN = -1e6  # bits, of windows that are in a segment: no other goes on over them
+MAX_CELLS = 2**21  # of diagonals that are laid out at a time, float64
+
+
+def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[tuple[SegmentMatch, int]]:
+    """Find the stretches of a query and of a video that agree. Note [Segments].
+
+    Args:
+        bits: what a clip at each distance from each window says, float64 [Q, hash_length + 1].
+        query, clips: the windows of the query, Q of them, and those of the video; at rising times.
+    Returns:
+        Segments of at least MIN_SEGMENT_BITS, by falling score, each with the place of its nearest clip in `clips`.
+    """
+    distances = hamming_distances(query.codes, clips.codes)
+    said = np.take_along_axis(bits, distances, axis=1)
+    stride = _stride(clips) or _stride(query) or 1.0
+    rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
+    found: list[tuple[SegmentMatch, int]] = []
+    for score, line, first, last in _stretches(*_on_grid(said, rows, columns)):
+        of_windows = np.flatnonzero((rows >= first) & (rows <= last))
+        windows, places = np.nonzero(columns[None, :] - rows[of_windows, None] == line)
+        windows = of_windows[windows]
+        nearest = int(np.argmin(distances[windows, places]))
+        segment = SegmentMatch(
+            float(query.start_seconds[windows].min()),
+            float(query.end_seconds[windows].max()),
+            float(clips.start_seconds[places].min()),
+            float(clips.end_seconds[places].max()),
+            len(np.unique(windows[said[windows, places] > 0])),
+            int(distances[windows[nearest], places[nearest]]),
+            score,
+        )
+        found.append((segment, int(places[nearest])))
+        if len(found) == MAX_SEGMENTS:
+            break
+    return found
+
+
+def _on_grid(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put bits, float64 [Q, N], on a grid: return them, and its rows and columns, each once and rising.
+
+    Two windows share a row where the last one of a video reaches back; the better pair counts.
+    """
+    grid_rows, row_places = np.unique(rows, return_inverse=True)
+    grid_columns, column_places = np.unique(columns, return_inverse=True)
+    grid = np.full((len(grid_rows), len(grid_columns)), -np.inf)
+    np.maximum.at(grid, np.ix_(row_places, column_places), said)
+    return grid, grid_rows, grid_columns
+
+
+def _stretches(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[tuple[float, int, int, int]]:
+    """Yield the stretch of a diagonal with the largest sum, then the next that shares no row with it, and so on.
+
+    What a diagonal can give only falls as rows are taken. So the one that gave most when it was last looked at is
+    looked at again, and where it still gives as much, it is the first of all.
+
+    Args:
+        grid: bits, float64 [R, C]; changed. rows, columns: where they are, int64 [R] and [C], rising.
+    Yields:
+        Sums, MIN_SEGMENT_BITS or more, which diagonal (column less row), and its first and last row.
+    """
+    diagonals = _Diagonals(grid, rows, columns)
+    best = diagonals.best()
+    lines = np.flatnonzero(best >= MIN_SEGMENT_BITS)
+    heap = list(zip((-best[lines]).tolist(), (lines + diagonals.lowest).tolist(), strict=True))
+    heapify(heap)
+    while heap:
+        before, line = heappop(heap)
+        score, first, last = diagonals.stretch(line)
+        if score < -before - 1e-6:
+            if score >= MIN_SEGMENT_BITS:
+                heappush(heap, (-score, line))
+            continue
+        yield score, line, first, last
+        grid[(rows >= first) & (rows <= last)] = TAKEN
+        heappush(heap, (-score, line))  # there may be more before it and behind
+
+
+class _Diagonals:
+    """The diagonals of a grid, laid out along its rows or its columns, of which there are fewer: it is the same.
+
+    What the sum from the start of a diagonal to a place exceeds the least such sum before by is the best stretch that
+    ends there.
+
+    Args:
+        grid: bits, float64 [R, C]; may change. rows, columns: where they are, int64 [R] and [C], rising.
+    """
+
+    def __init__(self, grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        self._is_by_row = len(rows) <= len(columns)
+        self._keys, self._bits = (rows, grid) if self._is_by_row else (columns, grid.T[:, ::-1])
+        # Both rise, and so do the lines, others - sign * key, of a key.
+        self._sign, self._others = (1, columns) if self._is_by_row else (-1, -rows[::-1])
+        self.lowest, self.highest = int(columns[0] - rows[-1]), int(columns[-1] - rows[0])
+
+    def best(self) -> np.ndarray:
+        """Return the largest sum along each, float64 [highest - lowest + 1]; 0 where all are less."""
+        best = np.zeros(self.highest - self.lowest + 1)
+        size = max(1, MAX_CELLS // len(self._keys))
+        for start in range(0, len(best), size):
+            best[start : start + size] = self._best_of(self.lowest + start, min(size, len(best) - start))
+        return best
+
+    def _best_of(self, first_line: int, num_lines: int) -> np.ndarray:
+        keys, others = self._sign * self._keys, self._others
+        sums = np.zeros((len(keys) + 1, num_lines))
+        starts, stops = (np.searchsorted(others, first_line + edge + keys) for edge in (0, num_lines))
+        for place, (key, start, stop) in enumerate(zip(keys.tolist(), starts.tolist(), stops.tolist(), strict=True)):
+            sums[place + 1, others[start:stop] - key - first_line] = self._bits[place, start:stop]
+        np.cumsum(sums, axis=0, out=sums)
+        gains = sums[1:] - np.minimum.accumulate(sums[:-1], axis=0)
+        best: np.ndarray = np.maximum(0, gains.max(axis=0))
+        return best
+
+    def stretch(self, line: int) -> tuple[float, int, int]:
+        """Return the largest sum along one, and its first and last row."""
+        wanted = line + self._sign * self._keys
+        places = np.minimum(np.searchsorted(self._others, wanted), len(self._others) - 1)
+        bits = np.where(self._others[places] == wanted, self._bits[np.arange(len(places)), places], 0)
+        sums = np.concatenate([[0], np.cumsum(bits)])
+        gains = sums[1:] - np.minimum.accumulate(sums[:-1])
+        last = int(gains.argmax())
+        before = sums[: last + 1]
+        first = int(np.flatnonzero(before == before.min())[-1])  # what comes before that adds nothing
+        ends = int(self._keys[first]), int(self._keys[last])
+        return float(gains[last]), *(ends if self._is_by_row else (ends[0] - line, ends[1] - line))
+
+
+def _stride(clips: CodeBatch) -> float:
+    """Return the time from one window to the next, seconds; 0 where there is one."""
+    return float(np.median(np.diff(clips.start_seconds))) if len(clips.codes) > 1 else 0.0
