@@ -231,7 +231,8 @@ def query(
     """Find the videos of a gallery that show the same as VIDEO, or something similar, and where.
 
     Where both were cut into windows, those that agree on when the video begins are joined into segments, and videos
-    rank by their score: bits of evidence, to which a window that many videos have adds little.
+    rank by their score: by how many bits these are more improbable than what chance makes. A window that many videos
+    have adds little.
 
     VIDEO... are files, and folders of them. The exit code is 1 where one could not be read.
     """

@@ -2,31 +2,39 @@
 
 Note [Evidence]
     A video is not known by its nearest clip: of two films with one intro, each has clips at distance 0 from the other.
-    What a pair of a window and a clip at distance d says is a number of bits,
+    What a pair of a window and a clip at distance d says is a number of points,
 
         log2 P(distance >= d, where both show the same) - log2 P(distance <= d, of clips of different videos).
 
     The second is a normal distribution, fitted to clips of the gallery itself (`_chance`); the first a beta-binomial
     one of MATCH_SHAPE, whose long tail stands for pictures that were cropped, or coded badly, and for clips that begin
-    half a stride later. Of 48 bits, a pair at distance 0 is 8 to 12 bits (without and with labels), one at 19 says
+    half a stride later. Of 48 bits, a pair at distance 0 is 8 to 12 points (without and with labels), one at 19 says
     nothing, and one at 24, as unrelated clips have it, takes 2.
     A window that many videos have says less: what speaks for a video is multiplied by log((V + 1) / n) / log(V + 1),
-    where n of V videos have a clip within a COMMON_SHARE of the bits, less those that chance puts there. It is measured
-    on the whole gallery with every query, so nothing about it can be out of date.
+    where n of V videos have a clip within a COMMON_SHARE of the bits, less those that chance puts there; of fewer than
+    FEW_VIDEOS, V is that. It is measured on the whole gallery with every query, so nothing about it can be out of date.
 
     Pairs that agree on when the video begins are joined: Note [Segments] in segments.py.
 
     Parts of films that have an intro in common, searched for: benchmarks/parts.py. Of 40 parts each, found first:
 
                                 nearest clip    evidence    where all windows weigh the same
-        part as it is               0.50           1.00            0.97
-        behind the intro            0.03           0.82            0.45
+        part as it is               0.50           1.00            1.00
+        behind the intro            0.03           0.95            0.20
         cropped by a fifth          0.34           0.90            0.93
-        160 x 120 px                0.29           0.62            0.62
+        160 x 120 px                0.29           0.72            0.72
 
-    On other films, by which this was built, MATCH_SHAPE from (1, 4) to (3, 5) and (2, 8), COMMON_SHARE of half and of
-    twice as much, and MISMATCH_BITS of 1 and 4 changed each of these by 0.05 or less; (2, 12) took 0.05 and 0.08 from
-    the last two. The standard error of one is 0.04 to 0.08.
+    The standard error of one is 0.04 to 0.08. MATCH_SHAPE of (2, 8), (2, 12) and (2, 20) gave 1.00 / 0.95 / 0.88 /
+    0.70, 0.98 / 0.93 / 0.88 / 0.65 and 0.98 / 0.93 / 0.83 / 0.68. On other films, by which this was built, COMMON_SHARE
+    of half and of twice as much, and MISMATCH_POINTS of 1 and 4, changed each by 0.05 or less.
+
+Note [Scores by chance]
+    The score of a segment is the best of many sums. Where a pair of clips that have nothing in common says s with
+    probability p(s), less than 0 on average, the best segment of two videos of m and n such clips reaches S with a
+    probability of about m n 2^(-c S), where c is the positive root of: sum of p(s) 2^(c s) = 1. So the score of a
+    segment is c S - log2(m n) bits, and with less than 0 it is what chance makes. The score of a video is their sum.
+    Of real films c is 0.36; where S was summed as it is, the second and the last row above were 0.82 and 0.62.
+    Source: Karlin and Altschul 1990, PNAS 87, 2264; their factor K, which is below 1, is taken for 1.
 """
 
 from __future__ import annotations
@@ -34,6 +42,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,13 +50,14 @@ import numpy as np
 
 from c3dhash.bits import hamming_distances
 from c3dhash.gallery.index import HammingIndex, check_top
-from c3dhash.gallery.segments import MIN_SEGMENT_BITS, find_segments
+from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, find_segments
 from c3dhash.records import CodeBatch, SegmentMatch
 
 MATCH_SHAPE = (2.0, 5.0)  # of the distances of clips that show the same, a beta-binomial distribution
 COMMON_SHARE = 1 / 12  # of the bits: within it, a video has what the window shows
-MISMATCH_BITS = 2.0
-MAX_BITS = 20.0  # of a pair: nothing is known about a tail so far out
+FEW_VIDEOS = 20  # of fewer than these, it does not say much that many have a window
+MISMATCH_POINTS = 2.0
+MAX_POINTS = 20.0  # of a pair: nothing is known about a tail so far out
 CHANCE_SAMPLE = 512  # clips; each pair of them
 MAX_CHANCE_PAIRS = 5_000  # a window: of large galleries only what is nearer gives votes
 WINDOWS_AT_A_TIME = 16
@@ -59,9 +69,10 @@ Times = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 class VideoEvidence(NamedTuple):
     """What speaks for a video.
 
-    score: bits, the sum over its segments. distance: of the nearest pair of clips in the first segment; in all of the
-    video where there is no segment. clip_id: of that clip. segments: by falling score; none share a window. A query of
-    one window has none: the nearest clip is all there is to tell.
+    score: bits that chance does not explain, 0 or more: Note [Scores by chance]. distance: of the nearest pair of clips
+    in the first segment; in all of the video where there is no segment. clip_id: of that clip. segments: those that
+    chance does not explain, or else the best one; by falling score; none share a window. A query of one window has
+    none: the nearest clip is all there is to tell.
     """
 
     score: float
@@ -90,7 +101,8 @@ def rank_videos(
             chance is measured on all.
         radius: bits; a video whose distance is larger is not found. None finds any.
     Returns:
-        At most `top`, by falling score, then by rising distance, then by clip id.
+        At most `top`, by falling score, then by how improbable the best segment is, then by rising distance, then by
+            clip id.
     Raises:
         UsageError: top is below 1.
         CodesError: codes of another width.
@@ -102,8 +114,9 @@ def rank_videos(
         distances, ids = _nearest(index, query, top=top, allowed=allowed, radius=radius)
         if not len(ids):
             return []
-        bits, _ = weigh(index, query.codes)
-        return list(map(VideoEvidence, np.maximum(0, bits[0, distances]).tolist(), distances.tolist(), ids.tolist()))
+        points, _ = weigh(index, query.codes)
+        scores = bits_a_point(index) * np.maximum(0, points[0, distances])
+        return list(map(VideoEvidence, scores.tolist(), distances.tolist(), ids.tolist()))
     found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius) if len(index) else []
     if len(found) < top:
         distances, ids = _nearest(index, query, top=top - len(found), allowed=allowed, radius=radius)
@@ -127,17 +140,18 @@ def _examine(
     Args:
         allowed: bool [V]; those that have segments are taken out, found or too far.
     """
-    bits, votes = weigh(index, query.codes)
-    found: list[VideoEvidence] = []
+    points, votes = weigh(index, query.codes)
+    found: list[tuple[float, VideoEvidence]] = []
     scores: list[float] = []  # rising
-    voted = np.flatnonzero((votes >= MIN_SEGMENT_BITS) & allowed)
+    voted = np.flatnonzero((votes >= MIN_SEGMENT_POINTS) & allowed)
     voted = voted[np.argsort(-votes[voted], kind="stable")]
+    most_bits = bits_a_point(index) * votes - math.log2(max(1, len(query.codes)))
     for video in voted[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
-        if len(scores) >= top and votes[video] < scores[-top]:
+        if len(scores) >= top and 0 < scores[-top] > most_bits[video]:
             break
         ids, codes = index.video(video)
         clips = CodeBatch(codes, query.hash_length, *times(int(ids[0]), int(ids[-1])))
-        segments = find_segments(bits, query, clips)
+        segments, best_bits = scored_segments(index, points, query, clips)
         if not segments:
             continue
         allowed[video] = False
@@ -145,24 +159,47 @@ def _examine(
         if nearest.distance <= radius:
             score = sum(segment.score for segment, _ in segments)
             insort(scores, score)
-            found.append(VideoEvidence(score, nearest.distance, int(ids[place]), tuple(each for each, _ in segments)))
-    return sorted(found, key=lambda each: (-each.score, each.distance, each.clip_id))
+            evidence = VideoEvidence(score, nearest.distance, int(ids[place]), tuple(each for each, _ in segments))
+            found.append((best_bits, evidence))
+    found.sort(key=lambda each: (-each[1].score, -each[0], each[1].distance, each[1].clip_id))
+    return [evidence for _, evidence in found]
 
 
-def weigh(index: HammingIndex, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scored_segments(
+    index: HammingIndex, points: np.ndarray, query: CodeBatch, clips: CodeBatch
+) -> tuple[list[tuple[SegmentMatch, int]], float]:
+    """Find the segments of a query and a video that chance does not explain; or, where it explains all, the best one.
+
+    Args:
+        points: of the windows of the query, as of `weigh`.
+    Returns:
+        What `segments.find_segments` does, with scores as in Note [Scores by chance], the last one's 0; and how
+        improbable the first one is alone, in bits, 0 where there is none.
+    """
+    found = find_segments(points, query, clips)
+    if not found:
+        return [], 0.0
+    scale, by_chance = bits_a_point(index), math.log2(len(query.codes) * len(clips.codes))
+    scored = [(replace(each, score=max(0.0, scale * each.score - by_chance)), place) for each, place in found]
+    return [each for each in scored if each[0].score > 0] or scored[:1], scale * found[0][0].score
+
+
+def weigh(
+    index: HammingIndex, codes: np.ndarray, *, max_chance_pairs: int = MAX_CHANCE_PAIRS
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what a clip at each distance from each window says, and how much could speak for each video at most.
 
     Args:
         codes: of the windows, uint8 [Q, ceil(hash_length / 8)].
+        max_chance_pairs: pairs of a window that chance makes; of larger galleries only what is nearer gives votes.
     Returns:
-        bits: float64 [Q, hash_length + 1], falling, from -MISMATCH_BITS up. Note [Evidence].
+        bits: float64 [Q, hash_length + 1], falling, from -MISMATCH_POINTS up. Note [Evidence].
         votes: float64 [V], of each video of the index the sum over the windows of the bits of its nearest clip, as far
             as they are above 0.
     """
     chance, by_chance = _chance(index)
-    said = np.log2(_match_tail(index.hash_length)) - np.log2(np.maximum(chance, 2.0**-MAX_BITS))
-    said = np.maximum(said, -MISMATCH_BITS)
-    is_looked_at = (said > 0) & (chance * len(index) <= MAX_CHANCE_PAIRS)
+    said = _said(index)
+    is_looked_at = (said > 0) & (chance * len(index) <= max_chance_pairs)
     radius = max(0, int(np.count_nonzero(is_looked_at)) - 1)
     common, num_videos = min(radius, _common(index)), index.num_videos
     if len(codes) == 1:
@@ -179,6 +216,25 @@ def weigh(index: HammingIndex, codes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return bits, votes
 
 
+def bits_a_point(index: HammingIndex) -> float:
+    """Return how many bits of improbability a point of a segment stands for, above 0: Note [Scores by chance]."""
+    if "bits a point" in index.notes:
+        noted: float = index.notes["bits a point"]
+        return noted
+    said, (chance, _) = _said(index), _chance(index)
+    masses = np.diff(chance, prepend=0)
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        if masses @ 2 ** (middle * said) < masses.sum():
+            low = middle
+        else:
+            high = middle
+    scale = max(low, 1e-9)  # where most clips of a gallery are alike, nothing is improbable
+    index.notes["bits a point"] = scale
+    return scale
+
+
 def window_weights(num_near: np.ndarray, *, num_videos: int, by_chance: float) -> np.ndarray:
     """Return how much of what speaks for a video counts, of each window: float64 [Q], above 0 to 1. Note [Evidence].
 
@@ -187,9 +243,18 @@ def window_weights(num_near: np.ndarray, *, num_videos: int, by_chance: float) -
         by_chance: the share of videos that would have one by chance.
     """
     beyond_chance = (num_near - num_videos * by_chance) / max(1 - by_chance, 1e-9)
-    shares = np.clip(beyond_chance, 1, num_videos) / (num_videos + 1)
-    weights: np.ndarray = -np.log(shares) / math.log(num_videos + 1)
+    of_many = max(num_videos, FEW_VIDEOS)
+    shares = np.clip(beyond_chance, 1, num_videos) / (of_many + 1)
+    weights: np.ndarray = -np.log(shares) / math.log(of_many + 1)
     return weights
+
+
+def _said(index: HammingIndex) -> np.ndarray:
+    """Return what a clip at each distance says, float64 [hash_length + 1], falling. Note [Evidence]."""
+    chance, _ = _chance(index)
+    said = np.log2(_match_tail(index.hash_length)) - np.log2(np.maximum(chance, 2.0**-MAX_POINTS))
+    floored: np.ndarray = np.maximum(said, -MISMATCH_POINTS)
+    return floored
 
 
 def _common(index: HammingIndex) -> int:

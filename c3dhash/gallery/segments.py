@@ -1,10 +1,12 @@
 """Windows of a query and clips of a video -> the stretches of the two that agree.
 
 Note [Segments]
-    Pairs that agree on when the video begins, on the query's clock, add up. On a grid of the video's stride, windows by
-    clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest sum, as BLAST finds them
-    in the letters of proteins. A pair that speaks against it costs evidence.MISMATCH_BITS at most: a segment goes on
-    over a flash or a logo. Then come those of the windows that are left.
+    Pairs that agree on when the video begins, on the query's clock, add up (points: Note [Evidence]). On a grid of the
+    video's stride, windows by clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest
+    sum, as BLAST finds them in the letters of proteins. A pair that speaks against it costs evidence.MISMATCH_POINTS at
+    most: a segment goes on over a flash or a logo. It goes on, too, over windows that are only a little alike, so its
+    times are those of its core: the stretch of it with the largest sum of what exceeds half of its mean. Then come the
+    segments of the windows that are left.
 """
 
 from __future__ import annotations
@@ -17,23 +19,24 @@ import numpy as np
 from c3dhash.bits import hamming_distances
 from c3dhash.records import CodeBatch, SegmentMatch
 
-MIN_SEGMENT_BITS = 6.0  # less is chance
+MIN_SEGMENT_POINTS = 6.0  # with less, nothing begins
 MAX_SEGMENTS = 20  # of a video
-TAKEN = -1e6  # bits, of windows that are in a segment: no other goes on over them
+TAKEN = -1e6  # points, of windows that are in a segment: no other goes on over them
 MAX_CELLS = 2**21  # of diagonals that are laid out at a time, float64
 
 
-def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[tuple[SegmentMatch, int]]:
+def find_segments(points: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[tuple[SegmentMatch, int]]:
     """Find the stretches of a query and of a video that agree. Note [Segments].
 
     Args:
-        bits: what a clip at each distance from each window says, float64 [Q, hash_length + 1].
+        points: what a clip at each distance from each window says, float64 [Q, hash_length + 1].
         query, clips: the windows of the query, Q of them, and those of the video; at rising times.
     Returns:
-        Segments of at least MIN_SEGMENT_BITS, by falling score, each with the place of its nearest clip in `clips`.
+        Segments of at least MIN_SEGMENT_POINTS, their scores, by falling score, each with the place of its nearest clip
+        in `clips`.
     """
     distances = hamming_distances(query.codes, clips.codes)
-    said = np.take_along_axis(bits, distances, axis=1)
+    said = np.take_along_axis(points, distances, axis=1)
     stride = _stride(clips) or _stride(query) or 1.0
     rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
     found: list[tuple[SegmentMatch, int]] = []
@@ -41,6 +44,8 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
         of_windows = np.flatnonzero((rows >= first) & (rows <= last))
         windows, places = np.nonzero(columns[None, :] - rows[of_windows, None] == line)
         windows = of_windows[windows]
+        kept = _core(said[windows, places])
+        windows, places = windows[kept], places[kept]
         nearest = int(np.argmin(distances[windows, places]))
         segment = SegmentMatch(
             float(query.start_seconds[windows].min()),
@@ -55,6 +60,14 @@ def find_segments(bits: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[
         if len(found) == MAX_SEGMENTS:
             break
     return found
+
+
+def _core(points: np.ndarray) -> slice:
+    """Return the core of a segment, given its points in the order of its windows: Note [Segments]."""
+    sums = np.concatenate([[0], np.cumsum(points - points.mean() / 2)])
+    gains = sums[1:] - np.minimum.accumulate(sums[:-1])
+    last = int(gains.argmax())
+    return slice(int(np.flatnonzero(sums[: last + 1] == sums[: last + 1].min())[-1]), last + 1)
 
 
 def _on_grid(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,18 +91,18 @@ def _stretches(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Itera
     Args:
         grid: bits, float64 [R, C]; changed. rows, columns: where they are, int64 [R] and [C], rising.
     Yields:
-        Sums, MIN_SEGMENT_BITS or more, which diagonal (column less row), and its first and last row.
+        Sums, MIN_SEGMENT_POINTS or more, which diagonal (column less row), and its first and last row.
     """
     diagonals = _Diagonals(grid, rows, columns)
     best = diagonals.best()
-    lines = np.flatnonzero(best >= MIN_SEGMENT_BITS)
+    lines = np.flatnonzero(best >= MIN_SEGMENT_POINTS)
     heap = list(zip((-best[lines]).tolist(), (lines + diagonals.lowest).tolist(), strict=True))
     heapify(heap)
     while heap:
         before, line = heappop(heap)
         score, first, last = diagonals.stretch(line)
         if score < -before - 1e-6:
-            if score >= MIN_SEGMENT_BITS:
+            if score >= MIN_SEGMENT_POINTS:
                 heappush(heap, (-score, line))
             continue
         yield score, line, first, last

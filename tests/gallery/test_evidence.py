@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from c3dhash.bits import hamming_distances
 from c3dhash.gallery import evidence, segments
-from c3dhash.gallery.evidence import MISMATCH_BITS, rank_videos, weigh
+from c3dhash.gallery.evidence import MISMATCH_POINTS, bits_a_point, rank_videos, weigh
 from c3dhash.gallery.query import query_codes
-from c3dhash.gallery.segments import MIN_SEGMENT_BITS, find_segments
+from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
 
@@ -72,7 +74,7 @@ def test_what_many_videos_have_says_little(gallery):
     index = gallery._replica.index()
     bits, _ = weigh(index, np.concatenate([videos["film 1"][:1], videos["film 1"][10:11]]))
     assert 0 < bits[0, 0] < 0.05 * bits[1, 0]
-    assert bits[0, 40] == bits[1, 40] == -MISMATCH_BITS, "what speaks against a video is as it was"
+    assert bits[0, 40] == bits[1, 40] == -MISMATCH_POINTS, "what speaks against a video is as it was"
     assert (np.diff(bits, axis=1) <= 0).all()
 
 
@@ -177,7 +179,7 @@ def test_the_best_stretch_of_long_films(monkeypatch):
 @pytest.mark.parametrize("seed", range(20))
 def test_stretches_are_the_best_of_what_is_left(monkeypatch, seed):
     """One after the other, as if all diagonals were looked at again each time."""
-    monkeypatch.setattr(segments, "MIN_SEGMENT_BITS", 1.0)
+    monkeypatch.setattr(segments, "MIN_SEGMENT_POINTS", 1.0)
     rng = np.random.default_rng(seed)
     rows, columns = np.arange(rng.integers(5, 20)), np.sort(rng.choice(30, rng.integers(5, 25), replace=False))
     grid = rng.normal(-0.5, 2, (len(rows), len(columns)))
@@ -214,14 +216,19 @@ def test_votes_are_never_less_than_the_evidence(gallery, seed):
     fill(gallery, videos)
     index = gallery._replica.index()
     query = at(flipped(rng, centres[rng.integers(0, 5, 25)], 0.1))
-    bits, votes = weigh(index, query.codes)
+    points, votes = weigh(index, query.codes)
+    segments = [[each.score for each, _ in find_segments(points, query, at(codes))] for codes in videos.values()]
+    assert max(map(sum, segments)) > MIN_SEGMENT_POINTS
+    assert all(sum(each) <= vote + 1e-9 for each, vote in zip(segments, votes, strict=True))
     scores = [
-        sum(segment.score for segment, _ in find_segments(bits, query, at(codes))) for codes in videos.values()
-    ]  # fmt: skip
-    assert max(scores) > MIN_SEGMENT_BITS
-    assert all(score <= vote + 1e-9 for score, vote in zip(scores, votes, strict=True))
+        sum(max(0, bits_a_point(index) * score - math.log2(25 * len(codes))) for score in of_video)
+        for of_video, codes in zip(segments, videos.values(), strict=True)
+    ]
     found = rank_videos(index, query, top=7, times=gallery._catalog.times)
     assert [each.score for each in found] == pytest.approx(sorted(scores)[:-8:-1])
+    best = sorted((-score, -max(each, default=0)) for score, each in zip(scores, segments, strict=True))[:7]
+    names = [gallery.clips([each.clip_id])[0].video for each in found]
+    assert [(-scores[int(name)], -max(segments[int(name)])) for name in names] == best
 
 
 def test_what_is_only_near_follows_by_distance(gallery):
@@ -235,7 +242,23 @@ def test_what_is_only_near_follows_by_distance(gallery):
         pair for pair in near if not hits[[hit.video for hit in hits].index(str(pair[1]))].segments
     ]
     assert [hit.rank for hit in hits] == list(range(1, 31)) and sum(not hit.segments for hit in hits) > 20
-    assert all((hit.score == 0) == (not hit.segments) for hit in hits)
+    assert all(hit.segments for hit in hits if hit.score)
+
+
+@pytest.mark.parametrize(("windows", "clips"), [(20, 20), (60, 10), (8, 50)])
+def test_a_score_is_as_improbable_as_it_says(gallery, windows, clips):
+    """Of videos that have nothing in common with the query, 2^-S at the most score S bits: Note [Scores by chance]."""
+    rng = np.random.default_rng(windows)
+    fill(gallery, {f"{number}": random_codes(rng, clips) for number in range(300)})
+    index, times = gallery._replica.index(), gallery._catalog.times
+    scores = []
+    for _ in range(10):
+        found = rank_videos(index, at(random_codes(rng, windows)), top=300, times=times)
+        assert all(len(each.segments) <= 1 for each in found if not each.score), "what chance makes is told once"
+        scores += [each.score for each in found[:100]]  # more are not looked at, and have less
+    for bits in (1, 3, 5, 7):
+        assert np.sum(np.array(scores) >= bits) <= 3000 * 2**-bits
+    assert sum(scores) > 0
 
 
 def test_a_gallery_of_one_video(gallery):

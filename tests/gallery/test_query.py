@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
-from c3dhash.gallery.evidence import weigh
+from c3dhash.gallery.evidence import bits_a_point, weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_codes, query_video
 from c3dhash.gallery.segments import find_segments
@@ -78,21 +79,23 @@ def test_equals_a_look_at_every_clip(gallery, seed):
             del model[removed]
     for num_windows in (1, 2, 7, 30):
         query = of(codes_near_centres(num_windows))
-        bits, _ = weigh(gallery._replica.index(), query.codes)
-        best = []  # the definition: of each video (-score, distance, id), sorted
+        index = gallery._replica.index()
+        points, _ = weigh(index, query.codes)
+        best = []  # the definition: of each video (-score, -improbability of its best segment, distance, id), sorted
         for name, clips in model.items():
             codes = np.stack([code for _, code in clips])
-            segments = find_segments(bits, query, of(codes)) if num_windows > 1 else []
+            segments = find_segments(points, query, of(codes)) if num_windows > 1 else []
             distances = hamming_distances(query.codes, codes).min(axis=0)
             place = segments[0][1] if segments else int(np.argmin(distances))
             distance = segments[0][0].distance if segments else int(distances[place])
             start = segments[0][0].start_seconds if segments else float(place)
-            score = sum(segment.score for segment, _ in segments)
-            best.append((-score, distance, clips[place][0], name, start))
+            bits = [bits_a_point(index) * segment.score for segment, _ in segments]
+            score = sum(max(0, each - math.log2(num_windows * len(codes))) for each in bits)
+            best.append((-score, -max(bits, default=0), distance, clips[place][0], name, start))
         for top in (1, 7, 100):
             hits = query_codes(gallery, query, top=top)
             assert [(hit.distance, hit.video, hit.start_seconds) for hit in hits] == [
-                (distance, name, start) for _, distance, _, name, start in sorted(best)[:top]
+                (distance, name, start) for *_, distance, _, name, start in sorted(best)[:top]
             ]
             assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
     query = codes_near_centres(1)
