@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
@@ -24,6 +23,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from common import machine
+from films import FPS, HEIGHT, WIDTH, crop, frames_of, write
 
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig, HashConfig
@@ -37,11 +37,8 @@ from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch
 from c3dhash.video.reader import find_videos
 
-FPS, WIDTH, HEIGHT = 25, 320, 240
-INSIDE = np.s_[HEIGHT // 10 : -(HEIGHT // 10), WIDTH // 10 : -(WIDTH // 10)]
 CLIPS_A_FILM, INTRO_FRAMES, PART_FRAMES = 17, 150, 200
 WINDOWS = EncodeConfig(window_seconds=2.0, stride_seconds=1.0)
-Frames = list[np.ndarray]  # uint8 [H, W, 3] BGR each
 
 
 class Part(NamedTuple):
@@ -52,21 +49,6 @@ class Part(NamedTuple):
     kind: str
     query_start: float
     film_start: float
-
-
-def frames_of(path: Path) -> Frames:
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while (read := capture.read())[0]:
-        frames.append(cv2.resize(read[1], (WIDTH, HEIGHT)))
-    return frames
-
-
-def write(path: Path, frames: Frames, *, crf: int) -> None:
-    height, width = frames[0].shape[:2]
-    command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}",
-               "-r", str(FPS), "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", str(crf), "-pix_fmt",
-               "yuv420p", str(path)]  # fmt: skip
-    subprocess.run(command, input=np.stack(frames).tobytes(), check=True)
 
 
 def make_films(folder: Path, clips: list[Path], *, num_films: int, seed: int) -> list[Part]:
@@ -88,7 +70,7 @@ def make_films(folder: Path, clips: list[Path], *, num_films: int, seed: int) ->
         changed = {
             "as it is": part,
             "behind the intro": [*intro, *black, *part],
-            "cropped by a fifth": [cv2.resize(frame[INSIDE], (WIDTH, HEIGHT)) for frame in part],
+            "cropped by a fifth": [crop(frame, 0.2) for frame in part],
             "160 x 120 px": [cv2.resize(frame, (160, 120)) for frame in part],
         }
         for kind, frames in changed.items():
