@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; _HOMES says the same to
     from c3dhash.evaluation.codes import load_codes, save_codes
     from c3dhash.evaluation.evaluate import evaluate_codes, evaluate_run
     from c3dhash.evaluation.metrics import mean_average_precision
+    from c3dhash.gallery.duplicates import find_duplicates
     from c3dhash.gallery.filters import VideoFilter
     from c3dhash.gallery.indexing import index_videos, open_gallery
     from c3dhash.gallery.query import encode_video, query_codes, query_video, query_videos
@@ -47,6 +48,7 @@ _HOMES = {
     "evaluate_run": "evaluation.evaluate",
     "export_onnx": "models.onnx_export",
     "find_dataset": "datasets.find",
+    "find_duplicates": "gallery.duplicates",
     "find_run": "models.runs",
     "index_videos": "gallery.indexing",
     "load_backbone": "models.weights",
@@ -81,6 +83,7 @@ __all__ = [
     "evaluate_run",
     "export_onnx",
     "find_dataset",
+    "find_duplicates",
     "find_run",
     "index_videos",
     "load_backbone",

@@ -555,3 +555,22 @@ class QueryConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True)
+class DuplicatesConfig:
+    """What counts as the same, and which videos are kept in any case."""
+
+    radius: int | None = setting(
+        None,
+        "Take videos for the same whose nearest clips are within this distance, in bits, in the place of what chance "
+        "does not explain; for galleries of one window a video.",
+        low=0,
+        high=MAX_HASH_LENGTH,
+    )
+    reference: str | None = setting(
+        None, "A folder of videos to keep: each is the best of its group, and two of them are no match."
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)

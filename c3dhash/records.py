@@ -250,7 +250,8 @@ class SegmentMatch:
     """A stretch of the query that agrees with a stretch of a video of the gallery.
 
     num_clips: how many windows of the query speak for it. distance: of the nearest pair of clips in it, bits of a code.
-    score: how much speaks for it, bits of evidence; see c3dhash.gallery.evidence.
+    score: by how many bits it is more improbable than what chance makes of two such videos, 0 where it is not; of a
+    query of one window, how improbable it is. See c3dhash.gallery.evidence.
     """
 
     query_start_seconds: float
@@ -268,7 +269,7 @@ class Hit:
 
     distance: Hamming distance of the nearest pair of clips, in bits: in the first segment, or, where there is none, in
     all of the video. start_seconds, end_seconds: where in the video that is, the first segment or the nearest clip.
-    score: how much speaks for the video, bits of evidence, 0 where it is only among the nearest.
+    score: how much speaks for the video, the scores of its segments together, 0 where chance explains them.
     segments: the stretches that agree, by falling score; none share a window of the query.
     """
 
@@ -280,3 +281,46 @@ class Hit:
     label: str | None
     score: float
     segments: tuple[SegmentMatch, ...]
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What speaks for one of two files that show the same: as its header claims; 0 where it does not say, or the file
+    cannot be read.
+
+    bit_rate_bits: a second, of the whole file.
+    """
+
+    width_px: int = 0
+    height_px: int = 0
+    duration_seconds: float = 0.0
+    bit_rate_bits: float = 0.0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A video of which the best of its group shows the same, or a part of it.
+
+    relation: "same bytes"; "copy": each holds nearly all of the other; "part": the best holds nearly all of it;
+    "whole": it holds nearly all of the best; "shared": neither does. score: of its segments together, bits of evidence.
+    segments: the stretches that agree, by falling score; the query of a SegmentMatch is the best of the group.
+    """
+
+    video: str
+    relation: str
+    score: float
+    segments: tuple[SegmentMatch, ...]
+    facts: VideoFacts
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Videos that show the same as the best of them, each by itself.
+
+    best: which file to keep, as advice. members: the others, by falling score.
+    """
+
+    best: str
+    facts: VideoFacts
+    members: tuple[Duplicate, ...]

@@ -11,6 +11,7 @@ import click
 import c3dhash
 from c3dhash.cli.data import data
 from c3dhash.cli.demo import demo
+from c3dhash.cli.duplicates import duplicates
 from c3dhash.cli.evaluate import evaluate
 from c3dhash.cli.gallery import index, query
 from c3dhash.cli.models import models
@@ -37,7 +38,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, data, train, index, query, evaluate, classify, models):
+for command in (demo, data, train, index, query, duplicates, evaluate, classify, models):
     cli.add_command(command)
 
 

@@ -13,6 +13,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     index         codes, ids and starts of videos in memory; a FAISS file on disk
     segments      windows of a query, clips of a video -> the stretches that agree
     evidence      windows and clips -> which videos show the same, by how much speaks for it
+    pairs         all videos -> the pairs that show the same, somewhere
     replica       the index as a cache of the catalog
     lock          one writer at a time
     store         the gallery: what these are together
@@ -23,10 +24,12 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     indexing      scan, plan, apply
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
+    duplicates    a gallery -> groups of videos that show the same
 """
 
 __all__ = [
     "catalog",
+    "duplicates",
     "filters",
     "fitting",
     "index",

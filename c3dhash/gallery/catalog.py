@@ -29,7 +29,7 @@ from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
 from c3dhash.gallery import roots, schema
 from c3dhash.gallery.edits import Edits
-from c3dhash.gallery.filters import VideoFilter, condition
+from c3dhash.gallery.filters import Condition, VideoFilter, condition
 
 ROWS_PER_FETCH = 1000  # 64,000 were 15 % slower
 
@@ -56,13 +56,14 @@ class GalleryVideo:
 
 @dataclass(frozen=True)
 class GalleryClip:
-    """A clip of a gallery: the segment that its code stands for, and its video's path and label."""
+    """A clip of a gallery: the segment that its code stands for, and its video's path, label and content hash."""
 
     id: int
     video: str
     start_seconds: float
     end_seconds: float
     label: str | None
+    content_hash: str
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ class Catalog:
             GalleryError: an id is not in the catalog.
         """
         query = (
-            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label"
+            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label, content_hash"
             " FROM clip JOIN video ON video.id = video_id WHERE clip.id = ?"
         )
         with self.snapshot():
@@ -222,13 +223,16 @@ class Catalog:
         Whatever its content is.
         """
         with self.snapshot():
-            root_ids = [row[0] for row in self._connection.execute("SELECT id FROM root")]
-            return self._first_clips(*condition(chosen, {root_id: self._root(root_id) for root_id in root_ids}))
+            return self._first_clips(*self._condition(chosen))
 
     def first_clips_of(self, content_hash: str) -> np.ndarray:
         """Return the id of the first clip of each video with this content, int64 [V]."""
         with self._errors():
             return self._first_clips("content_hash = ?", [content_hash])
+
+    def _condition(self, chosen: VideoFilter) -> Condition:
+        root_ids = [row[0] for row in self._connection.execute("SELECT id FROM root")]
+        return condition(chosen, {root_id: self._root(root_id) for root_id in root_ids})
 
     def _first_clips(self, where: str, parameters: Sequence[object]) -> np.ndarray:
         query = f"SELECT min(clip.id) FROM video JOIN clip ON video_id = video.id WHERE {where} GROUP BY video.id"
@@ -241,21 +245,27 @@ class Catalog:
             rows = self._connection.execute("SELECT DISTINCT label FROM video WHERE label IS NOT NULL ORDER BY label")
             return [row[0] for row in rows]
 
-    def videos(self) -> list[GalleryVideo]:
-        """List the videos whose files are not missing, in the order of their names."""
-        return self._videos("missing_since IS NULL")
+    def videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
+        """List the videos whose files are not missing, in the order of their names.
+
+        Args:
+            only: which, whatever their content; None for all.
+        """
+        with self.snapshot():
+            where, parameters = self._condition(only or VideoFilter())
+            return self._videos(f"missing_since IS NULL AND {where}", parameters)
 
     def missing_videos(self) -> list[GalleryVideo]:
         """List the videos whose files are missing, in the order of their names."""
         return self._videos("missing_since IS NOT NULL")
 
-    def _videos(self, condition: str) -> list[GalleryVideo]:
+    def _videos(self, where: str, parameters: Sequence[object] = ()) -> list[GalleryVideo]:
         query = (
             "SELECT root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at"
-            f" FROM video WHERE {condition}"
+            f" FROM video WHERE {where}"
         )
         with self.snapshot():
-            rows = self._connection.execute(query)
+            rows = self._connection.execute(query, tuple(parameters))
             videos = [
                 GalleryVideo(
                     roots.join(self._root(root_id), path),
@@ -271,6 +281,22 @@ class Catalog:
                 for root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at in rows
             ]
         return sorted(videos, key=attrgetter("video"))
+
+    def not_matches(self) -> set[tuple[str, str]]:
+        """Return the pairs of contents that somebody said are no match, each in its order."""
+        with self._errors():
+            rows = self._connection.execute("SELECT content_hash, other_content_hash FROM not_match").fetchall()
+        return {(row[0], row[1]) for row in rows}
+
+    def note_not_matches(self, pairs: Iterable[tuple[str, str]], *, are_matches: bool) -> None:
+        """Note pairs of contents that are no match, or take that back. No code changes: copies stay what they are."""
+        statement = (
+            "DELETE FROM not_match WHERE content_hash = ? AND other_content_hash = ?"
+            if are_matches
+            else "INSERT OR IGNORE INTO not_match VALUES (?, ?)"
+        )
+        with self._errors(), schema.writing(self._connection):
+            self._connection.executemany(statement, [tuple(sorted(pair)) for pair in pairs])
 
     def num_clips(self) -> int:
         """Count the clips by going through the videos; the index knows it at once."""

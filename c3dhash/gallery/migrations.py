@@ -92,4 +92,12 @@ MIGRATIONS: list[Sequence[Step]] = [
         "CREATE INDEX missing_clip_of_video ON missing_clip (video_id)",
         _name_roots,
     ),
+    (
+        # Content hashes, the lower one first: what was said of two files holds where they are moved, too.
+        """CREATE TABLE not_match (
+            content_hash TEXT NOT NULL,
+            other_content_hash TEXT NOT NULL,
+            PRIMARY KEY (content_hash, other_content_hash)
+        ) WITHOUT ROWID""",
+    ),
 ]

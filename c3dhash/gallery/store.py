@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.gallery.evidence import VideoEvidence, rank_videos
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import HammingIndex
+from c3dhash.gallery.pairs import Pair, matching_pairs
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.records import CodeBatch
 
@@ -319,6 +320,42 @@ class Gallery:
             found = rank_videos(index, query, top=top, times=self._catalog.times, allowed=allowed, radius=radius)
             return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
 
+    def matching_pairs(
+        self, *, radius: int | None = None, on_video: Callable[[], object] = lambda: None
+    ) -> list[tuple[GalleryClip, GalleryClip, Pair]]:
+        """Find the pairs of videos that have a segment in common: see c3dhash.gallery.pairs.
+
+        Args:
+            radius: as of `pairs.matching_pairs`.
+            on_video: called for each video of the gallery that has clips.
+        Returns:
+            The first clip of each of the two, and the pair. Videos of the same bytes are always among them.
+        """
+        with self._lock, self._catalog.snapshot():
+            index = self._replica.index()
+            clips = self._catalog.clips(index.ids[index.starts])
+            contents = [clip.content_hash for clip in clips]
+            pairs = matching_pairs(
+                index, times=self._catalog.times, contents=contents, radius=radius, on_video=on_video
+            )
+            return [(clips[pair.first], clips[pair.second], pair) for pair in pairs]
+
+    def not_matches(self) -> set[tuple[str, str]]:
+        """Return the pairs of content hashes that are known to be no match, each in its order."""
+        with self._lock:
+            return self._catalog.not_matches()
+
+    def note_not_matches(self, pairs: Iterable[tuple[str, str]], *, are_matches: bool = False) -> None:
+        """Note pairs of content hashes that are no match, whatever their codes say; or, with are_matches, forget it."""
+        with self._turn():
+            self._catalog.note_not_matches(pairs, are_matches=are_matches)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let everything that is read inside come from one state of the gallery."""
+        with self._lock, self._catalog.snapshot():
+            yield
+
     def check_filter(self, only: VideoFilter) -> None:
         """Raise a UsageError where no video of a gallery with clips passes, or none has a label that is named."""
         with self._lock, self._catalog.snapshot():
@@ -363,10 +400,14 @@ class Gallery:
             assert changes is not None  # EMPTY is a state of every catalog
             return changes.ids, changes.codes
 
-    def videos(self) -> list[GalleryVideo]:
-        """List what the gallery knows about its videos, in the order of their names; without those that are missing."""
+    def videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
+        """List what the gallery knows about its videos, in the order of their names; without those that are missing.
+
+        Args:
+            only: which videos, whatever their content; None for all.
+        """
         with self._lock:
-            return self._catalog.videos()
+            return self._catalog.videos(only)
 
     def missing_videos(self) -> list[GalleryVideo]:
         """List the videos whose files `index` did not find any more, in the order of their names.

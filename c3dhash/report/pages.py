@@ -14,7 +14,7 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
-from c3dhash.records import Clip, Hit, Sample, Segment
+from c3dhash.records import Clip, Duplicate, DuplicateGroup, Hit, Sample, Segment
 from c3dhash.video.samples import read_sample
 
 if TYPE_CHECKING:  # imported where a page is written
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # imported where a page is written
 logger = logging.getLogger(__name__)
 
 STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
+MAX_GROUPS = 200  # of duplicates on a page: its pictures are inside
 
 
 def film_strip(sample: Sample) -> str | None:
@@ -59,6 +60,35 @@ def write_query_page(path: Path, *, query: Path, hits: Sequence[Hit], gallery_na
         rows=rows,
         gallery=gallery_name,
     )
+
+
+def write_duplicates_page(path: Path, *, groups: Sequence[DuplicateGroup], gallery_name: str) -> None:
+    """Write groups of duplicates, with film strips and timelines, into one HTML file: the first MAX_GROUPS of them."""
+    rows = [
+        {
+            "best": group.best,
+            "facts": group.facts,
+            "strip": film_strip(Sample(Path(group.best), (), "gallery")),
+            "rows": [_timelines(group, member) for member in group.members],
+        }
+        for group in groups[:MAX_GROUPS]
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_page(path, "duplicates.html", groups=rows, num_groups=len(groups), gallery=gallery_name)
+
+
+def _timelines(group: DuplicateGroup, member: Duplicate) -> dict[str, object]:
+    """Return what the page shows of a member: where it agrees with the best one, on both clocks."""
+    of_best = [(segment.query_start_seconds, segment.query_end_seconds) for segment in member.segments]
+    of_member = [(segment.start_seconds, segment.end_seconds) for segment in member.segments]
+    return {
+        "member": member,
+        "strip": film_strip(Sample(Path(member.video), (), "gallery", segment=Segment(*of_member[0]))),
+        "of_best": of_best,
+        "best_seconds": max(group.facts.duration_seconds, *(end for _, end in of_best)),
+        "of_member": of_member,
+        "member_seconds": max(member.facts.duration_seconds, *(end for _, end in of_member)),
+    }
 
 
 def write_report_page(path: Path, **content: object) -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from c3dhash.cli.main import cli
 from c3dhash.config import (
     CacheConfig,
+    DuplicatesConfig,
     EncodeConfig,
     EvaluateConfig,
     HashConfig,
@@ -715,6 +716,7 @@ def commands(group, prefix: str = ""):
         ("train", (TrainConfig, CacheConfig)),
         ("index", (HashConfig, EncodeConfig, IndexConfig)),
         ("query", (QueryConfig,)),
+        ("duplicates", (DuplicatesConfig,)),
         ("classify", (RecognizeConfig, EncodeConfig)),
         ("evaluate", (EvaluateConfig, CacheConfig)),
     ],

@@ -17,6 +17,7 @@ from c3dhash.gallery import schema
 from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.migrations import MIGRATIONS
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
+from c3dhash.records import CodeBatch
 
 # What a gallery of schema 1 has: videos that were indexed, with the times of their files, and one of another program.
 VIDEOS = [
@@ -120,3 +121,22 @@ def test_schema_1_is_read_where_it_cannot_be_migrated() -> None:
             Path(folder).chmod(0o755)
         assert "4 ['/elsewhere/db/b ü.mp4', '/elsewhere/db/wave/a.mp4', '/no time.mp4', 'clip 7']" in done.stdout, done
         assert Path(folder, CATALOG_NAME).read_bytes() == before
+
+
+def test_schema_2_is_migrated_with_all_that_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
+    codes = CodeBatch(np.array([[1, 2], [3, 4]], np.uint8), 16, np.arange(2.0), np.arange(2.0) + 1)
+    with Gallery.create(tmp_path / "gallery", hash_length=16, model_fingerprint="3f2a") as gallery:
+        gallery.add("a", codes, content_hash="h1", label="wave")
+        gallery.add("b", codes, content_hash="h2")
+        with gallery.editing() as edits:
+            edits.mark_missing("b")
+    monkeypatch.undo()
+    with Gallery.open(tmp_path / "gallery") as gallery:
+        assert gallery.videos() == [GalleryVideo("a", "h1", 0, 0, "wave", 2)]
+        assert [video.video for video in gallery.missing_videos()] == ["b"]
+        assert gallery.codes()[1].tolist() == [[1, 2], [3, 4]]
+        assert gallery.not_matches() == set()
+        gallery.note_not_matches([("h2", "h1")])
+    with Gallery.open(tmp_path / "gallery") as gallery:
+        assert gallery.not_matches() == {("h1", "h2")}

@@ -84,8 +84,8 @@ def test_videos_and_clips_come_back(gallery: Gallery) -> None:
         GalleryVideo("b.mp4", "y", 0, 0, None, 1),
     ]
     assert gallery.clips(ids[::-1]) == [
-        GalleryClip(2, "a.mp4", 1.0, 2.5, "wave"),
-        GalleryClip(1, "a.mp4", 0.0, 1.5, "wave"),
+        GalleryClip(2, "a.mp4", 1.0, 2.5, "wave", "x"),
+        GalleryClip(1, "a.mp4", 0.0, 1.5, "wave", "x"),
     ]
     gallery.touch("b.mp4", size_bytes=8, mtime_ns=9)
     assert gallery.videos()[1] == GalleryVideo("b.mp4", "y", 8, 9, None, 1)
@@ -293,7 +293,7 @@ def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
 def test_newer_schema_is_refused(gallery: Gallery) -> None:
     with closing(sqlite3.connect(gallery.path / CATALOG_NAME)) as connection:
         connection.execute("PRAGMA user_version = 9")
-    with pytest.raises(GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 2: update"):
+    with pytest.raises(GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 3: update"):
         Gallery.open(gallery.path)
 
 

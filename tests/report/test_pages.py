@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from videos import write_video
 
-from c3dhash.records import Hit, Sample, Segment, SegmentMatch
-from c3dhash.report.pages import GAP_PX, STRIP_FRAMES, STRIP_HEIGHT_PX, film_strip, picture, write_query_page
+from c3dhash.records import Duplicate, DuplicateGroup, Hit, Sample, Segment, SegmentMatch, VideoFacts
+from c3dhash.report import pages
+from c3dhash.report.pages import (
+    GAP_PX,
+    STRIP_FRAMES,
+    STRIP_HEIGHT_PX,
+    film_strip,
+    picture,
+    write_duplicates_page,
+    write_query_page,
+)
 
 
 def decoded(uri: str) -> np.ndarray:
@@ -55,3 +64,25 @@ def test_the_page_of_a_query_escapes_names_and_needs_nothing_beside_it(tmp_path:
 def test_a_picture_is_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"abc")
     assert picture(tmp_path / "a.png") == "data:image/png;base64,YWJj"
+
+
+def test_the_page_of_duplicates_draws_both_timelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = str(write_video(tmp_path / "best & <i>.avi", num_frames=100))
+    part = str(write_video(tmp_path / "part.avi", num_frames=50))
+    segments = (SegmentMatch(1.0, 3.0, 0.0, 2.0, 2, 0, 30.0), SegmentMatch(3.0, 4.0, 0.5, 1.0, 1, 2, 8.0))
+    members = (
+        Duplicate(part, "part", 38.0, segments, VideoFacts(160, 96, 2.0, 250_000, 62_500)),
+        Duplicate(str(tmp_path / "gone.avi"), "shared", 30.0, segments[:1], VideoFacts()),
+    )
+    groups = [DuplicateGroup(best, VideoFacts(160, 96, 4.0, 500_000, 250_000), members)]
+    write_duplicates_page(tmp_path / "new" / "page.html", groups=groups[:1], gallery_name="gallery")
+    text = (tmp_path / "new" / "page.html").read_text()
+    assert "best &amp; &lt;i&gt;.avi" in text and "<i>" not in text
+    assert text.count("data:image/jpeg;base64,") == 2
+    drawn = [tuple(map(float, rect)) for rect in re.findall(r'class="held" x="([\d.]+)" width="([\d.]+)"', text)]
+    assert drawn == [(250, 500), (750, 250), (0, 1000), (250, 250), (250, 500), (0, 1000)]
+    assert "160 × 96 px, 4.0 s, 500 kbit/s" in " ".join(text.split()) and "cannot be read" in text
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
+    monkeypatch.setattr(pages, "MAX_GROUPS", 1)
+    write_duplicates_page(tmp_path / "page.html", groups=groups * 2, gallery_name="gallery")
+    assert "1 of 2 groups" in " ".join((tmp_path / "page.html").read_text().split())

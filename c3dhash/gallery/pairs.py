@@ -1,0 +1,148 @@
+"""All videos of a gallery -> those pairs of them that show the same, somewhere.
+
+Note [Pairs by chance]
+    Of G clips there are G (G - 1) / 2 pairs, and a segment that chance makes once in so many is found in every gallery.
+    So a segment must be that improbable, and RARE_BITS more, by which one gallery in 64 has one by chance alone.
+    How improbable a score is: Note [Scores by chance] in evidence.py. A single pair of clips says 12 bits or so, and a
+    film of one window is therefore never told from the many that are only alike: a gallery for duplicates is cut into
+    short windows, or somebody looks at what lies within a radius.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from c3dhash.bits import hamming_distances
+from c3dhash.gallery.evidence import Times, bits_a_point, scored_segments, weigh
+from c3dhash.gallery.index import HammingIndex
+from c3dhash.records import CodeBatch, SegmentMatch
+
+RARE_BITS = 6.0
+MAX_CHANCE_PAIRS = 500  # a window: of large galleries, only what is nearer leads to a video
+
+
+class Pair(NamedTuple):
+    """Two videos that show the same, somewhere.
+
+    first, second: their numbers in the index. segments: the stretches that agree, by falling score; what a SegmentMatch
+    calls the query is the first. first_share, second_share: how much of the time of the clips of each is in them.
+    """
+
+    first: int
+    second: int
+    segments: tuple[SegmentMatch, ...]
+    first_share: float
+    second_share: float
+
+    def turned(self) -> Pair:
+        """Return the same with the second video as the query."""
+        segments = tuple(
+            replace(
+                each,
+                query_start_seconds=each.start_seconds,
+                query_end_seconds=each.end_seconds,
+                start_seconds=each.query_start_seconds,
+                end_seconds=each.query_end_seconds,
+            )
+            for each in self.segments
+        )
+        return Pair(self.second, self.first, segments, self.second_share, self.first_share)
+
+
+def needed_bits(num_pairs: float) -> float:
+    """Return how improbable a segment must be among so many pairs of clips, in bits: Note [Pairs by chance]."""
+    return RARE_BITS + math.log2(max(1, num_pairs))
+
+
+def matching_pairs(
+    index: HammingIndex,
+    *,
+    times: Times,
+    contents: Sequence[str],
+    radius: int | None = None,
+    on_video: Callable[[], object] = lambda: None,
+) -> Iterator[Pair]:
+    """Find the pairs of videos that have a segment in common.
+
+    Each video is searched for among those behind it in the index; memory does not grow with the number of pairs.
+
+    Args:
+        index: all videos.
+        times: as of `evidence.rank_videos`.
+        contents: of each video; two with the same are always a pair, but for "", which is not known.
+        radius: bits; in the place of `needed_bits`, a segment counts whose nearest clips are as near. So do two videos
+            of which one has a single clip, if that is as near.
+        on_video: called when a video was searched for.
+    Yields:
+        Pairs in the order of (first, second).
+    """
+    if not len(index):
+        return
+    scale = bits_a_point(index)
+    needed = needed_bits(len(index) * (len(index) - 1) / 2)
+    same = defaultdict(list)
+    for number, content in enumerate(contents):
+        same[content].append(number)
+    for first in range(index.num_videos):
+        query = _video(index, first, times)
+        points, votes = weigh(index, query.codes, max_chance_pairs=MAX_CHANCE_PAIRS)
+        if radius is None:
+            found = np.flatnonzero(scale * votes >= needed)
+        else:
+            found = np.unique(index.near_videos(query.codes, radius=radius)[1])
+        copies = set(same[contents[first]]) if contents[first] else set()
+        for second in sorted({*found.tolist(), *copies}):
+            if second <= first:
+                continue
+            clips = _video(index, second, times)
+            segments, bits = scored_segments(index, points, query, clips)
+            agreeing = [segment for segment, _ in segments if radius is None or segment.distance <= radius]
+            if radius is None and bits < needed and second not in copies:
+                continue
+            if not agreeing and (second in copies or 1 in (len(query.codes), len(clips.codes))):
+                agreeing = [_nearest_clips(query, clips)]
+            if agreeing:
+                yield _pair(first, second, agreeing, query, clips)
+        on_video()
+
+
+def _video(index: HammingIndex, number: int, times: Times) -> CodeBatch:
+    ids, codes = index.video(number)
+    return CodeBatch(codes, index.hash_length, *times(int(ids[0]), int(ids[-1])))
+
+
+def _pair(first: int, second: int, segments: Sequence[SegmentMatch], query: CodeBatch, clips: CodeBatch) -> Pair:
+    of_query = [(segment.query_start_seconds, segment.query_end_seconds) for segment in segments]
+    of_clips = [(segment.start_seconds, segment.end_seconds) for segment in segments]
+    return Pair(first, second, tuple(segments), _share(of_query, query), _share(of_clips, clips))
+
+
+def _share(stretches: list[tuple[float, float]], clips: CodeBatch) -> float:
+    """Return how much of the time of clips lies in stretches."""
+    held, end = 0.0, -math.inf
+    for start, stop in sorted(stretches):
+        held += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return held / float(clips.end_seconds.max() - clips.start_seconds.min())
+
+
+def _nearest_clips(query: CodeBatch, clips: CodeBatch) -> SegmentMatch:
+    """Return the nearest clips of two videos as a segment that nothing speaks for but its distance."""
+    distances = hamming_distances(query.codes, clips.codes)
+    window, place = np.unravel_index(int(distances.argmin()), distances.shape)
+    distance = int(distances[window, place])
+    return SegmentMatch(
+        float(query.start_seconds[window]),
+        float(query.end_seconds[window]),
+        float(clips.start_seconds[place]),
+        float(clips.end_seconds[place]),
+        1,
+        distance,
+        0.0,
+    )
