@@ -32,15 +32,13 @@ import numpy as np
 from common import machine
 from films import FPS, Frames, Stretch, frames_of, make_copies, write
 
-from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig
-from c3dhash.gallery.fitting import index_with_features, make_run
+from c3dhash.gallery.fitting import hash_features, index_with_features, make_run
 from c3dhash.gallery.indexing import open_gallery
 from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.engines import settle_engine
-from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch, FeatureBatch, Hit
 from c3dhash.video.reader import find_videos
 
@@ -134,12 +132,6 @@ def search_ours(
         told = told_duplicates(gallery, truth, codes)
         num_bytes = gallery.codes()[1].nbytes
     return (found, seconds, num_bytes), told
-
-
-def hash_features(run: Run, batch: FeatureBatch) -> CodeBatch:
-    layer = run.model.hash_head
-    embeddings = batch.features @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
-    return CodeBatch(pack_codes(embeddings), run.hash_length, batch.start_seconds, batch.end_seconds)
 
 
 def told_duplicates(

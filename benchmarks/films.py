@@ -15,7 +15,7 @@ Frames = list[np.ndarray]  # uint8 [H, W, 3] BGR each
 
 
 class Stretch(NamedTuple):
-    """Where a part of a film lies in a copy: seconds of the copy, of the film, and how often as fast it is there."""
+    """Where a part of a film lies in a copy: seconds of the copy, and of the film."""
 
     film: str
     query_start: float

@@ -149,8 +149,7 @@ def _examine(
     for video in voted[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
         if len(scores) >= top and 0 < scores[-top] > most_bits[video]:
             break
-        ids, codes = index.video(video)
-        clips = CodeBatch(codes, query.hash_length, *times(int(ids[0]), int(ids[-1])))
+        ids, clips = clips_of(index, video, times)
         segments, best_bits = scored_segments(index, points, query, clips)
         if not segments:
             continue
@@ -163,6 +162,12 @@ def _examine(
             found.append((best_bits, evidence))
     found.sort(key=lambda each: (-each[1].score, -each[0], each[1].distance, each[1].clip_id))
     return [evidence for _, evidence in found]
+
+
+def clips_of(index: HammingIndex, video: int, times: Times) -> tuple[np.ndarray, CodeBatch]:
+    """Return the ids, int64 [N], and the clips of a video of the index."""
+    ids, codes = index.video(video)
+    return ids, CodeBatch(codes, index.hash_length, *times(int(ids[0]), int(ids[-1])))
 
 
 def scored_segments(

@@ -203,19 +203,21 @@ class KeptFeatures:
     def codes(self, run: Run, video: Path) -> CodeBatch | None:
         """Return the codes that a run makes of the features of a video, or None where there are none."""
         batch = self.load(video)
-        if batch is None:
-            return None
-        layer = run.model.hash_head
-        assert layer is not None  # the model of a gallery has one
-        head = HashHead(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
-        codes = pack_codes(head(batch.features))
-        return CodeBatch(codes, run.hash_length, batch.start_seconds, batch.end_seconds)
+        return None if batch is None else hash_features(run, batch)
 
     def clear(self) -> None:
         """Delete all of it, and the folder where it holds nothing else."""
         with suppress(OSError):
             delete_own_files(self.directory, FEATURES_NAME)
             self.directory.rmdir()
+
+
+def hash_features(run: Run, batch: FeatureBatch) -> CodeBatch:
+    """Return the codes that a run with a hash head makes of features."""
+    layer = run.model.hash_head
+    assert layer is not None  # the model of a gallery has one
+    head = HashHead(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
+    return CodeBatch(pack_codes(head(batch.features)), run.hash_length, batch.start_seconds, batch.end_seconds)
 
 
 def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:

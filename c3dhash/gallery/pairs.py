@@ -3,8 +3,8 @@
 Note [Pairs by chance]
     Of G clips there are G (G - 1) / 2 pairs, and a segment that chance makes once in so many is found in every gallery.
     So a segment must be that improbable, and RARE_BITS more, by which one gallery in 64 has one by chance alone.
-    How improbable a score is: Note [Scores by chance] in evidence.py. A single pair of clips says 12 bits or so, and a
-    film of one window is therefore never told from the many that are only alike: a gallery for duplicates is cut into
+    How improbable a score is: Note [Scores by chance] in evidence.py. A single pair of clips says some bits, and a film
+    of one window is therefore never told from the many that are only alike: a gallery for duplicates is cut into
     short windows, or somebody looks at what lies within a radius.
 """
 
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from c3dhash.bits import hamming_distances
-from c3dhash.gallery.evidence import Times, bits_a_point, scored_segments, weigh
+from c3dhash.gallery.evidence import Times, bits_a_point, clips_of, scored_segments, weigh
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.records import CodeBatch, SegmentMatch
 
@@ -90,7 +90,7 @@ def matching_pairs(
     for number, content in enumerate(contents):
         same[content].append(number)
     for first in range(index.num_videos):
-        query = _video(index, first, times)
+        _, query = clips_of(index, first, times)
         points, votes = weigh(index, query.codes, max_chance_pairs=MAX_CHANCE_PAIRS)
         if radius is None:
             found = np.flatnonzero(scale * votes >= needed)
@@ -100,7 +100,7 @@ def matching_pairs(
         for second in sorted({*found.tolist(), *copies}):
             if second <= first:
                 continue
-            clips = _video(index, second, times)
+            _, clips = clips_of(index, second, times)
             segments, bits = scored_segments(index, points, query, clips)
             agreeing = [segment for segment, _ in segments if radius is None or segment.distance <= radius]
             if radius is None and bits < needed and second not in copies:
@@ -110,11 +110,6 @@ def matching_pairs(
             if agreeing:
                 yield _pair(first, second, agreeing, query, clips)
         on_video()
-
-
-def _video(index: HammingIndex, number: int, times: Times) -> CodeBatch:
-    ids, codes = index.video(number)
-    return CodeBatch(codes, index.hash_length, *times(int(ids[0]), int(ids[-1])))
 
 
 def _pair(first: int, second: int, segments: Sequence[SegmentMatch], query: CodeBatch, clips: CodeBatch) -> Pair:

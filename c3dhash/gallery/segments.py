@@ -64,10 +64,17 @@ def find_segments(points: np.ndarray, query: CodeBatch, clips: CodeBatch) -> lis
 
 def _core(points: np.ndarray) -> slice:
     """Return the core of a segment, given its points in the order of its windows: Note [Segments]."""
-    sums = np.concatenate([[0], np.cumsum(points - points.mean() / 2)])
+    _, first, last = _largest_sum(points - points.mean() / 2)
+    return slice(first, last + 1)
+
+
+def _largest_sum(values: np.ndarray) -> tuple[float, int, int]:
+    """Return the largest sum of values that follow each other, and the places of the first and the last of them."""
+    sums = np.concatenate([[0], np.cumsum(values)])
     gains = sums[1:] - np.minimum.accumulate(sums[:-1])
     last = int(gains.argmax())
-    return slice(int(np.flatnonzero(sums[: last + 1] == sums[: last + 1].min())[-1]), last + 1)
+    before = sums[: last + 1]
+    return float(gains[last]), int(np.flatnonzero(before == before.min())[-1]), last  # what precedes it adds nothing
 
 
 def _on_grid(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,13 +158,9 @@ class _Diagonals:
         wanted = line + self._sign * self._keys
         places = np.minimum(np.searchsorted(self._others, wanted), len(self._others) - 1)
         bits = np.where(self._others[places] == wanted, self._bits[np.arange(len(places)), places], 0)
-        sums = np.concatenate([[0], np.cumsum(bits)])
-        gains = sums[1:] - np.minimum.accumulate(sums[:-1])
-        last = int(gains.argmax())
-        before = sums[: last + 1]
-        first = int(np.flatnonzero(before == before.min())[-1])  # what comes before that adds nothing
+        score, first, last = _largest_sum(bits)
         ends = int(self._keys[first]), int(self._keys[last])
-        return float(gains[last]), *(ends if self._is_by_row else (ends[0] - line, ends[1] - line))
+        return score, *(ends if self._is_by_row else (ends[0] - line, ends[1] - line))
 
 
 def _stride(clips: CodeBatch) -> float:

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import videos as made
+from random_codes import BITS, random_codes
 
 from c3dhash.errors import GalleryError, UsageError
 from c3dhash.gallery.duplicates import find_duplicates, note_not_match, redundant
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch, Duplicate, DuplicateGroup, VideoFacts
-
-BITS = 48
 
 
 @pytest.fixture
@@ -27,10 +26,6 @@ def rng():
 def gallery(tmp_path):
     with Gallery.create(tmp_path / "gallery", hash_length=BITS, model_fingerprint="a" * 32) as gallery:
         yield gallery
-
-
-def random_codes(rng: np.random.Generator, num: int) -> np.ndarray:
-    return rng.integers(0, 256, (num, BITS // 8), np.uint8)
 
 
 def add(gallery: Gallery, path: Path, codes: np.ndarray, *, content: str | None = None) -> str:

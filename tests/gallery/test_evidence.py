@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from random_codes import BITS, flipped, random_codes
 
 from c3dhash.bits import hamming_distances
 from c3dhash.gallery import evidence, segments
@@ -14,17 +15,6 @@ from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
-
-BITS = 48
-
-
-def random_codes(rng: np.random.Generator, num: int) -> np.ndarray:
-    return rng.integers(0, 256, (num, BITS // 8), np.uint8)
-
-
-def flipped(rng: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
-    bits = np.unpackbits(codes, axis=1)
-    return np.packbits(bits ^ (rng.random(bits.shape) < share), axis=1)
 
 
 def at(codes: np.ndarray, *, stride: float = 1.0, window: float = 2.0, begins: float = 0.0) -> CodeBatch:

@@ -6,21 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from random_codes import BITS, flipped, random_codes
 
 from c3dhash.gallery.pairs import RARE_BITS, _share, needed_bits
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
-
-BITS = 48
-
-
-def random_codes(rng: np.random.Generator, num: int) -> np.ndarray:
-    return rng.integers(0, 256, (num, BITS // 8), np.uint8)
-
-
-def flipped(rng: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
-    bits = np.unpackbits(codes, axis=1)
-    return np.packbits(bits ^ (rng.random(bits.shape) < share), axis=1)
 
 
 def fill(gallery: Gallery, videos: dict[str, np.ndarray], **contents: str) -> None:
