@@ -25,7 +25,7 @@ from usearch.index import MetricKind
 from usearch.index import search as usearch_search
 
 from c3dhash.bits import pad_codes
-from c3dhash.gallery.store import INDEX_NAME, Gallery
+from c3dhash.gallery.store import CODES_NAME, Gallery
 from c3dhash.records import CodeBatch
 
 CLIPS_PER_VIDEO = 1000
@@ -54,7 +54,7 @@ def fill(path: Path, codes: np.ndarray, hash_length: int) -> Gallery:
     gallery = Gallery.open(path)
     gallery.search(codes[:1], k=10)
     report("open and search once", began, len(codes))
-    file_bytes = [(path / name).stat().st_size for name in ("catalog.sqlite", INDEX_NAME)]
+    file_bytes = [(path / name).stat().st_size for name in ("catalog.sqlite", CODES_NAME)]
     print(f"    catalog {file_bytes[0] / 1e6:.0f} MB, index {file_bytes[1] / 1e6:.0f} MB")
     return gallery
 

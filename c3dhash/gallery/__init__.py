@@ -10,11 +10,12 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     filters       which videos may be found
     catalog       the truth about videos, clips and their codes
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
-    index         codes, ids and starts of videos in memory; a FAISS file on disk
+    codes_file    codes and where videos begin, in a file that is mapped into memory
+    index         that file, and what was added or removed since, searched
     segments      windows of a query, clips of a video -> the stretches that agree
     evidence      windows and clips -> which videos show the same, by how much speaks for it
     pairs         all videos -> the pairs that show the same, somewhere
-    replica       the index as a cache of the catalog
+    replica       the index as a copy of the catalog
     lock          one writer at a time
     store         the gallery: what these are together
     runs          the run that made a gallery's codes

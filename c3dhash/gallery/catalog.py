@@ -79,23 +79,19 @@ EMPTY = Revision(0, 0)
 
 @dataclass(frozen=True, repr=False)
 class Changes:
-    """What turns a copy of an earlier state into the state `revision`: take out, then append.
+    """What turns a copy of an earlier state into the state `revision`: take videos out, then append others.
 
-    removed_ids: int64 [R]. ids: int64 [N], rising. video_ids: int64 [N], one number a video, whose clips follow each
-    other. codes: uint8 [N, ceil(hash_length / 8)].
+    removed: int64 [R], the ids of the first clips of the videos to take out. first_ids, num_clips: int64 [V], of the
+    videos to append, in the order of their ids, which are consecutive within a video. Their codes: `Catalog.codes`.
     """
 
     revision: Revision
-    removed_ids: np.ndarray
-    ids: np.ndarray
-    video_ids: np.ndarray
-    codes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.removed_ids) + len(self.ids)
+    removed: np.ndarray
+    first_ids: np.ndarray
+    num_clips: np.ndarray
 
     def __repr__(self) -> str:
-        return f"Changes(to revision {self.revision.number}: -{len(self.removed_ids)} +{len(self.ids)} clips)"
+        return f"Changes(to revision {self.revision.number}: -{len(self.removed)} +{len(self.first_ids)} videos)"
 
 
 class Catalog:
@@ -173,25 +169,55 @@ class Catalog:
         return Revision(*row) if row else EMPTY
 
     def changes(self, *, since: Revision, last_id: int) -> Changes | None:
-        """Read what a copy of an earlier state lacks, in one pass over the clips that are new to it.
+        """Read what a copy of an earlier state lacks.
 
         Args:
             since: the revision of the copy, EMPTY for an empty one.
-            last_id: the highest clip id in it, 0 where it has none.
+            last_id: the highest clip id in it, 0 or below where it has none.
         Returns:
             The changes, or None where `since` was never a state of this catalog: the copy is worthless.
+        Raises:
+            GalleryError: the clips of a video do not follow each other.
         """
         with self.snapshot():
             is_known = "SELECT count(*) FROM change WHERE revision = ? AND token = ?"
             if since != EMPTY and not self._one(is_known, since.number, since.token):
                 return None
-            ranges = self._connection.execute(
-                "SELECT first_clip_id, last_clip_id FROM removal WHERE revision > ? AND first_clip_id <= ?",
-                (since.number, last_id),
-            )
-            removed = [np.arange(first, last + 1, dtype=np.int64) for first, last in ranges]
-            removed_ids = np.concatenate([np.empty(0, np.int64), *removed])
-            return Changes(self.revision(), removed_ids, *self._codes(after_id=last_id))
+            removed = self._connection.execute(
+                "SELECT first_clip_id FROM removal WHERE revision > ? AND first_clip_id <= ?", (since.number, last_id)
+            ).fetchall()
+            # Of all clips, the index on videos is fastest; of some, "+" keeps SQLite from going through all of it.
+            by_video = "+video_id" if last_id > 0 else "video_id"
+            videos = self._connection.execute(
+                f"SELECT min(id), max(id), count(*) FROM clip WHERE id > ? GROUP BY {by_video} ORDER BY 1", (last_id,)
+            ).fetchall()
+            first_ids, last_ids, num_clips = np.array(videos, np.int64).reshape(-1, 3).T
+            if np.any(wrong := last_ids - first_ids + 1 != num_clips):
+                raise GalleryError(
+                    f"catalog '{self.path}' is damaged: between clips {first_ids[wrong][0]} and {last_ids[wrong][0]} "
+                    "of one video lie others; restore it from a backup, or index again."
+                )
+            removed_ids = np.fromiter((row[0] for row in removed), np.int64, len(removed))
+            return Changes(self.revision(), removed_ids, first_ids, num_clips)
+
+    def codes(self, *, after_id: int = 0) -> Iterator[np.ndarray]:
+        """Read the codes of the clips above an id, in the order of their ids, some at a time.
+
+        Yields:
+            uint8 [some, ceil(hash_length / 8)]. All come from one state only inside a `snapshot`.
+        Raises:
+            GalleryError: codes have another width.
+        """
+        with self._errors():
+            cursor = self._connection.execute("SELECT code FROM clip WHERE id > ? ORDER BY id", (after_id,))
+            while rows := cursor.fetchmany(ROWS_PER_FETCH):
+                blob = b"".join(map(itemgetter(0), rows))
+                if len(blob) != len(rows) * self._num_bytes:
+                    raise GalleryError(
+                        f"catalog '{self.path}' is damaged: not all codes have {self._num_bytes} bytes; "
+                        "`c3dhash gallery verify` says which."
+                    )
+                yield np.frombuffer(blob, np.uint8).reshape(len(rows), self._num_bytes)
 
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:
         """Look clips up, in the order of `ids`.
@@ -302,26 +328,6 @@ class Catalog:
         """Count the clips by going through the videos; the index knows it at once."""
         with self._errors():
             return int(self._one("SELECT coalesce(sum(num_clips), 0) FROM video WHERE missing_since IS NULL"))
-
-    def _codes(self, *, after_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Read the clips above an id: ids and video ids int64 [N], and codes uint8 [N, num_bytes]; by rising id."""
-        room = self._one("SELECT count(*) FROM clip WHERE id > ?", after_id)
-        ids, video_ids = np.empty(room, np.int64), np.empty(room, np.int64)
-        codes = np.empty((room, self._num_bytes), np.uint8)
-        cursor = self._connection.execute("SELECT id, video_id, code FROM clip WHERE id > ? ORDER BY id", (after_id,))
-        end = 0
-        while rows := cursor.fetchmany(ROWS_PER_FETCH):
-            start, end = end, end + len(rows)
-            ids[start:end] = np.fromiter(map(itemgetter(0), rows), np.int64, len(rows))
-            video_ids[start:end] = np.fromiter(map(itemgetter(1), rows), np.int64, len(rows))
-            blob = b"".join(map(itemgetter(2), rows))
-            if len(blob) != len(rows) * self._num_bytes:
-                raise GalleryError(
-                    f"catalog '{self.path}' is damaged: not all codes of clips {rows[0][0]} to {rows[-1][0]} "
-                    f"have {self._num_bytes} bytes; restore it from a backup, or index again."
-                )
-            codes[start:end] = np.frombuffer(blob, np.uint8).reshape(len(rows), self._num_bytes)
-        return ids[:end], video_ids[:end], codes[:end]
 
     def _root(self, root_id: int) -> str:
         """Return the folder of a root where it is now; looked for once."""

@@ -1,4 +1,4 @@
-"""The codes of a gallery in memory, with clip ids and where each video begins: a FAISS binary index.
+"""The codes of a gallery in memory, with the clip ids and where each video begins.
 
 Note [Fast widths]
 FAISS has a special kernel for codes of 4, 8, 16, 20, 32 and 64 bytes; every other width takes a general
@@ -6,38 +6,35 @@ one that is two to four times slower. Codes are therefore padded with zero bytes
 widths, which changes no distance. Beyond 64 bytes no width is special and nothing is padded.
 
 Note [Rising ids]
-Ids are added in rising order and removals keep the order, so the order of positions is that of ids. Among
-codes at one distance FAISS keeps those of the lowest positions: a result is ordered by (distance, id), and
-which of the tied codes are left out at rank k follows from their ids, not from chance.
+The clips of one video have consecutive ids and follow each other, and videos come in the order of their ids. So the
+order of positions is that of ids, and the id at a position, like the video at it, is known from the positions at which
+videos begin and the ids that they begin with: 16 bytes a video, none a clip. Among codes at one distance a search takes
+those of the lowest positions: a result is ordered by (distance, id), and which of the tied codes are left out at rank k
+follows from their ids, not from chance. Videos without a clip are not known here, and cannot be found either.
 
-Note [Starts of videos]
-The ids of one video's clips follow each other, so a clip's video is known from the positions at which videos
-begin: eight bytes a video. Those that hold no clip are not known here, and cannot be found either.
+Note [Mapped codes]
+The codes are a file that is mapped (codes_file.py) until something is added or removed. Then they are copied into
+memory, with room to grow, 80 MB for ten million codes of 48 bits. Once the file was written again they are that file.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import faiss
 import numpy as np
 
 from c3dhash.bits import check_codes, num_code_bytes, pad_codes
-from c3dhash.errors import CodesError, GalleryError, UsageError
+from c3dhash.errors import CodesError, UsageError
+from c3dhash.gallery.codes_file import StoredCodes, map_codes, write_codes
 from c3dhash.gallery.search import near_pairs, nearest_codes, nearest_videos
 
 FAST_NUM_BYTES = (4, 8, 16, 20, 32, 64)
 NO_ID = -1
 NO_DISTANCE = 2**31 - 1
-
-# After the bytes of the FAISS file: the starts of the videos, int64; magic, hash_length, how many videos, stamp; then a
-# CRC-32 of all that precedes it. FAISS reads such a file too, since it stops at the end of its own part.
-TRAILER = struct.Struct("<8sIqqq")
-CHECKSUM = struct.Struct("<I")
-MAGIC = b"c3dhash2"
+CODES_AT_A_TIME = 2**16
+ROOM_SHARE = 0.25  # of the codes: empty room behind them, so that not every `add` copies all
 
 
 def padded_num_bytes(hash_length: int) -> int:
@@ -47,89 +44,102 @@ def padded_num_bytes(hash_length: int) -> int:
 
 
 class HammingIndex:
-    """Packed codes with rising int64 ids, those of a video one after the other, searched exactly by Hamming distance.
+    """Packed codes of videos, whose clips have consecutive ids, searched exactly by Hamming distance.
 
-    Several threads may search at once; `add` and `remove` need the index for themselves.
+    Several threads may search at once; `add`, `remove` and `save` need the index for themselves.
 
-    notes: what others measured on these codes; the next `add` or `remove` forgets it.
+    Attributes:
+        starts: int64 [V], rising from 0: the position of the first code of each video.
+        first_ids: int64 [V], rising: the id of that code.
+        notes: what others measured on these codes; the next `add` or `remove` forgets it.
     """
 
     def __init__(self, hash_length: int) -> None:
         self.hash_length = hash_length
         self.num_bytes = padded_num_bytes(hash_length)
-        self._codes = faiss.IndexBinaryFlat(8 * self.num_bytes)
-        self._index = faiss.IndexBinaryIDMap(self._codes)
-        self._starts = faiss.Int64Vector()  # Note [Starts of videos]
+        self._room = np.empty((0, self.num_bytes), np.uint8)  # the codes, and more: Note [Mapped codes]
+        self._size = 0
+        self.starts = self.first_ids = np.empty(0, np.int64)
         self.notes: dict[str, Any] = {}
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return self._size
 
     def __repr__(self) -> str:
         return f"HammingIndex({len(self)} codes, hash_length={self.hash_length})"
 
     @property
-    def ids(self) -> np.ndarray:
-        """The ids, int64 [G], rising; a view that holds until the next `add` or `remove`."""
-        return _view(self._index.id_map, len(self), np.int64)
-
-    @property
     def num_videos(self) -> int:
-        return int(self._starts.size())
+        return len(self.starts)
 
     @property
-    def starts(self) -> np.ndarray:
-        """The position of the first code of each video, int64 [V], rising; a view as `ids` is."""
-        return _view(self._starts, self.num_videos, np.int64)
+    def last_id(self) -> int:
+        """The highest id, NO_ID where there is none."""
+        return int(self.first_ids[-1] + len(self) - self.starts[-1] - 1) if len(self) else NO_ID
 
-    def add(self, codes: np.ndarray, *, ids: np.ndarray, video_ids: np.ndarray) -> None:
-        """Append the codes of whole videos.
+    def add(self, code_blocks: Iterable[np.ndarray], *, first_ids: np.ndarray, num_clips: np.ndarray) -> None:
+        """Append whole videos; nothing where that fails.
 
         Args:
-            codes: uint8 [N, ceil(hash_length / 8)].
-            ids: int64 [N], rising, and above every id that is in the index.
-            video_ids: int64 [N]; equal ones, which follow each other, are one video, and none continues the last video
-                of the index.
+            code_blocks: the codes of all their clips, one after the other, in pieces: uint8 [some,
+                ceil(hash_length / 8)] each.
+            first_ids: int64 [V], the id of the first clip of each; rising, and above every id that is in the index or
+                of a clip of a video before.
+            num_clips: int64 [V], 1 or more.
         Raises:
-            CodesError: the codes have another width, or the ids another shape or order.
+            CodesError: the codes have another width, or are not as many; or ids that do not rise.
         """
-        check_codes(codes, hash_length=self.hash_length)
-        for name, numbers in (("ids", ids), ("video_ids", video_ids)):
-            if numbers.dtype != np.int64 or numbers.shape != codes.shape[:1]:
-                raise CodesError(
-                    f"{len(codes)} codes need int64 [{len(codes)}] {name}, got {numbers.dtype} {list(numbers.shape)}."
-                )
-        if not len(ids):
-            return
-        last = int(self.ids[-1]) if len(self) else NO_ID
-        falls = np.flatnonzero(ids <= np.concatenate([[last], ids[:-1]]))
-        if len(falls):
-            raise CodesError(f"ids must rise and lie above {last}, got {ids[falls[0]]} at place {falls[0]}.")
+        if first_ids.shape != num_clips.shape or not first_ids.dtype == num_clips.dtype == np.int64:
+            raise CodesError(
+                f"videos need int64 [V] first_ids and num_clips, got {first_ids.dtype} {list(first_ids.shape)} and "
+                f"{num_clips.dtype} {list(num_clips.shape)}."
+            )
+        lowest = np.concatenate([[self.last_id], first_ids + num_clips - 1])[:-1] + 1
+        if np.any(wrong := (first_ids < lowest) | (num_clips < 1)):
+            place = int(wrong.argmax())
+            raise CodesError(
+                f"ids must rise: video {place} may begin at {lowest[place]}, got {num_clips[place]} clips from "
+                f"{first_ids[place]}."
+            )
+        end, total = len(self), len(self) + int(num_clips.sum())
+        self._make_room(total)
+        for codes in code_blocks:
+            check_codes(codes, hash_length=self.hash_length)
+            begin, end = end, end + len(codes)
+            if end <= total:
+                self._room[begin:end] = self._padded(codes)
+        if end != total:
+            raise CodesError(f"videos of {int(num_clips.sum())} clips need as many codes, got {end - len(self)}.")
         self.notes.clear()
-        is_first = np.concatenate([[True], video_ids[1:] != video_ids[:-1]])
-        self._append_starts(len(self) + np.flatnonzero(is_first))
-        self._index.add_with_ids(pad_codes(codes, num_bytes=self.num_bytes), ids)
+        self.starts = np.append(self.starts, len(self) + np.cumsum(num_clips) - num_clips)
+        self.first_ids = np.append(self.first_ids, first_ids)
+        self._size = total
 
-    def remove(self, ids: np.ndarray) -> int:
-        """Take codes out, in one pass over the index.
+    def remove(self, first_ids: np.ndarray) -> int:
+        """Take videos out, in one pass over the index.
 
         Args:
-            ids: int64 [N]; those that are not in the index are passed over.
+            first_ids: int64 [N], the ids that they begin with; others are passed over.
         Returns:
             How many codes were removed.
         """
-        ids = np.unique(ids[ids <= self.ids[-1]]) if len(self) else ids[:0]
-        removed = np.searchsorted(self.ids, ids)
-        removed = removed[self.ids[removed] == ids]
-        if not len(removed):
+        is_kept = ~np.isin(self.first_ids, first_ids)
+        if is_kept.all():
             return 0
         self.notes.clear()
-        starts = self.starts - np.searchsorted(removed, self.starts)
-        ends = np.append(starts[1:], len(self) - len(removed))
-        self._starts = faiss.Int64Vector()
-        self._append_starts(starts[starts < ends])
-        self._index.remove_ids(self.ids[removed])
-        return len(removed)
+        self._make_room(len(self))
+        edges = np.append(self.starts, len(self))
+        turns = np.flatnonzero(np.diff(is_kept, prepend=False, append=False))  # where kept videos begin and end
+        size = 0
+        for begin, end in edges[turns].reshape(-1, 2).tolist():
+            for start in range(begin, end, CODES_AT_A_TIME):
+                codes = self._room[start : min(start + CODES_AT_A_TIME, end)]
+                self._room[size : size + len(codes)] = codes
+                size += len(codes)
+        num_removed, num_clips = len(self) - size, np.diff(edges)[is_kept]
+        self._size = size
+        self.starts, self.first_ids = np.cumsum(num_clips) - num_clips, self.first_ids[is_kept]
+        return num_removed
 
     def search(self, codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest codes of each query.
@@ -154,7 +164,7 @@ class HammingIndex:
         if num_found and len(codes):
             found_distances, positions = nearest_codes(self._padded(codes), self._all_codes(), k=num_found)
             distances[:, :num_found] = found_distances
-            ids[:, :num_found] = self.ids[positions]
+            ids[:, :num_found] = self.ids_at(positions)
         return distances, ids
 
     def search_videos(
@@ -185,7 +195,7 @@ class HammingIndex:
             top=min(top, self.num_videos),
             allowed=allowed,
         )
-        return distances, self.ids[positions]
+        return distances, self.ids_at(positions)
 
     def near_videos(self, codes: np.ndarray, *, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find the videos that have a clip within a radius of the given codes.
@@ -212,21 +222,28 @@ class HammingIndex:
             return queries, videos, distances
         return queries[firsts], videos[firsts], np.minimum.reduceat(distances, firsts)
 
+    def ids_at(self, positions: np.ndarray) -> np.ndarray:
+        """Return the clip ids at positions, int64 of any shape."""
+        videos = self._videos_at(positions)
+        ids: np.ndarray = self.first_ids[videos] + positions - self.starts[videos]
+        return ids
+
     def videos_of(self, ids: np.ndarray) -> np.ndarray:
         """Return which videos of the index clips of it, int64 [N], belong to, as `near_videos` counts them."""
-        return self._videos_at(np.searchsorted(self.ids, ids))
+        videos: np.ndarray = np.searchsorted(self.first_ids, ids, side="right") - 1
+        return videos
 
     def video(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids, int64 [N], and codes, uint8 [N, ceil(hash_length / 8)], of a video of the index."""
         end = self.starts[number + 1] if number + 1 < self.num_videos else len(self)
-        return self._at(slice(self.starts[number], end))
+        return self._at(np.arange(self.starts[number], end))
 
     def sample(self, num_codes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return ids and codes, as of `video`, evenly spread over the index: all where it has fewer."""
         return self._at(np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64)))
 
     def save(self, path: Path, *, stamp: tuple[int, int]) -> None:
-        """Write the index as a FAISS file that ends in a stamp and a checksum.
+        """Write the index into a file, to be mapped.
 
         Args:
             path: written in place; the caller renames.
@@ -234,93 +251,48 @@ class HammingIndex:
         Raises:
             OSError: the file cannot be written.
         """
-        with path.open("wb") as file:
-            checksum = 0
+        stored = StoredCodes(self._all_codes(), self.starts, self.first_ids, stamp)
+        write_codes(path, stored, hash_length=self.hash_length)
 
-            def write(data: bytes) -> int:
-                nonlocal checksum
-                checksum = zlib.crc32(data, checksum)
-                return file.write(data)
-
-            faiss.write_index_binary(self._index, faiss.PyCallbackIOWriter(write))
-            write(self.starts.astype("<i8").tobytes())
-            write(TRAILER.pack(MAGIC, self.hash_length, self.num_videos, *stamp))
-            file.write(CHECKSUM.pack(checksum))
-
-    @classmethod
-    def load(cls, path: Path, *, hash_length: int) -> tuple[HammingIndex, tuple[int, int]]:
-        """Read what `save` wrote.
+    def load(self, path: Path) -> tuple[int, int]:
+        """Take the place of what the index holds from a file that `save` wrote: Note [Mapped codes].
 
         Returns:
-            The index and its stamp.
+            Its stamp.
         Raises:
-            GalleryError: the file is missing, damaged, or holds codes of another length.
+            GalleryError: the file is missing, damaged, or holds codes of another length; the index stays what it is.
         """
-        index = cls(hash_length)
-        try:
-            with path.open("rb") as file:
-                saved_hash_length, starts, stamp = _read_trailer(file)
-                if saved_hash_length != hash_length:
-                    raise ValueError(f"it holds {saved_hash_length}-bit codes, not {hash_length}-bit ones")
-                index._append_starts(starts)
-                index._index = faiss.read_index_binary(faiss.PyCallbackIOReader(file.read))
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise GalleryError(f"index '{path}' cannot be read: {reason}.") from error
-        index._codes = faiss.downcast_IndexBinary(index._index.index)
-        return index, stamp
+        stored = map_codes(path, hash_length=self.hash_length, num_bytes=self.num_bytes)
+        self._room, self._size = stored.codes, len(stored.codes)
+        self.starts, self.first_ids = stored.starts, stored.first_ids
+        self.notes.clear()
+        return stored.stamp
 
-    def _at(self, positions: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ids and codes, without what they are padded with."""
-        return self.ids[positions], self._all_codes()[positions, : num_code_bytes(self.hash_length)]
+        return self.ids_at(positions), self._room[positions, : num_code_bytes(self.hash_length)]
 
     def _videos_at(self, positions: np.ndarray) -> np.ndarray:
         videos: np.ndarray = np.searchsorted(self.starts, positions, side="right") - 1
         return videos
 
     def _all_codes(self) -> np.ndarray:
-        """Show the codes, uint8 [G, num_bytes]; there must be one."""
-        return _view(self._codes.xb, len(self) * self.num_bytes, np.uint8).reshape(len(self), -1)
+        """Show the codes, uint8 [G, num_bytes]."""
+        return self._room[: self._size]
 
     def _padded(self, codes: np.ndarray) -> np.ndarray:
         return pad_codes(codes, num_bytes=self.num_bytes)
 
-    def _append_starts(self, starts: np.ndarray) -> None:
-        size = self.num_videos
-        self._starts.resize(size + len(starts))
-        self.starts[size:] = starts
+    def _make_room(self, num_codes: int) -> None:
+        """Let the codes be written to, with room for as many."""
+        if len(self._room) >= num_codes and self._room.flags.writeable:
+            return
+        room = np.empty((num_codes + int(ROOM_SHARE * num_codes), self.num_bytes), np.uint8)
+        room[: len(self)] = self._all_codes()
+        self._room = room
 
 
 def check_top(top: int) -> None:
     """Raise a UsageError where a number of videos to find is below 1."""
     if top < 1:
         raise UsageError(f"top ({top}) must be 1 or more: the number of videos.")
-
-
-def _view(vector: Any, size: int, dtype: type) -> np.ndarray:
-    """Show a C++ vector as an array, without a copy."""
-    return faiss.rev_swig_ptr(vector.data(), size) if size else np.empty(0, dtype)
-
-
-def _read_trailer(file: BinaryIO) -> tuple[int, np.ndarray, tuple[int, int]]:
-    """Verify the checksum of a saved index, leave the file at its start, return hash_length, starts and stamp.
-
-    Raises:
-        ValueError: the file is no whole saved index.
-    """
-    checksum, tail = 0, b""
-    while chunk := file.read(2**20):
-        data = tail + chunk
-        tail = data[-CHECKSUM.size :]
-        checksum = zlib.crc32(memoryview(data)[: -CHECKSUM.size], checksum)
-    end = file.tell() - TRAILER.size - CHECKSUM.size
-    if end < 0 or CHECKSUM.unpack(tail)[0] != checksum:
-        raise ValueError("its checksum does not match")
-    file.seek(end)
-    magic, hash_length, num_videos, *stamp = TRAILER.unpack(file.read(TRAILER.size))
-    if magic != MAGIC:
-        raise ValueError(f"it ends in {magic!r} instead of {MAGIC!r}")
-    file.seek(end - 8 * num_videos)
-    starts = np.frombuffer(file.read(8 * num_videos), "<i8")
-    file.seek(0)
-    return hash_length, starts, (stamp[0], stamp[1])

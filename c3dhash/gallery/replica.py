@@ -11,7 +11,9 @@ has changed since the last time, so that the cost of writing stays a share of th
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from pathlib import Path
 
 from c3dhash.errors import GalleryError
@@ -21,6 +23,8 @@ from c3dhash.gallery.index import HammingIndex
 
 logger = logging.getLogger(__name__)
 
+FORMER_NAME = "index.faiss"  # of this file, until schema 3; where its magic stood, from the end of the file
+FORMER_MAGICS = {b"c3dhash1": -32, b"c3dhash2": -40}
 SAVE_SHARE = 0.05  # of the clips: with fewer changes than that, the file is left as it is
 
 
@@ -46,44 +50,55 @@ class Replica:
             GalleryError: the catalog cannot be read.
         """
         if self._index is None:
-            self._index, self._revision = self._load()
+            self._index = HammingIndex(self._catalog.hash_length)
+            self._revision = self._load(self._index)
         index = self._index
         if self._catalog.revision() == self._revision:
             return index
-        last_id = int(index.ids[-1]) if len(index) else 0
-        changes = self._catalog.changes(since=self._revision, last_id=last_id)
+        with self._catalog.snapshot():
+            changes = self._catalog.changes(since=self._revision, last_id=index.last_id)
+            if changes is not None:
+                logger.debug("'%s' takes in %r", self.path, changes)
+                codes = self._catalog.codes(after_id=index.last_id)
+                num_removed = index.remove(changes.removed)
+                index.add(codes, first_ids=changes.first_ids, num_clips=changes.num_clips)
         if changes is None:
             logger.info("'%s' is no copy of any state of the catalog: it is built again.", self.path)
-            self._index, self._revision = self._nothing()
+            self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
             return self.index()
-        logger.debug("'%s' takes in %r", self.path, changes)
-        index.remove(changes.removed_ids)
-        index.add(changes.codes, ids=changes.ids, video_ids=changes.video_ids)
         self._revision = changes.revision
-        self._num_unsaved += len(changes)
+        self._num_unsaved += num_removed + int(changes.num_clips.sum())
         if self._num_unsaved and self._num_unsaved >= SAVE_SHARE * len(index):
             self._save(index)
         return index
 
-    def _load(self) -> tuple[HammingIndex, Revision]:
+    def _load(self, index: HammingIndex) -> Revision:
         """Read the file, and return what state it is of; nothing where it cannot be used."""
         try:
-            index, stamp = HammingIndex.load(self.path, hash_length=self._catalog.hash_length)
+            return Revision(*index.load(self.path))
         except GalleryError as error:
             level = logging.INFO if self.path.exists() else logging.DEBUG  # a new gallery has none yet
             logger.log(level, "%s It is built from the catalog.", error)
-            return self._nothing()
-        return index, Revision(*stamp)
-
-    def _nothing(self) -> tuple[HammingIndex, Revision]:
-        return HammingIndex(self._catalog.hash_length), EMPTY
+            return EMPTY
 
     def _save(self, index: HammingIndex) -> None:
-        """Write the file under a temporary name and rename it; where that fails, do without it."""
+        """Write the file under a temporary name, rename it and map it; where that fails, do without it."""
         clear_leftovers(self.path.parent)
         try:
             with replacing(self.path, is_durable=False) as partial:
                 index.save(partial, stamp=(self._revision.number, self._revision.token))
+            index.load(self.path)
             self._num_unsaved = 0
-        except OSError as error:
+            _delete_former(self.path.with_name(FORMER_NAME))
+        except (OSError, GalleryError) as error:
             logger.info("'%s' was not saved (%s): it is built again next time.", self.path, error)
+
+
+def _delete_former(path: Path) -> None:
+    """Delete the file of an earlier version, if it is one of ours."""
+    with contextlib.suppress(OSError):
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 40))
+            tail = file.read()
+        if any(tail[place : place + 8] == magic for magic, place in FORMER_MAGICS.items()):
+            path.unlink()

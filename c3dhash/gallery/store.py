@@ -2,7 +2,7 @@
 
 gallery/
   catalog.sqlite   the truth: videos, clips, codes, and the model that made them (catalog.py)
-  index.faiss      a copy of the codes for FAISS (index.py, replica.py); it may be deleted, and is made again
+  codes.bin        a copy of the codes to search in (codes_file.py, replica.py); it may be deleted, and is made again
   model/           a run directory, where the gallery has a model of its own (fitting.py)
   writer.lock      who writes all of this now (lock.py); there while somebody does
 """
@@ -32,7 +32,7 @@ from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.records import CodeBatch
 
 CATALOG_NAME = "catalog.sqlite"
-INDEX_NAME = "index.faiss"
+CODES_NAME = "codes.bin"
 MODEL_DIR = "model"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 MAX_NAMES = 20  # of labels in a message
@@ -66,7 +66,7 @@ class Gallery:
         self._timeout_seconds = timeout_seconds
         self._lock = threading.RLock()
         self._turns = threading.RLock()  # of writers: one that waits for another process keeps no reader waiting
-        self._replica = Replica(self._catalog, self.path / INDEX_NAME)
+        self._replica = Replica(self._catalog, self.path / CODES_NAME)
         self._num_written = 0  # clips that this object added to the catalog
 
     @classmethod
@@ -149,7 +149,7 @@ class Gallery:
         return f"Gallery('{self.path}', hash_length={self.hash_length}, model {self.model_fingerprint[:8]})"
 
     def close(self) -> None:
-        """Close the gallery, after bringing index.faiss up to date if this object added many clips."""
+        """Close the gallery, after bringing codes.bin up to date if this object added many clips."""
         with self._lock:
             try:
                 if self._num_written and self._num_written >= SAVE_SHARE * self._catalog.num_clips():
@@ -333,7 +333,7 @@ class Gallery:
         """
         with self._lock, self._catalog.snapshot():
             index = self._replica.index()
-            clips = self._catalog.clips(index.ids[index.starts])
+            clips = self._catalog.clips(index.first_ids)
             contents = [clip.content_hash for clip in clips]
             pairs = matching_pairs(
                 index, times=self._catalog.times, contents=contents, radius=radius, on_video=on_video
@@ -395,10 +395,13 @@ class Gallery:
 
     def codes(self) -> tuple[np.ndarray, np.ndarray]:
         """Read all codes from the catalog: ids int64 [N], rising, and uint8 [N, ceil(hash_length / 8)]."""
-        with self._lock:
+        with self._lock, self._catalog.snapshot():
             changes = self._catalog.changes(since=EMPTY, last_id=0)
             assert changes is not None  # EMPTY is a state of every catalog
-            return changes.ids, changes.codes
+            none = np.empty((0, num_code_bytes(self.hash_length)), np.uint8)
+            codes = np.concatenate([none, *self._catalog.codes()])
+        starts = np.cumsum(changes.num_clips) - changes.num_clips
+        return np.arange(len(codes)) + np.repeat(changes.first_ids - starts, changes.num_clips), codes
 
     def videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
         """List what the gallery knows about its videos, in the order of their names; without those that are missing.

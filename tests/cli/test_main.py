@@ -516,7 +516,7 @@ def test_errors_of_the_gallery_and_the_video(run, untrained_run, motion_dir, tmp
     assert code == 1
     assert re.search(r"gallery 'gallery' holds 16-bit codes of model .*--model", error_line(err))
     # A damaged index is a cache: made again.
-    (tmp_path / "gallery" / "index.faiss").write_bytes(b"garbage")
+    (tmp_path / "gallery" / "codes.bin").write_bytes(b"garbage")
     code, out, _ = run("query", video, "--json")
     assert (code, json.loads(out)[0]["distance"]) == (0, 0)
 

@@ -70,11 +70,11 @@ def test_video_and_clips_come_back(catalog: Catalog) -> None:
     ]
     assert catalog.num_clips() == 3
     changes = catalog.changes(since=EMPTY, last_id=0)
-    assert changes.ids.tolist() == [1, 2, 3]
-    assert changes.video_ids[0] == changes.video_ids[1] != changes.video_ids[2]
-    assert changes.codes.tolist() == [[1, 0], [0, 0], [255, 255]]  # trailing zero bytes are kept
-    assert changes.ids.dtype == changes.video_ids.dtype == changes.removed_ids.dtype == np.int64
-    assert changes.codes.dtype == np.uint8
+    assert (changes.first_ids.tolist(), changes.num_clips.tolist()) == ([1, 3], [2, 1])
+    assert changes.first_ids.dtype == changes.num_clips.dtype == changes.removed.dtype == np.int64
+    (codes,) = catalog.codes()
+    assert codes.tolist() == [[1, 0], [0, 0], [255, 255]]  # trailing zero bytes are kept
+    assert codes.dtype == np.uint8
 
 
 def test_ids_are_never_used_again(catalog: Catalog) -> None:
@@ -86,42 +86,57 @@ def test_ids_are_never_used_again(catalog: Catalog) -> None:
     assert [video.num_clips for video in catalog.videos()] == [0, 1]
 
 
+def what_lacks(catalog: Catalog, since: Revision, last_id: int) -> tuple[list[int], list[int], list[int]]:
+    changes = catalog.changes(since=since, last_id=last_id)
+    return changes.removed.tolist(), changes.first_ids.tolist(), changes.num_clips.tolist()
+
+
 def test_changes_are_what_a_copy_lacks(catalog: Catalog) -> None:
-    assert len(catalog.changes(since=EMPTY, last_id=0)) == 0
+    assert what_lacks(catalog, EMPTY, 0) == ([], [], [])
     add(catalog, "a", batch(b"aa", b"bb"), **NO_FILE)
     add(catalog, "b", batch(b"cc", b"dd"), **NO_FILE)
     copied = catalog.revision()
-    assert len(catalog.changes(since=copied, last_id=4)) == 0
+    assert what_lacks(catalog, copied, 4) == ([], [], [])
     add(catalog, "a", batch(b"ee"), **NO_FILE)  # clip 5 for 1 and 2
     add(catalog, "c", batch(b"ff", b"gg"), **NO_FILE)  # 6 and 7, gone again
     remove(catalog, "c")
     add(catalog, "d", batch(), **NO_FILE)
     remove(catalog, "d")
+    assert what_lacks(catalog, copied, 4) == ([1], [5], [1])
+    assert [codes.tobytes() for codes in catalog.codes(after_id=4)] == [b"ee"]
     changes = catalog.changes(since=copied, last_id=4)
-    assert (changes.removed_ids.tolist(), changes.ids.tolist()) == ([1, 2], [5])
-    assert changes.codes.tobytes() == b"ee"
     assert changes.revision == catalog.revision() == Revision(7, changes.revision.token)
-    assert repr(changes) == "Changes(to revision 7: -2 +1 clips)"
+    assert repr(changes) == "Changes(to revision 7: -1 +1 videos)"
     remove(catalog, "a")  # the highest ids go: those above the copy's are none
-    assert len(catalog.changes(since=changes.revision, last_id=5)) == 1
-    assert len(catalog.changes(since=catalog.revision(), last_id=5)) == 0
+    assert what_lacks(catalog, changes.revision, 5) == ([5], [], [])
+    assert what_lacks(catalog, catalog.revision(), 5) == ([], [], [])
 
 
 def test_changes_are_of_one_state_while_another_process_writes(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(catalog, "a", batch(b"aa"), **NO_FILE)
-    before, read_codes = catalog.revision(), catalog._codes
+    before, read_one = catalog.revision(), catalog._one
 
-    def write_then_read(**after: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read_then_write(*query: object) -> object:
+        read = read_one(*query)
         with closing(Catalog(catalog.path, timeout_seconds=0.05)) as other:
             add(other, "b", batch(b"bb"), **NO_FILE)
-        return read_codes(**after)
+        return read
 
-    monkeypatch.setattr(catalog, "_codes", write_then_read)
-    changes = catalog.changes(since=EMPTY, last_id=0)
-    assert (changes.revision, changes.ids.tolist()) == (before, [1])
+    monkeypatch.setattr(catalog, "_one", read_then_write)
+    changes = catalog.changes(since=before, last_id=0)
+    assert (changes.revision, changes.first_ids.tolist()) == (before, [1])
     assert catalog.revision().number == before.number + 1
+
+
+def test_clips_of_a_video_that_do_not_follow_each_other_are_damage(catalog: Catalog) -> None:
+    add(catalog, "a", batch(b"aa", b"bb"), **NO_FILE)
+    add(catalog, "b", batch(b"cc"), **NO_FILE)
+    with closing(sqlite3.connect(catalog.path)) as connection, connection:
+        connection.execute("UPDATE clip SET id = 9 WHERE id = 2")
+    with pytest.raises(GalleryError, match="damaged: between clips 1 and 9 of one video lie others"):
+        catalog.changes(since=EMPTY, last_id=0)
 
 
 def test_every_write_is_a_revision_and_a_failed_one_is_not(catalog: Catalog) -> None:
@@ -187,8 +202,8 @@ def test_code_of_another_width_is_damage(catalog: Catalog) -> None:
     add(catalog, "a", batch(b"aa", b"bb"), **NO_FILE)
     with closing(sqlite3.connect(catalog.path)) as connection, connection:
         connection.execute("UPDATE clip SET code = x'616161' WHERE id = 2")
-    with pytest.raises(GalleryError, match="damaged: not all codes of clips 1 to 2 have 2 bytes"):
-        catalog.changes(since=EMPTY, last_id=0)
+    with pytest.raises(GalleryError, match="damaged: not all codes have 2 bytes; `c3dhash gallery verify` says which"):
+        list(catalog.codes())
 
 
 def test_many_clips_take_several_fetches(catalog: Catalog) -> None:
@@ -196,6 +211,5 @@ def test_many_clips_take_several_fetches(catalog: Catalog) -> None:
     codes, starts = rng.integers(0, 256, (2500, 2), dtype=np.uint8), np.arange(2500.0)
     add(catalog, "first", batch(b"aa"), **NO_FILE)
     add(catalog, "a", CodeBatch(codes, 16, starts, starts + 1), **NO_FILE)
-    changes = catalog.changes(since=catalog.revision(), last_id=1)
-    np.testing.assert_array_equal(changes.codes, codes)
-    np.testing.assert_array_equal(changes.ids, np.arange(2, 2502))
+    np.testing.assert_array_equal(np.concatenate(list(catalog.codes(after_id=1))), codes)
+    assert what_lacks(catalog, catalog.revision(), 1) == ([], [2], [2500])

@@ -113,7 +113,7 @@ def test_a_gallery_gets_a_model_of_its_own(config, videos, path, method):
     report = update(path, run, [videos])
     assert (report.added, report.clips, report.failed) == (12, 12, [])
     assert_codes_are_those_of_the_network(path, run)
-    assert {entry.name for entry in path.iterdir()} == {"catalog.sqlite", "index.faiss", "model"}
+    assert {entry.name for entry in path.iterdir()} == {"catalog.sqlite", "codes.bin", "model"}
     assert len(np.unique(np.stack(list(codes_of(path, run).values())), axis=0)) > 6
 
 
@@ -307,7 +307,7 @@ def test_two_that_start_together_make_one_model(videos, path, weights):
     assert [(report["added"], report["unchanged"]) for report in reports] == [(0, 12), (12, 0)]
     assert sum("bits fitted on 12 clips" in err for _, err in outputs) == 1
     assert_codes_are_those_of_the_network(path, own_run(path))
-    assert {entry.name for entry in path.iterdir()} == {"catalog.sqlite", "index.faiss", "model"}
+    assert {entry.name for entry in path.iterdir()} == {"catalog.sqlite", "codes.bin", "model"}
 
 
 def test_a_disk_that_fills_up_says_so(config, videos, path, monkeypatch):

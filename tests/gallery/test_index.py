@@ -1,8 +1,8 @@
-"""The Hamming index equals a stable sort of all distances, and its file says when it is not whole."""
+"""The Hamming index equals a stable sort of all distances, also after videos came and went."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from c3dhash.bits import hamming_distances, num_code_bytes, pack_codes
 from c3dhash.errors import CodesError, GalleryError, UsageError
-from c3dhash.gallery import index as index_module
 from c3dhash.gallery.index import FAST_NUM_BYTES, NO_DISTANCE, NO_ID, HammingIndex, padded_num_bytes
 
 
@@ -22,8 +21,12 @@ def random_codes(rng: np.random.Generator, num: int, hash_length: int, *, on: fl
 
 
 def add(index: HammingIndex, codes: np.ndarray, ids: np.ndarray, video_ids: np.ndarray | None = None) -> None:
-    """Append codes, each a video of its own where nothing else is said."""
-    index.add(codes, ids=ids, video_ids=ids if video_ids is None else video_ids)
+    """Append codes in blocks of seven, each a video of its own where nothing else is said."""
+    video_ids = ids if video_ids is None else video_ids
+    firsts = np.flatnonzero(np.append(np.ones(1, bool), np.diff(video_ids) != 0)[: len(codes)])
+    num_clips = np.diff(np.append(firsts, len(codes)))
+    blocks = (codes[start : start + 7] for start in range(0, len(codes), 7))
+    index.add(blocks, first_ids=ids[firsts], num_clips=num_clips)
 
 
 def brute_force(query_codes: np.ndarray, codes: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,12 +136,15 @@ def test_add_and_remove_equal_a_dictionary() -> None:
         next_id += len(new_codes) + int(rng.integers(0, 3))
         add(index, new_codes, new_ids, new_videos)
         model.update(zip(new_ids.tolist(), zip(new_videos.tolist(), new_codes, strict=True), strict=True))
-        removed = rng.choice(next_id, size=min(next_id, 12), replace=False)  # some are not there
-        assert index.remove(removed) == len(model.keys() & set(removed.tolist()))
-        model = {key: clip for key, clip in model.items() if key not in removed}
+        firsts = {video: key for key, (video, _) in reversed(model.items())}
+        removed = rng.choice([0, next_id, *firsts.values()], size=3)  # two of them are not there
+        gone = {video for video, key in firsts.items() if key in removed}
+        assert index.remove(removed) == sum(video in gone for video, _ in model.values())
+        model = {key: clip for key, clip in model.items() if clip[0] not in gone}
         assert len(index) == len(model)
         assert index.num_videos == len({video for video, _ in model.values()})
-        np.testing.assert_array_equal(index.ids, list(model))
+        np.testing.assert_array_equal(index.ids_at(np.arange(len(index))), list(model))
+        assert index.last_id == (list(model)[-1] if model else NO_ID)
         codes = np.stack([code for _, code in model.values()]) if model else np.empty((0, 3), np.uint8)
         assert_equals_brute_force(index, random_codes(rng, 3, 20), codes, np.array(list(model), np.int64), 15)
         assert_videos_equal_brute_force(index, random_codes(rng, 3, 20), model, 15)
@@ -163,32 +169,42 @@ def test_callers_thread_count_is_left_alone() -> None:
     assert faiss.omp_get_max_threads() == before
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> tuple[HammingIndex, Path]:
-    index = HammingIndex(48)
-    add(index, random_codes(np.random.default_rng(0), 100, 48), np.arange(5, 105), np.arange(100) // 7)
-    path = tmp_path / "index.faiss"
+def test_saved_index_loads_as_it_was(tmp_path: Path) -> None:
+    index, path = HammingIndex(48), tmp_path / "codes.bin"
+    codes = random_codes(np.random.default_rng(0), 100, 48)
+    add(index, codes, np.arange(5, 105), np.arange(100) // 7)
     index.save(path, stamp=(7, -(2**63)))
-    return index, path
-
-
-def test_saved_index_loads_as_it_was(saved: tuple[HammingIndex, Path]) -> None:
-    index, path = saved
-    loaded, stamp = HammingIndex.load(path, hash_length=48)
-    assert stamp == (7, -(2**63))
+    loaded = HammingIndex(48)
+    loaded.notes["of what it held before"] = 1
+    assert loaded.load(path) == (7, -(2**63))
+    assert not loaded.notes
     query_codes = random_codes(np.random.default_rng(1), 4, 48)
     for ours, theirs in zip(index.search(query_codes, k=120), loaded.search(query_codes, k=120), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    whole = path.read_bytes()
     add(loaded, np.zeros((1, 6), np.uint8), np.array([105]))
     assert (index.num_videos, loaded.num_videos) == (15, 16)
     np.testing.assert_array_equal(loaded.starts, [*index.starts, 100])
-    assert loaded.remove(np.arange(5, 13)) == 8  # the first video, and one clip of the second
-    assert (len(loaded), loaded.num_videos) == (93, 15)
+    assert loaded.remove(np.array([5, 19])) == 14  # the first video, and the third
+    assert (len(loaded), loaded.num_videos) == (87, 14)
+    np.testing.assert_array_equal(loaded.video(0)[0], np.arange(12, 19))
+    np.testing.assert_array_equal(loaded.video(1)[1], codes[21:28])
+    assert path.read_bytes() == whole, "a mapped file is never written to"
+
+
+def test_videos_can_be_taken_out_of_a_file_at_once(tmp_path: Path) -> None:
+    index = HammingIndex(48)
+    add(index, random_codes(np.random.default_rng(0), 30, 48), np.arange(1, 31))
+    index.save(tmp_path / "x", stamp=(1, 1))
+    index.load(tmp_path / "x")
+    assert index.remove(np.arange(1, 31, 2)) == 15
+    np.testing.assert_array_equal(index.ids_at(np.arange(15)), np.arange(2, 31, 2))
 
 
 def test_empty_index_is_saved_and_searched(tmp_path: Path) -> None:
     HammingIndex(13).save(tmp_path / "x", stamp=(0, 0))
-    loaded, _ = HammingIndex.load(tmp_path / "x", hash_length=13)
+    loaded = HammingIndex(13)
+    loaded.load(tmp_path / "x")
     distances, ids = loaded.search(np.zeros((2, 2), np.uint8), k=3)
     assert (distances == 2**31 - 1).all()
     assert (ids == -1).all()
@@ -196,50 +212,34 @@ def test_empty_index_is_saved_and_searched(tmp_path: Path) -> None:
     assert [len(found) for found in loaded.search_videos(np.zeros((2, 2), np.uint8), top=3)] == [0, 0]
 
 
-def test_file_is_one_that_faiss_reads(saved: tuple[HammingIndex, Path]) -> None:
-    index, path = saved
-    plain = faiss.read_index_binary(str(path))
-    code = np.zeros((1, 8), np.uint8)
-    np.testing.assert_array_equal(plain.search(code, 10)[1], index.search(code[:, :6], k=10)[1])
+def test_adding_many_times_copies_seldom() -> None:
+    index, rooms = HammingIndex(32), set()
+    for step in range(1000):
+        add(index, np.full((10, 4), step % 256, np.uint8), np.arange(10 * step, 10 * step + 10), np.full(10, 7))
+        rooms.add(len(index._room))
+    assert (len(index), index.num_videos) == (10_000, 1000)
+    assert len(rooms) < 50, "a room that is as large as the codes would be made a thousand times"
+    np.testing.assert_array_equal(index.sample(10_000)[1][:, 0], np.repeat(np.arange(1000) % 256, 10))
 
 
-def test_every_flipped_byte_and_every_cut_is_noticed(saved: tuple[HammingIndex, Path]) -> None:
-    _, path = saved
-    whole = path.read_bytes()
-    for place in itertools.chain(range(0, len(whole), 97), range(len(whole) - 40, len(whole))):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(GalleryError, match=r"index\.faiss' cannot be read: its checksum does not match"):
-            HammingIndex.load(path, hash_length=48)
-        path.write_bytes(whole[:place])
-        with pytest.raises(GalleryError, match="checksum"):
-            HammingIndex.load(path, hash_length=48)
+def test_an_add_that_fails_changes_nothing() -> None:
+    index = HammingIndex(16)
+    add(index, np.ones((3, 2), np.uint8), np.arange(3))
+    first_ids, num_clips = np.array([5]), np.array([4])
+    for num_codes in (3, 5):
+        with pytest.raises(CodesError, match=f"of 4 clips need as many codes, got {num_codes}"):
+            index.add([np.zeros((num_codes, 2), np.uint8)], first_ids=first_ids, num_clips=num_clips)
 
+    def broken() -> Iterator[np.ndarray]:
+        yield np.zeros((2, 2), np.uint8)
+        raise GalleryError("the disk is gone")
 
-def test_unusable_files_are_refused(saved: tuple[HammingIndex, Path], tmp_path: Path) -> None:
-    _, path = saved
-    with pytest.raises(GalleryError, match=r"index\.faiss' cannot be read: it holds 48-bit codes, not 64-bit"):
-        HammingIndex.load(path, hash_length=64)
-    with pytest.raises(GalleryError, match=r"missing' cannot be read: No such file"):
-        HammingIndex.load(tmp_path / "missing", hash_length=48)
-    checked = b"no trailer of ours, but longer than one"
-    path.write_bytes(checked + index_module.CHECKSUM.pack(index_module.zlib.crc32(checked)))
-    with pytest.raises(GalleryError, match=r"ends in .* instead of b'c3dhash2'"):
-        HammingIndex.load(path, hash_length=48)
-    checked = b"no FAISS index" + index_module.TRAILER.pack(index_module.MAGIC, 48, 0, 0, 0)
-    path.write_bytes(checked + index_module.CHECKSUM.pack(index_module.zlib.crc32(checked)))
-    with pytest.raises(GalleryError, match=r"index\.faiss' cannot be read: Error"):
-        HammingIndex.load(path, hash_length=48)
-
-
-def test_full_disk_is_an_os_error(saved: tuple[HammingIndex, Path]) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("no /dev/full here")
-    large = HammingIndex(512)
-    add(large, np.zeros((100_000, 64), np.uint8), np.arange(100_000))
-    for index in (saved[0], large):
-        with pytest.raises(OSError, match="No space left"):
-            index.save(full, stamp=(0, 0))
+    with pytest.raises(GalleryError, match="the disk is gone"):
+        index.add(broken(), first_ids=first_ids, num_clips=num_clips)
+    assert (len(index), index.num_videos, index.last_id) == (3, 3, 2)
+    assert index.search(np.ones((1, 2), np.uint8), k=3)[0].tolist() == [[0, 0, 0]]
+    index.add([np.zeros((4, 2), np.uint8)], first_ids=first_ids, num_clips=num_clips)
+    assert index.last_id == 8
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -257,16 +257,17 @@ def test_wrong_arguments_are_refused() -> None:
         index.search(np.zeros((2, 8), np.uint8), k=1)
     with pytest.raises(CodesError, match=r"must be uint8 \[N, 6\], got uint8 \[2, 8\]"):
         add(index, np.zeros((2, 8), np.uint8), np.arange(2))
-    with pytest.raises(CodesError, match=r"2 codes need int64 \[2\] ids, got int64 \[3\]"):
-        add(index, codes, np.arange(3))
-    with pytest.raises(CodesError, match=r"got int32 \[2\]"):
-        add(index, codes, np.arange(2, dtype=np.int32))
-    with pytest.raises(CodesError, match=r"2 codes need int64 \[2\] video_ids, got int64 \[1\]"):
-        add(index, codes, np.arange(2), np.arange(1))
-    with pytest.raises(CodesError, match="rise and lie above -1, got 4 at place 1"):
-        add(index, codes, np.array([4, 4]))
+    one = np.array([1])
+    with pytest.raises(CodesError, match=r"int64 \[V\] first_ids and num_clips, got int64 \[2\] and int64 \[1\]"):
+        index.add([codes], first_ids=np.arange(2), num_clips=one)
+    with pytest.raises(CodesError, match=r"got int32 \[1\] and int64 \[1\]"):
+        index.add([codes[:1]], first_ids=one.astype(np.int32), num_clips=one)
+    with pytest.raises(CodesError, match="video 1 may begin at 5, got 1 clips from 4"):
+        index.add([codes], first_ids=np.array([4, 4]), num_clips=np.array([1, 1]))
+    with pytest.raises(CodesError, match="video 0 may begin at 0, got 0 clips from 1"):
+        index.add([], first_ids=one, num_clips=np.array([0]))
     add(index, codes, np.array([3, 9]))
-    with pytest.raises(CodesError, match="above 9, got 9 at place 0"):
+    with pytest.raises(CodesError, match="video 0 may begin at 10, got 1 clips from 9"):
         add(index, codes, np.array([9, 10]))
     assert len(index) == 2
     assert repr(index) == "HammingIndex(2 codes, hash_length=48)"

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from c3dhash.bits import hamming_distances, pack_codes
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery.catalog import GalleryClip, GalleryVideo
-from c3dhash.gallery.store import CATALOG_NAME, INDEX_NAME, Gallery
+from c3dhash.gallery.store import CATALOG_NAME, CODES_NAME, Gallery
 from c3dhash.records import CodeBatch
 
 FINGERPRINT = "3f2a0011223344"
@@ -104,7 +104,7 @@ def test_any_sequence_equals_a_dictionary(hash_length: int, steps: list[tuple], 
     rng, model = np.random.default_rng(seed), {}
     with tempfile.TemporaryDirectory() as folder:
         gallery = Gallery.create(folder, hash_length=hash_length, model_fingerprint=FINGERPRINT)
-        index_path, kept = Path(folder, INDEX_NAME), None
+        index_path, kept = Path(folder, CODES_NAME), None
         for action, what, num_clips in steps:
             if action == "add":
                 batch = make_batch(rng, num_clips, hash_length)
@@ -132,7 +132,7 @@ def test_any_sequence_equals_a_dictionary(hash_length: int, steps: list[tuple], 
 
 
 def test_close_writes_the_index_only_where_much_was_added(gallery: Gallery) -> None:
-    rng, index_path = np.random.default_rng(0), gallery.path / INDEX_NAME
+    rng, index_path = np.random.default_rng(0), gallery.path / CODES_NAME
     gallery.add("many", make_batch(rng, 100), content_hash="")
     gallery.close()
     assert index_path.exists()
@@ -261,7 +261,7 @@ def test_folder_that_cannot_be_written_is_searched() -> None:
         path = Path(folder)
         with Gallery.create(path, hash_length=48, model_fingerprint=FINGERPRINT) as gallery:
             gallery.add("a.mp4", make_batch(np.random.default_rng(0), 1), content_hash="")
-        (path / INDEX_NAME).unlink()
+        (path / CODES_NAME).unlink()
         try:
             path.chmod(0o555)
             done = subprocess.run(
