@@ -238,6 +238,10 @@ class HammingIndex:
         end = self.starts[number + 1] if number + 1 < self.num_videos else len(self)
         return self._at(np.arange(self.starts[number], end))
 
+    def codes(self, start: int, end: int) -> np.ndarray:
+        """Return the codes from a position to another, uint8 [end - start, ceil(hash_length / 8)]."""
+        return self._room[start : min(end, len(self)), : num_code_bytes(self.hash_length)]
+
     def sample(self, num_codes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return ids and codes, as of `video`, evenly spread over the index: all where it has fewer."""
         return self._at(np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64)))

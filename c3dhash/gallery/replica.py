@@ -16,6 +16,8 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
+
 from c3dhash.errors import GalleryError
 from c3dhash.files import clear_leftovers, replacing
 from c3dhash.gallery.catalog import EMPTY, Catalog, Revision
@@ -56,21 +58,57 @@ class Replica:
         if self._catalog.revision() == self._revision:
             return index
         with self._catalog.snapshot():
-            changes = self._catalog.changes(since=self._revision, last_id=index.last_id)
-            if changes is not None:
-                logger.debug("'%s' takes in %r", self.path, changes)
-                codes = self._catalog.codes(after_id=index.last_id)
-                num_removed = index.remove(changes.removed)
-                index.add(codes, first_ids=changes.first_ids, num_clips=changes.num_clips)
-        if changes is None:
+            updated = self._update(index, self._revision)
+        if updated is None:
             logger.info("'%s' is no copy of any state of the catalog: it is built again.", self.path)
             self._index, self._revision = HammingIndex(self._catalog.hash_length), EMPTY
             return self.index()
-        self._revision = changes.revision
-        self._num_unsaved += num_removed + int(changes.num_clips.sum())
+        self._revision, num_changed = updated
+        self._num_unsaved += num_changed
         if self._num_unsaved and self._num_unsaved >= SAVE_SHARE * len(index):
             self._save(index)
         return index
+
+    def problem(self) -> str | None:
+        """Say what is wrong with the file, which is compared with the catalog code by code; None where nothing is.
+
+        There need be no file, and one of an earlier state is right where it can be brought up to date.
+        """
+        if not self.path.exists():
+            return None
+        index = HammingIndex(self._catalog.hash_length)
+        try:
+            revision = Revision(*index.load(self.path))
+        except GalleryError as error:
+            return str(error)
+        with self._catalog.snapshot():
+            if self._update(index, revision) is None:
+                return f"'{self.path}' is no copy of any state of the catalog."
+            truth = self._catalog.changes(since=EMPTY, last_id=0)
+            if truth is None or not np.array_equal(index.first_ids, truth.first_ids):
+                return f"'{self.path}' holds other videos than the catalog."
+            end = 0
+            for codes in self._catalog.codes():
+                start, end = end, end + len(codes)
+                if not np.array_equal(index.codes(start, end), codes):
+                    first_id, last_id = index.ids_at(np.clip([start, end - 1], 0, len(index) - 1))
+                    return f"'{self.path}' holds other codes than the catalog among clips {first_id} to {last_id}."
+        return None
+
+    def _update(self, index: HammingIndex, revision: Revision) -> tuple[Revision, int] | None:
+        """Bring an index up to the state of the catalog; inside a snapshot.
+
+        Returns:
+            That state, and how many clips were removed and added; None where `revision` was never a state.
+        """
+        changes = self._catalog.changes(since=revision, last_id=index.last_id)
+        if changes is None:
+            return None
+        logger.debug("'%s' takes in %r", self.path, changes)
+        codes = self._catalog.codes(after_id=index.last_id)
+        num_removed = index.remove(changes.removed)
+        index.add(codes, first_ids=changes.first_ids, num_clips=changes.num_clips)
+        return changes.revision, num_removed + int(changes.num_clips.sum())
 
     def _load(self, index: HammingIndex) -> Revision:
         """Read the file, and return what state it is of; nothing where it cannot be used."""

@@ -403,6 +403,11 @@ class Gallery:
         starts = np.cumsum(changes.num_clips) - changes.num_clips
         return np.arange(len(codes)) + np.repeat(changes.first_ids - starts, changes.num_clips), codes
 
+    def problem_of_codes_file(self) -> str | None:
+        """Say what is wrong with codes.bin, which is made again where something is; None where nothing is."""
+        with self._lock:
+            return self._replica.problem()
+
     def videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
         """List what the gallery knows about its videos, in the order of their names; without those that are missing.
 

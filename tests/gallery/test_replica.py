@@ -217,3 +217,58 @@ def test_a_failed_save_leaves_nothing(catalog: Catalog, path: Path, caplog: pyte
         assert len(Replica(catalog, path).index()) == 101
     assert "was not saved" in caplog.text
     assert sorted(path.parent.iterdir()) == before
+
+
+def test_what_was_saved_is_mapped(catalog: Catalog, path: Path) -> None:
+    replica = Replica(catalog, path)
+    index = replica.index()
+    assert not index._room.flags.writeable
+    add(catalog, "one", 1)
+    assert replica.index()._room.flags.writeable, "too little to be saved"
+    add(catalog, "ten", 10)
+    assert not replica.index()._room.flags.writeable
+    assert_equals_catalog(index, catalog)
+
+
+def test_index_is_of_one_state_while_another_process_writes(
+    catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, read_changes = Replica(catalog, path), catalog.changes
+
+    def read_then_write(**since: object) -> object:
+        read = read_changes(**since)
+        with closing(Catalog(catalog.path, timeout_seconds=0.05)) as other:
+            add(other, "c", 5)
+            remove(other, "a")
+        return read
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "changes", read_then_write)
+        assert len(replica.index()) == 100
+    assert len(replica.index()) == 45
+    assert_equals_catalog(replica.index(), catalog)
+
+
+def test_problems_of_the_file_are_told(catalog: Catalog, path: Path) -> None:
+    replica = Replica(catalog, path)
+    assert replica.problem() is None
+    index = replica.index()
+    add(catalog, "one", 1)  # not saved: the file is of an earlier state
+    assert replica.problem() is None
+    revision = catalog.revision()
+    codes = index.codes(0, 100).copy()
+    codes[70, 1] ^= 4
+    for number, last_clips, said in (
+        (revision.number, 40, "holds other codes than the catalog among clips 1 to 101"),
+        (revision.number, 41, "holds other videos than the catalog"),
+        (77, 40, "is no copy of any state of the catalog"),
+    ):
+        foreign = HammingIndex(16)
+        clips = np.concatenate([codes, codes])[: 60 + last_clips]
+        foreign.add([clips], first_ids=np.array([1, 61]), num_clips=np.array([60, last_clips]))
+        path.unlink()
+        foreign.save(path, stamp=(number, revision.token))
+        assert said in str(replica.problem())
+    path.unlink()
+    path.write_bytes(b"damaged")
+    assert "codes.bin' cannot be read: its checksum does not match" in str(replica.problem())
