@@ -501,6 +501,11 @@ class EvaluateConfig:
         2, "Hamming radius of precision, recall and empty rate, in bits.", low=0, high=MAX_HASH_LENGTH
     )
     compare: bool = setting(True, "Also score the features themselves, and codes made of them without training.")
+    calibrate: bool = setting(
+        False,
+        "Keep with the run what its distances mean on this data set: how many pairs at each are of one class. `query` "
+        "tells it of each hit; training measures it on the val videos.",
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

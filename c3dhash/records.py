@@ -271,6 +271,8 @@ class Hit:
     all of the video. start_seconds, end_seconds: where in the video that is, the first segment or the nearest clip.
     score: how much speaks for the video, the scores of its segments together, 0 where chance explains them.
     segments: the stretches that agree, by falling score; none share a window of the query.
+    precision: how probable it is, by what was measured with the run, that both are of one class (see
+    c3dhash.models.calibration); None where nothing was measured.
     """
 
     rank: int
@@ -281,6 +283,7 @@ class Hit:
     label: str | None
     score: float
     segments: tuple[SegmentMatch, ...]
+    precision: float | None = None
 
 
 @dataclass(frozen=True)

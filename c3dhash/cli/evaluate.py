@@ -23,6 +23,7 @@ from c3dhash.cli.common import (
 )
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import CacheConfig, EncodeConfig, EvaluateConfig
+from c3dhash.errors import UsageError
 
 
 @click.command()
@@ -99,7 +100,7 @@ def evaluate(
     has_codes = all(run.model.hash_head is not None for run in opened)
     is_classified = config.task == "classify" or (config.task is None and not has_codes)
     if is_classified:
-        refuse_given(context, ("k", "radius", "compare"), why="--task classify searches nothing")
+        refuse_given(context, ("k", "radius", "compare", "calibrate"), why="--task classify searches nothing")
     else:
         refuse_given(context, ("predictions_path", "average"), why="this is of --task classify")
         if any(run.model.class_head is None for run in opened):
@@ -124,8 +125,25 @@ def evaluate(
         classes = evaluate_classes(opened, dataset, reader=readers, config=config, encode=encode)
         _print_classes(classes, out=out, predictions_path=predictions_path, as_json=as_json)
     else:
+        if len(opened) > 1:
+            refuse_given(context, ("calibrate",), why="what distances mean is kept with one run, and --runs names two")
         report = evaluate_run(opened, dataset, reader=readers, config=config, encode=encode)
+        if config.calibrate:
+            _calibrate(opened[0], report, dataset)
         _print_search(report, out=out, as_json=as_json)
+
+
+def _calibrate(run: Any, report: Any, dataset: Any) -> None:
+    """Keep with a run what its distances mean."""
+    from c3dhash.evaluation.counts import calibrate
+    from c3dhash.models.calibration import CALIBRATION_FILE, save_calibration
+
+    about = f"{report.numbers['num_queries']} queries in {report.numbers['num_gallery']} videos of {dataset.directory}"
+    calibration = calibrate(report.counts, measured_on=about)
+    if calibration is None:
+        raise UsageError(f"--calibrate needs pairs of one class and of two, and '{dataset.directory}' has not both.")
+    save_calibration(run.path, calibration)
+    click.echo(f"What distances mean: {run.path / CALIBRATION_FILE}", err=True)
 
 
 def _reader(run: Any, config: EvaluateConfig, encode: EncodeConfig, cache: CacheConfig) -> Any:

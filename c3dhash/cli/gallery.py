@@ -298,8 +298,11 @@ def _print_answers(answers: Iterable[tuple[Path, Any]], radius: int | None, *, a
 
 def _print_hits(hits: list[Hit], radius: int | None) -> None:
     if hits:
-        header = ("rank", "score", "distance", "of the query", "segment", "label", "video")
-        print_table(header, [row for hit in hits for row in _rows(hit)], right=(0, 1, 2, 3, 4))
+        header = ("rank", "score", "distance", "same class", "of the query", "segment", "label", "video")
+        table: list[tuple[str, ...]] = [header, *(row for hit in hits for row in _rows(hit))]
+        if all(hit.precision is None for hit in hits):
+            table = [(*row[:3], *row[4:]) for row in table]
+        print_table(table[0], table[1:], right=tuple(range(len(table[0]) - 2)))
     else:
         click.echo("Nothing was found." if radius is None else f"Nothing was found within {radius} bits.")
 
@@ -307,14 +310,16 @@ def _print_hits(hits: list[Hit], radius: int | None) -> None:
 def _rows(hit: Hit) -> list[tuple[str, ...]]:
     """Return the lines of a hit in the table: one a segment, and what is said of the video in the first."""
     of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
+    precision = "" if hit.precision is None else f"{hit.precision:.0%}"
     if not hit.segments:
         place = _stretch(hit.start_seconds, hit.end_seconds)
-        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), "", place, *of_video)]
+        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), precision, "", place, *of_video)]
     return [
         (
             "" if number else str(hit.rank),
             f"{segment.score:.1f}",
             str(segment.distance),
+            "" if number else precision,
             _stretch(segment.query_start_seconds, segment.query_end_seconds),
             _stretch(segment.start_seconds, segment.end_seconds),
             *(of_nothing if number else of_video),

@@ -15,6 +15,7 @@ import numpy as np
 
 from c3dhash.bits import as_words, check_codes, hamming_distances
 from c3dhash.errors import CodesError
+from c3dhash.models.calibration import Calibration
 
 # Note [Counting distances]
 #   The time goes into xor, popcount and histogram: 1.5 to 2 ns a pair together on a core of an AMD EPYC.
@@ -140,6 +141,18 @@ def rank_counts(
         shares = [range(first, len(query_codes), num_threads) for first in range(num_threads)]
         list(pool.map(count, shares))  # list: re-raises what a thread raised
     return RankCounts(all_counts, relevant_counts)
+
+
+def calibrate(counts: RankCounts, *, measured_on: str) -> Calibration | None:
+    """Sum counts over the queries into what a distance means; None without pairs of one class, or of two.
+
+    Args:
+        measured_on: which queries in which gallery, for people.
+    """
+    all_counts, relevant_counts = counts.all_counts.sum(axis=0), counts.relevant_counts.sum(axis=0)
+    if not 0 < relevant_counts.sum() < all_counts.sum():
+        return None
+    return Calibration(all_counts, relevant_counts, measured_on)
 
 
 def score_counts(scores: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray) -> RankCounts:

@@ -56,7 +56,7 @@ class GalleryVideo:
 
 @dataclass(frozen=True)
 class GalleryClip:
-    """A clip of a gallery: the segment that its code stands for, and its video's path, label and content hash."""
+    """A clip of a gallery: the segment that its code stands for, and what is known of its video."""
 
     id: int
     video: str
@@ -64,6 +64,7 @@ class GalleryClip:
     end_seconds: float
     label: str | None
     content_hash: str
+    num_clips: int
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ class Catalog:
             GalleryError: an id is not in the catalog.
         """
         query = (
-            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label, content_hash"
+            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label, content_hash, num_clips"
             " FROM clip JOIN video ON video.id = video_id WHERE clip.id = ?"
         )
         with self.snapshot():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import GalleryError, VideoError
+from c3dhash.errors import CheckpointError, GalleryError, VideoError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import check_top
 from c3dhash.gallery.store import Gallery
+from c3dhash.models.calibration import Calibration, load_calibration
 from c3dhash.records import CodeBatch, Hit, SegmentMatch
 from c3dhash.video.reader import content_hash
 
 if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
     from c3dhash.models.runs import Run
+
+logger = logging.getLogger(__name__)
 
 
 def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = None) -> CodeBatch:
@@ -111,6 +115,7 @@ def _answer_each(
     """Answer the queries of `query_videos`."""
     from c3dhash.models.encode import encode_videos
 
+    calibration = _calibration_of(run)
     with closing(encode_videos(run, videos, config=config)) as results:
         for video, result in zip(videos, results, strict=True):
             try:
@@ -118,14 +123,31 @@ def _answer_each(
                     raise result.error
                 assert result.codes is not None
                 chosen = replace(only, without_content=content_hash(video)) if not_itself else only
-                answer: list[Hit] | VideoError = query_codes(gallery, result.codes, top=top, only=chosen, radius=radius)
+                answer: list[Hit] | VideoError = query_codes(
+                    gallery, result.codes, top=top, only=chosen, radius=radius, calibration=calibration
+                )
             except VideoError as error:
                 answer = error
             yield video, answer
 
 
+def _calibration_of(run: Run) -> Calibration | None:
+    """Return what the distances of a run mean; None where that was not measured, or cannot be read."""
+    try:
+        return load_calibration(run.path, hash_length=run.hash_length)
+    except CheckpointError as error:
+        logger.warning("%s", error)
+        return None
+
+
 def query_codes(
-    gallery: Gallery, query: CodeBatch, *, top: int = 10, only: VideoFilter | None = None, radius: int | None = None
+    gallery: Gallery,
+    query: CodeBatch,
+    *,
+    top: int = 10,
+    only: VideoFilter | None = None,
+    radius: int | None = None,
+    calibration: Calibration | None = None,
 ) -> list[Hit]:
     """Find the videos that show the same as a query, or something similar.
 
@@ -135,6 +157,7 @@ def query_codes(
         top: how many videos.
         only: which videos may be found; None for all.
         radius: bits; a video whose distance is larger is left out. None leaves none out.
+        calibration: what the distances of the codes mean, where that was measured.
     Returns:
         At most `top` hits, one a video, by falling score, which is 0 of those that are only near; then by rising
         distance, then by clip id. Of a query of one window, by distance. See c3dhash.gallery.evidence.
@@ -155,10 +178,12 @@ def query_codes(
             place = clip.start_seconds, clip.end_seconds
             segments = (SegmentMatch(*window, *place, 1, evidence.distance, evidence.score),)
         first = segments[0] if segments else clip
+        num_pairs = len(query.codes) * clip.num_clips
+        precision = None if calibration is None else calibration.precision(evidence.distance, num_pairs=num_pairs)
         hits.append(
             Hit(
                 rank, evidence.distance, clip.video, first.start_seconds, first.end_seconds, clip.label, evidence.score,
-                segments,
+                segments, precision,
             )
         )  # fmt: skip
     return hits

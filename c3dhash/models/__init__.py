@@ -6,6 +6,7 @@ Out:    features [B, feature_dim], embeddings [B, hash_length] in (-1, 1), class
     backbones/    one architecture a file; BACKBONES
     hashnet       the network: backbone, hash head, class head
     runs          the network as a run directory on disk
+    calibration   what a distance means, measured and kept with a run
     scores        class scores -> probabilities
     scaling       features at one scale, while heads are trained
     fingerprints  what tells one network from every other
@@ -37,6 +38,7 @@ __all__ = [
     "action_detector",
     "backbones",
     "batch_norm",
+    "calibration",
     "encode",
     "engines",
     "fingerprints",

@@ -22,6 +22,7 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.splitting import carve_val
 from c3dhash.errors import TrainingError
 from c3dhash.files import leaving_no_trace
+from c3dhash.models.calibration import save_calibration
 from c3dhash.models.hashing import initialize_hash_head
 from c3dhash.models.precision import pick_device, pick_precision
 from c3dhash.models.runs import claim_run
@@ -33,7 +34,7 @@ from c3dhash.training.inputs import AugmentedClips, Inputs, keep_stages
 from c3dhash.training.log import TrainingLog
 from c3dhash.training.run_files import mark_finished, save_best
 from c3dhash.training.state import TrainingState
-from c3dhash.training.validation import val_gallery, validate, warn_on_collapse
+from c3dhash.training.validation import Validation, val_gallery, validate, warn_on_collapse
 from c3dhash.training.videos import TrainingVideos, training_videos
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
@@ -113,15 +114,17 @@ def _train(
             is_last = state.epoch + 1 == config.epochs
             is_measured = is_last or (state.epoch + 1) % inputs.validates_every == 0
             with state.averaged():
-                val = _validate(inputs, videos, gallery) if is_measured and videos.val else {}
-            is_best = state.end_epoch({**losses, **val}, may_be_best=is_measured or not videos.val)
-            if val:
+                val = _validate(inputs, videos, gallery) if is_measured and videos.val else Validation({})
+            is_best = state.end_epoch({**losses, **val.metrics}, may_be_best=is_measured or not videos.val)
+            if val.metrics:
                 measured = [row for row in state.history if "val_dead_bits" in row or "val_accuracy" in row]
                 warn_on_collapse(measured, hash_length=config.hash_length, num_codes=len(videos.val))
             if is_best:
                 with state.averaged():
                     save_best(run_dir, state, dataset=dataset, config=config)
-            log.report(state.history, is_best=is_best and bool(val), is_last=is_last)
+                if val.calibration is not None:
+                    save_calibration(run_dir, val.calibration)
+            log.report(state.history, is_best=is_best and bool(val.metrics), is_last=is_last)
             state.save(run_dir)
         if config.refit and may_refit:
             _refit(state, inputs, videos, log, run_dir=run_dir, dataset=dataset, config=config, part_size=part_size)
@@ -189,7 +192,7 @@ def _prepare_heads(
         model.class_codes = torch.from_numpy(found).to(state.device)
 
 
-def _validate(inputs: Inputs, videos: TrainingVideos, gallery: np.ndarray) -> dict[str, float]:
+def _validate(inputs: Inputs, videos: TrainingVideos, gallery: np.ndarray) -> Validation:
     """Let the val videos query training videos."""
     num_train = len(videos.train)
     val = inputs.encode(np.arange(num_train, num_train + len(videos.val)))

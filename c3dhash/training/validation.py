@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from c3dhash.bits import pack_codes
 from c3dhash.evaluation.accuracy import label_average_precision, top_k_accuracy
-from c3dhash.evaluation.metrics import average_precision, code_health, embedding_health, mean_defined, rank_counts
+from c3dhash.evaluation.counts import calibrate, rank_counts
+from c3dhash.evaluation.metrics import average_precision, code_health, embedding_health, mean_defined
+from c3dhash.models.calibration import Calibration
 from c3dhash.models.encode import Encoded
 from c3dhash.training.losses import classification_loss
 
@@ -37,9 +40,16 @@ def val_gallery(labels: np.ndarray, *, num_val: int, seed: int, takes_all: bool)
     return np.sort(np.random.default_rng(seed).permutation(len(labels))[:size])
 
 
+class Validation(NamedTuple):
+    """What was measured: numbers by name, and, where the network makes codes, how often which distance was right."""
+
+    metrics: dict[str, float]
+    calibration: Calibration | None = None
+
+
 def validate(
     val: Encoded, val_labels: np.ndarray, gallery: Encoded | None = None, gallery_labels: np.ndarray | None = None
-) -> dict[str, float]:
+) -> Validation:
     """Measure on the val split: each video queries training videos; accuracy; health of the codes.
 
     Args:
@@ -47,14 +57,16 @@ def validate(
         val_labels: int64 [N], or bool [N, num_classes].
         gallery, gallery_labels: of training videos, where the network makes codes.
     Returns:
-        val_mAP (absent where no val video is of the class of a training video), val_class_loss, val_accuracy (macro
-        mAP where multi-label), and what code_health and embedding_health say.
+        Of metrics val_mAP (absent where no val video is of the class of a training video), val_class_loss, val_accuracy
+        (macro mAP where multi-label), and what code_health and embedding_health say.
     """
     result: dict[str, float] = {}
+    calibration = None
     if val.embeddings is not None:
         assert gallery is not None and gallery.embeddings is not None and gallery_labels is not None
         codes, hash_length = pack_codes(val.embeddings), val.embeddings.shape[1]
         counts = rank_counts(codes, pack_codes(gallery.embeddings), val_labels, gallery_labels, hash_length=hash_length)
+        calibration = calibrate(counts, measured_on=f"{len(codes)} val videos in {len(gallery_labels)} training videos")
         mean_ap = mean_defined(average_precision(counts))
         if mean_ap is None:
             logger.warning(
@@ -71,7 +83,7 @@ def validate(
             result["val_accuracy"] = mean_defined(label_average_precision(val.scores, val_labels)) or 0.0
         else:
             result["val_accuracy"] = top_k_accuracy(val.scores, val_labels, k=1)
-    return result
+    return Validation(result, calibration)
 
 
 def warn_on_collapse(history: Sequence[dict[str, float]], *, hash_length: int, num_codes: int) -> None:

@@ -65,15 +65,18 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     code, out, err = run("query", query)
     assert code == 0, err
     assert re.split("  +", out.splitlines()[0]) == [
-        "rank", "score", "distance", "of the query", "segment", "label", "video",
+        "rank", "score", "distance", "same class", "of the query", "segment", "label", "video",
     ]  # fmt: skip
     assert len(out.splitlines()) == 10
+    assert all(re.search(r" \d+%  ", line) for line in out.splitlines()[1:])
     code, out, err = run("query", query, "--json", "--top", "3", "--html", "page.html")
     hits = json.loads(out)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert set(hits[0]) == {
-        "rank", "distance", "video", "start_seconds", "end_seconds", "label", "score", "segments",
+        "rank", "distance", "video", "start_seconds", "end_seconds", "label", "score", "segments", "precision",
     }  # fmt: skip
+    assert all(0 < hit["precision"] < 1 for hit in hits)
+    assert (tmp_path / "page.html").read_text().count(" % same class") == 3
     assert set(hits[0]["segments"][0]) == {
         "query_start_seconds", "query_end_seconds", "start_seconds", "end_seconds", "num_clips", "distance", "score",
     }  # fmt: skip
@@ -83,8 +86,13 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     numbers = json.loads(out)
     assert code == 0
     assert {"mAP", "mAP@5/hits", "mAP@5/min", "mAP@5/k", "precision@5", "precision@radius<=1"} <= set(numbers)
-    code, out, err = run("evaluate", "--out", "report")
+    code, out, err = run("evaluate", "--out", "report", "--calibrate")
     assert (code, "mAP" in out) == (0, True)
+    (calibration,) = (tmp_path / "runs").glob("*/calibration.json")
+    assert f"What distances mean: {calibration.relative_to(tmp_path)}" in err
+    content = json.loads(calibration.read_text())
+    assert sum(content["all_counts"]) == 9 * 6
+    assert content["measured_on"] == "6 queries in 9 videos of data/motion"
     assert (tmp_path / "report" / "report.html").exists()
 
 
@@ -464,6 +472,7 @@ def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
         (["evaluate", "--codes", "gone.npz"], 1, "gone.npz"),
         (["evaluate", "--codes", "a.npz", "--model", "b"], 2, "leave out --model"),
         (["evaluate", "--codes", "a.npz", "--compare"], 2, "leave out --compare"),
+        (["evaluate", "--codes", "a.npz", "--calibrate"], 2, "leave out --calibrate"),
         (["evaluate"], 1, "no finished run"),
         (["evaluate", "--clips-per-window", "0"], 2, r"clips_per_window \(0\) must be between 1 and 1000"),
         (["data", "synth", "x", "--classes", "1"], 2, r"num_classes \(1\)"),

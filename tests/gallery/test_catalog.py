@@ -63,10 +63,10 @@ def test_video_and_clips_come_back(catalog: Catalog) -> None:
         GalleryVideo("b ü.mp4", "x", 2**40, 2**60, "wave", 2),
     ]
     assert catalog.clips(np.array([3, 1, 2, 3])) == [
-        GalleryClip(3, "a.mp4", 0.0, 1.0, None, "h"),
-        GalleryClip(1, "b ü.mp4", 0.0, 1.0, "wave", "x"),
-        GalleryClip(2, "b ü.mp4", 1.0, 2.0, "wave", "x"),
-        GalleryClip(3, "a.mp4", 0.0, 1.0, None, "h"),
+        GalleryClip(3, "a.mp4", 0.0, 1.0, None, "h", 1),
+        GalleryClip(1, "b ü.mp4", 0.0, 1.0, "wave", "x", 2),
+        GalleryClip(2, "b ü.mp4", 1.0, 2.0, "wave", "x", 2),
+        GalleryClip(3, "a.mp4", 0.0, 1.0, None, "h", 1),
     ]
     assert catalog.num_clips() == 3
     changes = catalog.changes(since=EMPTY, last_id=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_codes, query_video
 from c3dhash.gallery.segments import find_segments
 from c3dhash.gallery.store import Gallery
+from c3dhash.models.calibration import CALIBRATION_FILE, Calibration, save_calibration
+from c3dhash.models.runs import load_run
 from c3dhash.records import CodeBatch
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
@@ -160,3 +163,33 @@ def test_bad_queries(gallery, untrained_run, motion_dir):
         edits.mark_missing("a")
     with pytest.raises(GalleryError, match=r"has only videos whose files are missing \(1\)"):
         query_codes(gallery, query)
+
+
+def test_hits_say_what_their_distance_means(gallery):
+    """By how many pairs of clips the distance is the smallest of: windows of the query times clips of the video."""
+    add(gallery, "short", np.array([[0x00, 0x07]], np.uint8))
+    add(gallery, "long", np.array([[0x00, 0x07], *[[0xFF, 0xFF]] * 4], np.uint8))
+    counts = np.arange(17) * 10
+    calibration = Calibration(counts, counts // (2 + np.arange(17)), "by hand")
+    for windows in (np.zeros((1, 2), np.uint8), np.zeros((3, 2), np.uint8)):
+        hits = query_codes(gallery, of(windows), calibration=calibration)
+        found = {hit.video: (hit.distance, hit.precision) for hit in hits}
+        assert found == {
+            "short": (3, calibration.precision(3, num_pairs=len(windows))),
+            "long": (3, calibration.precision(3, num_pairs=5 * len(windows))),
+        }
+        assert found["long"][1] < found["short"][1]
+    assert query_codes(gallery, of(np.zeros((1, 2), np.uint8)))[0].precision is None
+
+
+def test_a_damaged_calibration_keeps_nobody_from_asking(untrained_run, motion_dir, tmp_path, caplog):
+    path = shutil.copytree(untrained_run.path, tmp_path / "run")
+    run = load_run(path)
+    with open_gallery(tmp_path / "gallery", run) as gallery:
+        index_videos(run, gallery, [motion_dir / "gallery" / "move_up"], config=FP32)
+        video = motion_dir / "query" / "move_up" / "move_up_000.mp4"
+        save_calibration(path, Calibration(np.full(17, 2), np.ones(17, np.int64), "x"))
+        assert query_video(run, gallery, video)[0].precision == pytest.approx(0.5)
+        (path / CALIBRATION_FILE).write_text("{")
+        assert query_video(run, gallery, video)[0].precision is None
+    assert "calibration.json' cannot be used" in caplog.text

@@ -84,8 +84,8 @@ def test_videos_and_clips_come_back(gallery: Gallery) -> None:
         GalleryVideo("b.mp4", "y", 0, 0, None, 1),
     ]
     assert gallery.clips(ids[::-1]) == [
-        GalleryClip(2, "a.mp4", 1.0, 2.5, "wave", "x"),
-        GalleryClip(1, "a.mp4", 0.0, 1.5, "wave", "x"),
+        GalleryClip(2, "a.mp4", 1.0, 2.5, "wave", "x", 2),
+        GalleryClip(1, "a.mp4", 0.0, 1.5, "wave", "x", 2),
     ]
     gallery.touch("b.mp4", size_bytes=8, mtime_ns=9)
     assert gallery.videos()[1] == GalleryVideo("b.mp4", "y", 8, 9, None, 1)

@@ -57,7 +57,7 @@ def interrupted_in(epoch: int) -> Iterator[None]:
     """Let a training be stopped after the steps of an epoch, before anything is written of it."""
     real, calls = train.validate, []
 
-    def validate(*arguments: Any) -> dict[str, float]:
+    def validate(*arguments: Any) -> Any:
         calls.append(0)
         if len(calls) == epoch:
             raise KeyboardInterrupt

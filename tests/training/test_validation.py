@@ -17,17 +17,23 @@ def test_val_videos_query_training_videos():
     val = np.array([[1, 1, 1, 1], [-1, -1, -1, 1]], np.float32)
     scores = np.array([[1, 0], [1, 0]], np.float32)
     encoded = (Encoded(val, scores, val), np.array([0, 1]), Encoded(gallery, None, gallery), np.array([1, 0, 1]))
-    result = validate(*encoded)
+    result, calibration = validate(*encoded)
     # Query 1, of class 1: distances 3, 4, 1, relevant are the first and the third: (1/1 + 2/2) / 2 = 1; query 0: 1/2.
     assert result["val_mAP"] == pytest.approx((1 / 2 + 1) / 2)
     assert result["val_accuracy"] == pytest.approx(1 / 2)
+    assert calibration.all_counts.tolist() == [1, 2, 0, 1, 2]  # of query 0: 0, 1, 4
+    assert calibration.relevant_counts.tolist() == [0, 2, 0, 1, 0]
+    assert calibration.measured_on == "2 val videos in 3 training videos"
 
 
 def test_nothing_is_left_to_find(caplog):
     bits = np.array([[1, 1], [1, -1], [-1, 1]], np.float32)
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        result = validate(Encoded(bits, bits, bits), np.array([0, 0, 1]), Encoded(bits, None, bits), np.full(3, 2))
+        result, calibration = validate(
+            Encoded(bits, bits, bits), np.array([0, 0, 1]), Encoded(bits, None, bits), np.full(3, 2)
+        )
     assert "val_mAP" not in result
+    assert calibration is None
     assert result["val_accuracy"] == pytest.approx(2 / 3)  # [1, 1] is a draw, and the first class is taken
     assert "no val video is of the class of a training video" in caplog.text
 
