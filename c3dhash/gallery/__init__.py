@@ -27,6 +27,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
+    inventory     a gallery -> what is in it, in figures
 """
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "fitting",
     "index",
     "indexing",
+    "inventory",
     "lock",
     "query",
     "runs",

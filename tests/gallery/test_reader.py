@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
-from damage import cut, pages_with, settle, zero_page
+from damage import cut, pages_with, zero_page
+from galleries import WINDOWS, batch_of, code_of, make_gallery
 from old_galleries import make_schema_1
 
 from c3dhash.errors import GalleryError
 from c3dhash.gallery.reader import open_reader
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
-from c3dhash.records import CodeBatch
 
 NUM_VIDEOS, NUM_CLIPS = 300, 10
-
-
-def code_of(video: int, clip: int) -> bytes:
-    return hashlib.blake2b(f"{video} {clip}".encode(), digest_size=6).digest()
-
-
-def batch(video: int) -> CodeBatch:
-    codes = np.frombuffer(b"".join(code_of(video, clip) for clip in range(NUM_CLIPS)), np.uint8).reshape(-1, 6)
-    starts = np.arange(NUM_CLIPS, dtype=np.float64)
-    return CodeBatch(codes, 48, starts, starts + 1)
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3,000 clips, on some 40 pages."""
-    path = tmp_path_factory.mktemp("reader") / "gallery"
-    with Gallery.create(path, hash_length=48, model_fingerprint="3f2a", run={"views": 1}) as gallery:
-        with gallery.editing() as edits:
-            for video in range(NUM_VIDEOS):
-                name = f"/db/{video}.mp4"
-                edits.add(name, batch(video), content_hash=f"h{video}", size_bytes=1, mtime_ns=2, label="l", root="/db")
-            edits.mark_missing("/db/7.mp4")
-        gallery.note_engine("torch 2")
-        gallery.note_not_matches([("h1", "h2")])
-    settle(path / CATALOG_NAME)
-    return path
+    return make_gallery(tmp_path_factory.mktemp("reader") / "gallery", range(NUM_VIDEOS), missing=[7])
 
 
 @pytest.fixture
@@ -65,12 +43,15 @@ def test_all_is_read_and_nothing_is_left_behind(gallery: Path) -> None:
     with open_reader(gallery) as reader:
         videos = reader.videos()
         assert [row.video for row in videos.values()] == [f"/db/{video}.mp4" for video in range(NUM_VIDEOS)]
-        assert videos[3][:7] == ("/db/2.mp4", "/db", "h2", 1, 2, "l", NUM_CLIPS) and videos[3].missing_since is None
+        assert (
+            videos[3][:7] == ("/db/2.mp4", "/db", "h2", 102, 200, "golf, “ü”", NUM_CLIPS)
+            and videos[3].missing_since is None
+        )
         (missing,) = (row.video for row in videos.values() if row.missing_since)
         assert [clip.code for clip in reader.clips("missing_clip")] == [code_of(7, clip) for clip in range(NUM_CLIPS)]
         first = next(reader.clips("clip"))
-        assert first == (1, 1, 0.0, 1.0, code_of(0, 0)) and first.is_clip(6) and not first.is_clip(7)
-        assert (missing, reader.hash_length, reader.run, reader.schema) == ("/db/7.mp4", 48, {"views": 1}, 4)
+        assert first == (1, 1, 0.0, 1.5, code_of(0, 0)) and first.is_clip(6) and not first.is_clip(7)
+        assert (missing, reader.hash_length, reader.run, reader.schema) == ("/db/7.mp4", 48, WINDOWS, 4)
         assert list(reader.engines) == ["torch 2"] and reader.not_matches() == [("h1", "h2")]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             list(reader.rows("DELETE FROM clip"))
@@ -84,7 +65,7 @@ def test_all_is_read_and_nothing_is_left_behind(gallery: Path) -> None:
 def test_a_writer_beside_it_is_not_seen_and_not_disturbed(gallery: Path) -> None:
     with Gallery.open(gallery) as writer, open_reader(gallery) as reader:
         num_before = len(reader.videos())
-        writer.add("new", batch(0), content_hash="h")
+        writer.add("new", batch_of(0), content_hash="h")
         assert len(reader.videos()) == num_before
         writer.remove(["new"])
     assert [path.name for path in gallery.iterdir()] == [CATALOG_NAME]
