@@ -27,6 +27,10 @@ def batch_of(video: int, *, num_clips: int = 10) -> CodeBatch:
     return CodeBatch(np.frombuffer(codes, np.uint8).reshape(-1, 6), 48, starts, starts + 1.5)
 
 
+def name_of(video: int, root: str | None = "/db") -> str:
+    return f"{root}/{video}.mp4" if root else f"{video}.mp4"
+
+
 def make_gallery(
     path: Path, videos: Iterable[int], *, root: str | None = "/db", num_clips: int = 10, missing: Iterable[int] = ()
 ) -> Path:
@@ -36,11 +40,11 @@ def make_gallery(
         with gallery.editing() as edits:
             for video in videos:
                 edits.add(
-                    f"{root or ''}/{video}.mp4", batch_of(video, num_clips=num_clips), content_hash=f"h{video}",
+                    name_of(video, root), batch_of(video, num_clips=num_clips), content_hash=f"h{video}",
                     size_bytes=100 + video, mtime_ns=200, label=(None, "wave", "golf, “ü”")[video % 3], root=root,
                 )  # fmt: skip
             for video in missing:
-                edits.mark_missing(f"{root or ''}/{video}.mp4")
+                edits.mark_missing(name_of(video, root))
         gallery.note_engine("torch 2")
         gallery.note_not_matches([("h1", "h2")])
     settle(path / CATALOG_NAME)

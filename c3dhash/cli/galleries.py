@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path
+from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path, workers_option
 
 if TYPE_CHECKING:
     from c3dhash.gallery.inventory import Inventory
+    from c3dhash.gallery.verify import Verification
 
 MAX_NAMES = 20  # of folders, bits and videos that are printed
 
@@ -45,6 +47,59 @@ def info(gallery_path: Path, as_json: bool) -> None:
         click.echo(f"{title:10}{text}")
 
 
+@gallery.command()
+@gallery_option
+@click.option(
+    "--contents", is_flag=True, help="Also read each file and compare its bytes; takes as long as copying them."
+)
+@workers_option
+@json_option
+@click.pass_context
+def verify(context: click.Context, gallery_path: Path, contents: bool, workers: int, as_json: bool) -> None:
+    """Check a gallery: its catalog, the codes of each video, and the files that they were made of.
+
+    \b
+    damage      the catalog is not as it was written: exit code 1
+    bytes       with --contents: a file has other bytes at the size and time that
+                were noted, as a disk makes them that fails: exit code 1
+    gone        a file, or a whole folder, is not there now
+    changed     a file has another size or time than noted; with --contents,
+                other bytes
+    back        the file of a missing video is there again
+    unreadable  a file cannot be looked at
+
+    What is gone, changed or back is what `c3dhash index` is for, and no fault of the gallery: exit code 0. Nothing is
+    written, so that it works on a gallery that is read-only, in use, or damaged.
+    """
+    from tqdm import tqdm
+
+    from c3dhash.gallery.verify import verify_gallery
+
+    with tqdm(desc="Checking", leave=False, delay=1) as bar:
+
+        def advance(stage: str, num: int) -> None:
+            bar.set_description(stage, refresh=False)
+            bar.update(num)
+
+        found = verify_gallery(gallery_path, contents=contents, workers=workers, on_step=advance)
+    if as_json:
+        print_json({**dataclasses.asdict(found), "is_sound": found.is_sound})
+    else:
+        _print_verification(found, contents=contents)
+    context.exit(0 if found.is_sound else 1)
+
+
+def _print_verification(found: Verification, *, contents: bool) -> None:
+    for finding in found.findings:
+        click.echo(f"{finding.kind + ':':12}{finding.text}")
+    counts = Counter(finding.kind for finding in found.findings)
+    told = ", ".join(f"{num:,} {kind}" for kind, num in counts.items()) or "nothing was found"
+    read = "read" if contents else "looked at"
+    click.echo(f"{found.num_videos:,} videos, {found.num_clips:,} clips, {found.num_files:,} files {read}: {told}.")
+    if not found.has_checksums:
+        click.echo("This gallery is of an earlier c3dhash and has no checksums yet: `c3dhash index` adds them.")
+
+
 def _lines(inventory: Inventory) -> list[tuple[str, str]]:
     """Return what `info` prints: a title, or "" where a line goes on, and a text."""
     missing = ""
@@ -59,7 +114,7 @@ def _lines(inventory: Inventory) -> list[tuple[str, str]]:
         ("model", f"{inventory.model_name or 'no name'}, fingerprint {inventory.model_fingerprint}"),
         ("windows", _windows(inventory)),
         ("labels", f"{len(inventory.labels):,}, of {labelled:,} videos" if labelled else "none"),
-        ("no match", f"{inventory.num_not_matches:,} pairs of videos, by `duplicates --ignore`"),
+        ("no match", f"{inventory.num_not_matches:,} noted by `duplicates --ignore`"),
         ("on disk", f"{size(sum(inventory.sizes_bytes.values()))}: {sizes}"),
     ]
     engines = [f"{name}, last on {day}" for name, day in inventory.engines.items()] or ["none noted"]

@@ -28,6 +28,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
     inventory     a gallery -> what is in it, in figures
+    verify        a gallery -> what is damaged, and which files are not as they were
 """
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "query",
     "runs",
     "store",
+    "verify",
 ]  # the modules that other wings import from

@@ -67,6 +67,7 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
     Raises:
         GalleryError: there is no gallery, or its catalog is damaged.
     """
+    sizes = _sizes(gallery) if gallery.is_dir() else {}  # before there is a log of our own
     with open_reader(gallery) as reader:
         videos = list(reader.videos().values())
         there = [row for row in videos if row.missing_since is None]
@@ -90,7 +91,7 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
             distinct_codes=distinct,
             ones=[round(share, 6) for share in (ones / num_codes).tolist()] if num_codes else [],
             dead_bits=np.flatnonzero((ones == 0) | (ones == num_codes)).tolist() if num_codes else [],
-            sizes_bytes=_sizes(gallery),
+            sizes_bytes=sizes,
         )
         if reader.damage:
             raise GalleryError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from galleries import make_gallery
+from damage import flip_bit, zero_page
+from galleries import code_of, make_gallery
 
 
 @pytest.fixture
@@ -29,10 +30,30 @@ def test_info(run, gallery, tmp_path):
     assert len(facts["ones"]) == 48 and facts["labels"]["wave"] == 3
 
 
+def test_verify(run, gallery, tmp_path):
+    gone = f"gone:       folder '{tmp_path / 'db'}' of 8 videos is not there: is its disk mounted?"
+    summary = "9 videos, 90 clips, 0 files looked at: 1 gone."
+    assert run("gallery", "verify") == (0, f"{gone}\n{summary}\n", "")
+    (tmp_path / "db").mkdir()
+    flip_bit(gallery / "catalog.sqlite", code_of(3, 2))
+    code, out, err = run("gallery", "verify", "--contents")
+    assert (code, err) == (1, "")
+    (found,) = (line for line in out.splitlines() if line.startswith("damage: "))
+    assert found.startswith(f"damage:     '{tmp_path}/db/3.mp4': its clips are not those that were written (checksum)")
+    assert out.splitlines()[-1] == "9 videos, 90 clips, 9 files read: 1 damage, 8 gone."
+    code, out, _ = run("gallery", "verify", "--json")
+    report = json.loads(out)
+    assert code == 1 and report["is_sound"] is False and report["findings"][0]["kind"] == "damage"
+    zero_page(gallery / "catalog.sqlite", 0)
+    code, out, err = run("gallery", "verify")
+    assert (code, out) == (1, "") and "cannot be read at all" in err and len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["info", "--gallery", "nowhere"], 1, "'nowhere' is no gallery, it has no catalog.sqlite"),
+        (["verify", "--workers", "0"], 2, "workers (0) must be between 1 and 256"),
         (["info", "extra"], 2, "unexpected extra argument (extra)"),
         (["wash"], 2, "No such command 'wash'"),
     ],
