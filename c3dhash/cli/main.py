@@ -13,6 +13,7 @@ from c3dhash.cli.data import data
 from c3dhash.cli.demo import demo
 from c3dhash.cli.duplicates import duplicates
 from c3dhash.cli.evaluate import evaluate
+from c3dhash.cli.galleries import gallery
 from c3dhash.cli.gallery import index, query
 from c3dhash.cli.models import models
 from c3dhash.cli.recognize import classify
@@ -38,7 +39,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, data, train, index, query, duplicates, evaluate, classify, models):
+for command in (demo, data, train, index, query, duplicates, gallery, evaluate, classify, models):
     cli.add_command(command)
 
 

@@ -4,6 +4,7 @@ In:     codes of videos, or videos and a run.
 Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 
     roots         names of videos that survive a move of the gallery
+    checksums     clips of a video -> what tells later whether they are as they were written
     migrations    the tables of a catalog, schema by schema
     schema        an SQLite file with them: made, opened, brought up to date
     edits         what one transaction does to it
@@ -18,6 +19,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     replica       the index as a copy of the catalog
     lock          one writer at a time
     store         the gallery: what these are together
+    reader        a catalog as it is, also a damaged one, for what looks at all of it
     runs          the run that made a gallery's codes
     scan          places -> the video files that are there
     contents      content hashes of many files
@@ -26,6 +28,8 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
+    inventory     a gallery -> what is in it, in figures
+    verify        a gallery -> what is damaged, and which files are not as they were
 """
 
 __all__ = [
@@ -35,8 +39,10 @@ __all__ = [
     "fitting",
     "index",
     "indexing",
+    "inventory",
     "lock",
     "query",
     "runs",
     "store",
+    "verify",
 ]  # the modules that other wings import from

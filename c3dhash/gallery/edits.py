@@ -17,6 +17,7 @@ import numpy as np
 from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
 from c3dhash.gallery import roots
+from c3dhash.gallery.checksums import codes_checksum
 from c3dhash.records import CodeBatch
 
 CLIP_COLUMNS = "video_id, start_seconds, end_seconds, code"
@@ -59,12 +60,14 @@ class Edits:
         mtime_ns: int,
         label: str | None,
         root: str | None = None,
+        added_at: str | None = None,
     ) -> np.ndarray:
         """Write a video and its clips in place of what the catalog has under that name.
 
         Args:
             root: the folder that the video is stored relative to; None keeps that of the earlier video of this name,
                 or else the name as it is.
+            added_at: when it came, UTC, as GalleryVideo has it; None for now.
         Returns:
             The ids of the clips, int64 [N], consecutive.
         """
@@ -72,11 +75,11 @@ class Edits:
         self.remove(video)
         # Void scalars become bytes with their trailing zeros; numpy's "S" would drop those.
         blobs = np.ascontiguousarray(codes.codes).view(f"V{codes.codes.shape[1]}").ravel().tolist()
-        added_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        facts = (content_hash, size_bytes, mtime_ns, label, len(blobs), added_at or _now(), codes_checksum(codes))
         video_id = self._connection.execute(
-            "INSERT INTO video (root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, added_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*place, content_hash, size_bytes, mtime_ns, label, len(blobs), added_at),
+            "INSERT INTO video (root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, added_at,"
+            " checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*place, *facts),
         ).lastrowid
         last_id = self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'clip'")
         self._connection.executemany(
@@ -118,13 +121,16 @@ class Edits:
             (*self._place(to, root), size_bytes, mtime_ns, label, self._find_or_raise(video)),
         )
 
-    def mark_missing(self, video: str) -> None:
-        """Leave a video out of all answers, and keep its codes until its file is back."""
+    def mark_missing(self, video: str, *, since: str | None = None) -> None:
+        """Leave a video out of all answers, and keep its codes until its file is back.
+
+        Args:
+            since: when it was first missed, UTC, as GalleryVideo has it; None for now.
+        """
         video_id = self._find_or_raise(video)
-        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._log_removal(video_id)
         self._pass_on("clip", "missing_clip", video_id)
-        self._connection.execute("UPDATE video SET missing_since = ? WHERE id = ?", (since, video_id))
+        self._connection.execute("UPDATE video SET missing_since = ? WHERE id = ?", (since or _now(), video_id))
 
     def bring_back(self, video: str) -> None:
         """Take a missing video into the answers again."""
@@ -188,6 +194,10 @@ class Edits:
 
     def _one(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def no_video(directory: Path, video: str) -> GalleryError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from c3dhash.gallery import roots
+from c3dhash.gallery.checksums import clips_checksum
 
 
 def _name_roots(connection: sqlite3.Connection, directory: Path) -> None:
@@ -27,6 +28,15 @@ def _name_roots(connection: sqlite3.Connection, directory: Path) -> None:
         connection.executemany("UPDATE video SET root_id = ?, path = ? WHERE id = ?", inside)
         for _, _, video_id in inside:
             del names[video_id]
+
+
+def _note_checksums(connection: sqlite3.Connection, directory: Path) -> None:
+    """Note a checksum for each video of schema 3, of its clips as they are now."""
+    query = "SELECT start_seconds, end_seconds, code FROM {} WHERE video_id = ? ORDER BY id"
+    videos = connection.execute("SELECT id, missing_since IS NULL FROM video").fetchall()
+    for video_id, is_there in videos:
+        clips = connection.execute(query.format("clip" if is_there else "missing_clip"), (video_id,))
+        connection.execute("UPDATE video SET checksum = ? WHERE id = ?", (clips_checksum(clips), video_id))
 
 
 Step = str | Callable[[sqlite3.Connection, Path], None]  # SQL, or a function of the gallery's folder
@@ -99,5 +109,9 @@ MIGRATIONS: list[Sequence[Step]] = [
             other_content_hash TEXT NOT NULL,
             PRIMARY KEY (content_hash, other_content_hash)
         ) WITHOUT ROWID""",
+    ),
+    (
+        "ALTER TABLE video ADD COLUMN checksum BLOB NOT NULL DEFAULT x''",  # of its clips, see checksums.py
+        _note_checksums,
     ),
 ]

@@ -70,10 +70,7 @@ def connect(path: Path, *, timeout_seconds: float) -> tuple[sqlite3.Connection, 
                 f"'{path.parent}' is no gallery, its {path.name} is empty: run `c3dhash index DIR` first."
             )
         if schema > len(MIGRATIONS):
-            raise GalleryError(
-                f"gallery '{path.parent}' has schema {schema}, this c3dhash knows up to {len(MIGRATIONS)}: "
-                f"update c3dhash, or index into another folder."
-            )
+            raise _newer(path, schema)
         if is_writable:
             _choose_journal(path, connection)
         elif schema < len(MIGRATIONS):
@@ -86,6 +83,57 @@ def connect(path: Path, *, timeout_seconds: float) -> tuple[sqlite3.Connection, 
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         on_error.pop_all()
     return connection, meta
+
+
+@contextlib.contextmanager
+def looking(path: Path, *, timeout_seconds: float) -> Iterator[sqlite3.Connection]:
+    """Open a catalog of any schema for reading, at one moment; as far as it can be read, also where it is damaged.
+
+    Args:
+        path: the file.
+        timeout_seconds: how long to wait for a process that writes.
+    Raises:
+        GalleryError: the file is no catalog, of a newer schema, or its first page is lost.
+    """
+    log_path = path.with_name(path.name + "-wal")
+    is_alone = not log_path.exists()
+    try:
+        with contextlib.closing(_connect_read_only(path, timeout_seconds=timeout_seconds)) as connection:
+            _open_as_it_is(path, connection)
+            with reading(connection):
+                yield connection
+    finally:
+        if is_alone and log_path.exists():  # SQLite made a log to share, and takes it away itself
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(
+                _connect(path, timeout_seconds=0, options="mode=rw")
+            ) as connection:  # fmt: skip
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _open_as_it_is(path: Path, connection: sqlite3.Connection) -> None:
+    """Make sure that a file is a catalog that can be read, whatever its schema."""
+    # Text that is damaged is shown, and a catalog that was cut off is read up to there.
+    connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        schema = _schema(path, connection)
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise
+        raise GalleryError(
+            f"catalog '{path}' cannot be read at all ({error}): restore it from a backup, or index into another folder."
+        ) from error
+    if schema == 0:
+        raise GalleryError(f"'{path.parent}' is no gallery, its {path.name} is empty: name one that has videos.")
+    if schema > len(MIGRATIONS):
+        raise _newer(path, schema)
+
+
+def _newer(path: Path, schema: int) -> GalleryError:
+    return GalleryError(
+        f"gallery '{path.parent}' has schema {schema}, this c3dhash knows up to {len(MIGRATIONS)}: "
+        f"update c3dhash, or index into another folder."
+    )
 
 
 @contextlib.contextmanager
@@ -104,8 +152,16 @@ def gallery_errors(path: Path, *, timeout_seconds: float) -> Iterator[None]:
             problem = (
                 "cannot be written, its disk is full; nothing is lost: make room, then type the same command again"
             )
+        elif "disk I/O" in str(error):
+            problem = (
+                "cannot be read or written, its disk refuses (disk I/O error); nothing that was done is lost: look for "
+                "room, limits and faults, then type the same command again"
+            )
         else:
-            problem = f"cannot be used ({error}): restore it from a backup, or index into another folder"
+            problem = (
+                f"cannot be used ({error}): `c3dhash gallery export` saves what can be read; restore it from a backup, "
+                "import that, or index into another folder"
+            )
         raise GalleryError(f"catalog '{path}' {problem}.") from error
 
 
@@ -150,6 +206,8 @@ def _connect_read_only(path: Path, *, timeout_seconds: float) -> sqlite3.Connect
         return connection
     except sqlite3.OperationalError:
         connection.close()
+    except sqlite3.DatabaseError:
+        return connection  # it is damaged, as whoever reads it will see
     log_path = path.with_name(path.name + "-wal")
     if log_path.exists() and log_path.stat().st_size:
         raise GalleryError(f"'{log_path}' holds unfinished work: open the gallery once where it can be written.")

@@ -12,44 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from old_galleries import make_schema, make_schema_1
 
-from c3dhash.gallery import schema
 from c3dhash.gallery.catalog import GalleryVideo
-from c3dhash.gallery.migrations import MIGRATIONS
+from c3dhash.gallery.reader import open_reader
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
 from c3dhash.records import CodeBatch
-
-# What a gallery of schema 1 has: videos that were indexed, with the times of their files, and one of another program.
-VIDEOS = [
-    ("{base}/db/wave/a.mp4", "h1", 10, 100, "wave", 2),
-    ("{base}/db/b ü.mp4", "h2", 20, 200, None, 1),
-    ("clip 7", "h3", 0, 0, None, 1),
-    ("/no time.mp4", "h4", 0, 0, None, 0),
-]
-
-
-def make_schema_1(gallery: Path, *, base: Path, videos: list[tuple] = VIDEOS) -> None:
-    """Make a gallery as the first schema did; clip number n has the code n."""
-    gallery.mkdir(exist_ok=True)
-    with closing(sqlite3.connect(gallery / CATALOG_NAME, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 1")
-        meta = {"hash_length": "16", "model_fingerprint": "3f2a", "model_name": "runs/a", "run": "{}"}
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        for video_id, (path, *known, num_clips) in enumerate(videos, 1):
-            connection.execute("INSERT INTO change DEFAULT VALUES")
-            connection.execute(
-                "INSERT INTO video VALUES (?, ?, ?, ?, ?, ?, ?, '2024-05-01T00:00:00+00:00')",
-                (video_id, path.format(base=base), *known, num_clips),
-            )
-            for clip in range(num_clips):
-                connection.execute(
-                    "INSERT INTO clip (video_id, start_seconds, end_seconds, code) VALUES (?, ?, ?, ?)",
-                    (video_id, clip, clip + 1, bytes([video_id, clip])),
-                )
 
 
 def test_schema_1_is_migrated_with_all_that_is_in_it(tmp_path: Path) -> None:
@@ -123,20 +91,31 @@ def test_schema_1_is_read_where_it_cannot_be_migrated() -> None:
         assert Path(folder, CATALOG_NAME).read_bytes() == before
 
 
-def test_schema_2_is_migrated_with_all_that_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
-    codes = CodeBatch(np.array([[1, 2], [3, 4]], np.uint8), 16, np.arange(2.0), np.arange(2.0) + 1)
-    with Gallery.create(tmp_path / "gallery", hash_length=16, model_fingerprint="3f2a") as gallery:
-        gallery.add("a", codes, content_hash="h1", label="wave")
-        gallery.add("b", codes, content_hash="h2")
-        with gallery.editing() as edits:
-            edits.mark_missing("b")
-    monkeypatch.undo()
+def test_schema_2_is_migrated_with_all_that_is_in_it(tmp_path: Path) -> None:
+    make_schema(2, tmp_path / "gallery", [("a", "wave", False), ("b", None, True)])
     with Gallery.open(tmp_path / "gallery") as gallery:
         assert gallery.videos() == [GalleryVideo("a", "h1", 0, 0, "wave", 2)]
         assert [video.video for video in gallery.missing_videos()] == ["b"]
-        assert gallery.codes()[1].tolist() == [[1, 2], [3, 4]]
+        assert gallery.codes()[1].tolist() == [[1, 0], [1, 1]]
         assert gallery.not_matches() == set()
         gallery.note_not_matches([("h2", "h1")])
     with Gallery.open(tmp_path / "gallery") as gallery:
         assert gallery.not_matches() == {("h1", "h2")}
+
+
+@pytest.mark.parametrize("earlier", [1, 2, 3])
+def test_videos_of_earlier_schemas_get_the_checksums_that_adding_them_gives(earlier: int, tmp_path: Path) -> None:
+    def checksums(gallery: Path) -> list[tuple]:
+        with open_reader(gallery) as reader:
+            assert reader.schema == 4
+            return [(row.video, row.checksum) for row in reader.videos().values()]
+
+    codes = CodeBatch(np.array([[1, 0], [1, 1]], np.uint8), 16, np.arange(2.0), np.arange(2.0) + 1)
+    with Gallery.create(tmp_path / "new", hash_length=16, model_fingerprint="3f2a") as gallery:
+        gallery.add("a", codes, content_hash="h")
+    if earlier == 1:
+        make_schema_1(tmp_path / "old", base=tmp_path, videos=[("a", "h", 0, 0, None, 2)])
+    else:
+        make_schema(earlier, tmp_path / "old", [("a", None, earlier == 3)])
+    Gallery.open(tmp_path / "old").close()
+    assert checksums(tmp_path / "old") == checksums(tmp_path / "new")

@@ -59,7 +59,7 @@ def test_missing_catalog(tmp_path: Path) -> None:
 
 def test_newer_schema_is_refused(path: Path) -> None:
     run_sql(path, f"PRAGMA user_version = {len(schema.MIGRATIONS) + 4}")
-    with pytest.raises(GalleryError, match=r"has schema 7, this c3dhash knows up to 3: update c3dhash"):
+    with pytest.raises(GalleryError, match=r"has schema 8, this c3dhash knows up to 4: update c3dhash"):
         connect(path)
 
 
@@ -69,7 +69,7 @@ def test_older_schema_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -
     for _ in range(2):  # the second time there is nothing to do
         connection, meta = schema.connect(path, timeout_seconds=0.05)
         with closing(connection):
-            assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+            assert connection.execute("PRAGMA user_version").fetchone() == (5,)
             assert connection.execute("SELECT fps FROM video").fetchall() == []
             assert meta["model_fingerprint"] == "3f2a!"
 

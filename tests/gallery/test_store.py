@@ -293,7 +293,7 @@ def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
 def test_newer_schema_is_refused(gallery: Gallery) -> None:
     with closing(sqlite3.connect(gallery.path / CATALOG_NAME)) as connection:
         connection.execute("PRAGMA user_version = 9")
-    with pytest.raises(GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 3: update"):
+    with pytest.raises(GalleryError, match=f"'{gallery.path}' has schema 9, this c3dhash knows up to 4: update"):
         Gallery.open(gallery.path)
 
 
