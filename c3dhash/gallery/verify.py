@@ -18,7 +18,9 @@ from c3dhash.bits import num_code_bytes
 from c3dhash.errors import VideoError
 from c3dhash.gallery.checksums import clips_checksum
 from c3dhash.gallery.contents import hash_files
+from c3dhash.gallery.migrations import MIGRATIONS
 from c3dhash.gallery.reader import CLIP_TABLES, ClipRow, Reader, VideoRow, open_reader
+from c3dhash.gallery.store import Gallery
 
 FAULTS = ("damage", "bytes")  # kinds of findings that say that something is wrong
 MAX_LINES = 100  # of SQLite's own check
@@ -212,6 +214,16 @@ def _read(work: _Work, rows: Sequence[tuple[VideoRow, bool]]) -> Iterator[Findin
             yield Finding("changed", row.video, f"'{row.video}' has other bytes: `c3dhash index` encodes it again.")
 
 
-# What is looked at, in this order. A check of one more file of a gallery is a function more here: it yields findings,
-# of kind "damage" where the file has to be restored, and may raise sqlite3.DatabaseError where the catalog is damaged.
-CHECKS: tuple[Callable[[_Work], Iterator[Finding]], ...] = (_check_database, _check_clips, _check_files)
+def _check_copy(work: _Work) -> Iterator[Finding]:
+    """Compare the codes that are searched in with those of the catalog, where that is sound and up to date."""
+    if work.reader.schema < len(MIGRATIONS) or not work.result.is_sound:
+        return
+    work.on_step("Checking the codes to search in", 0)
+    with Gallery.open(work.reader.directory) as gallery:
+        problem = gallery.problem_of_codes_file()
+    if problem is not None:
+        yield Finding("damage", None, f"{problem.rstrip('.')}: delete it, and it is made again.")
+
+
+# What is looked at, in this order. Each may raise sqlite3.DatabaseError where the catalog is damaged.
+CHECKS: tuple[Callable[[_Work], Iterator[Finding]], ...] = (_check_database, _check_clips, _check_copy, _check_files)

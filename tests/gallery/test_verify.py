@@ -18,7 +18,7 @@ from galleries import batch_of, code_of, make_gallery
 from old_galleries import make_schema
 
 from c3dhash.errors import GalleryError
-from c3dhash.gallery.store import CATALOG_NAME, Gallery
+from c3dhash.gallery.store import CATALOG_NAME, CODES_NAME, Gallery
 from c3dhash.gallery.verify import verify_gallery
 from c3dhash.video.reader import content_hash
 
@@ -219,3 +219,17 @@ def test_what_is_found_while_another_writes(path: Path) -> None:
         gallery.remove(["3.mp4"])
         gallery.add("new", batch_of(3), content_hash="")
         assert Counter(finding.kind for finding in verify_gallery(path).findings) == {}
+
+
+def test_what_is_searched_in_is_compared_with_the_catalog(path: Path) -> None:
+    with Gallery.open(path) as gallery:
+        codes_path = path / CODES_NAME
+        whole = codes_path.read_bytes()
+        assert damage(path) == []
+        codes_path.unlink()  # not in place: it is mapped
+        codes_path.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
+    ((_, text),) = damage(path)
+    assert text.endswith("codes.bin' cannot be read: its checksum does not match: delete it, and it is made again.")
+    with Gallery.open(path) as gallery:
+        assert len(gallery) == 590
+    assert damage(path) == []
