@@ -193,12 +193,15 @@ class CodeBatch:
 
     codes: uint8 [N, ceil(hash_length / 8)], numpy.packbits order (see c3dhash.bits).
     start_seconds, end_seconds: float64 [N], the segment that each clip stands for.
+    num_flat: how many more windows the video has, which have no code since all of their frames are flat (see
+        c3dhash.video.flat), as far as that is known.
     """
 
     codes: np.ndarray
     hash_length: int
     start_seconds: np.ndarray
     end_seconds: np.ndarray
+    num_flat: int = 0
 
     def __post_init__(self) -> None:
         expected = (len(self.codes), (self.hash_length + 7) // 8)
@@ -223,11 +226,13 @@ class FeatureBatch:
 
     features: float32 [N, feature_dim].
     start_seconds, end_seconds: float64 [N], the segment that each clip stands for.
+    num_flat: as of CodeBatch.
     """
 
     features: np.ndarray
     start_seconds: np.ndarray
     end_seconds: np.ndarray
+    num_flat: int = 0
 
     def __post_init__(self) -> None:
         if self.features.dtype != np.float32 or self.features.ndim != 2:

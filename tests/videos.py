@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -126,15 +127,24 @@ def write_video(
     height_px: int = HEIGHT_PX,
 ) -> Path:
     """Write frames 0 .. num_frames - 1 with OpenCV: mp4v in .mp4, MJPG elsewhere, or the codec named."""
+    frames = [numbered_frame(number, width_px=width_px, height_px=height_px) for number in range(num_frames)]
+    return write_frames(path, frames, fourcc=fourcc, fps=fps)
+
+
+def write_frames(path: Path, frames: Sequence[np.ndarray], *, fourcc: str | None = None, fps: float = FPS) -> Path:
+    """Write frames, each uint8 [H, W, 3] RGB, with OpenCV; the codec as of `write_video`."""
     fourcc = fourcc or ("mp4v" if path.suffix == ".mp4" else "MJPG")
     code = cv2.VideoWriter.fourcc(*fourcc)
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, (width_px, height_px))
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, frames[0].shape[1::-1])
     assert writer.isOpened(), f"OpenCV does not write {fourcc} to {path.name}"
-    for number in range(num_frames):
-        frame = numbered_frame(number, width_px=width_px, height_px=height_px)
+    for frame in frames:
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
     return path
+
+
+def black_frames(num_frames: int, *, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> list[np.ndarray]:
+    return [np.zeros((height_px, width_px, 3), np.uint8)] * num_frames
 
 
 def write_ffmpeg(

@@ -183,7 +183,8 @@ class KeptFeatures:
             return None
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                return FeatureBatch(arrays["features"], arrays["start_seconds"], arrays["end_seconds"])
+                times = arrays["start_seconds"], arrays["end_seconds"]
+                return FeatureBatch(arrays["features"], *times, int(arrays["num_flat"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -217,7 +218,8 @@ def hash_features(run: Run, batch: FeatureBatch) -> CodeBatch:
     layer = run.model.hash_head
     assert layer is not None  # the model of a gallery has one
     head = HashHead(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
-    return CodeBatch(pack_codes(head(batch.features)), run.hash_length, batch.start_seconds, batch.end_seconds)
+    codes = pack_codes(head(batch.features))
+    return CodeBatch(codes, run.hash_length, batch.start_seconds, batch.end_seconds, batch.num_flat)
 
 
 def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:

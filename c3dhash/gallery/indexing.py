@@ -40,7 +40,8 @@ class IndexReport:
 
     moved: kept their codes under a new name. missing: known in these places, not there now, kept aside. unchanged:
     also those that were missing and are back. clips: how many codes were written. vanished: places that are gone as a
-    whole.
+    whole. flat_windows: of what was encoded, how many have no code, since all of their frames are flat (see
+    c3dhash.video.flat); flat_videos: of how many videos. without_codes: the videos that have no code at all.
     """
 
     added: int = 0
@@ -50,6 +51,9 @@ class IndexReport:
     removed: int = 0
     unchanged: int = 0
     clips: int = 0
+    flat_windows: int = 0
+    flat_videos: int = 0
+    without_codes: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
@@ -313,6 +317,10 @@ def _facts(path: Path | str) -> tuple[int, int] | None:
 
 def _count(report: IndexReport, step: Step, codes: CodeBatch) -> None:
     report.clips += len(codes.codes)
+    report.flat_windows += codes.num_flat
+    report.flat_videos += codes.num_flat > 0
+    if not len(codes.codes):
+        report.without_codes.append(step.video)
     if step.is_known:
         report.updated += 1
     else:

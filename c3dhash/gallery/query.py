@@ -19,6 +19,7 @@ from c3dhash.records import CodeBatch, Hit, SegmentMatch
 from c3dhash.video.reader import content_hash
 
 if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
+    from c3dhash.models.encode import VideoResult
     from c3dhash.models.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -28,15 +29,29 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
     """Return the codes of one video.
 
     Raises:
-        VideoError: it cannot be decoded.
+        VideoError: it cannot be decoded, or shows nothing.
     """
     from c3dhash.models.encode import encode_videos
 
     run.hash_length  # noqa: B018 - a run without a hash head says so before anything is decoded
     (result,) = encode_videos(run, [Path(video)], config=config)
+    return _codes_of(result)
+
+
+def _codes_of(result: VideoResult) -> CodeBatch:
+    """Return the codes of a video that was encoded by a run with a hash head, one or more.
+
+    Raises:
+        VideoError: there are none.
+    """
     if result.error is not None:
         raise result.error
     assert result.codes is not None
+    if not len(result.codes.codes):
+        raise VideoError(
+            f"video '{result.video}' shows nothing: all frames of its windows ({result.codes.num_flat}) are black, "
+            "white or of one colour, and such have no code; take another video."
+        )
     return result.codes
 
 
@@ -58,7 +73,7 @@ def query_video(
         not_itself: leave out files with the bytes of the video.
     Raises:
         UsageError: no video passes the filter.
-        VideoError: the video cannot be decoded.
+        VideoError: the video cannot be decoded, or shows nothing.
         ModelMismatchError: the gallery holds the codes of another model.
     """
     ((_, answer),) = query_videos(
@@ -119,12 +134,10 @@ def _answer_each(
     with closing(encode_videos(run, videos, config=config)) as results:
         for video, result in zip(videos, results, strict=True):
             try:
-                if result.error is not None:
-                    raise result.error
-                assert result.codes is not None
+                codes = _codes_of(result)
                 chosen = replace(only, without_content=content_hash(video)) if not_itself else only
                 answer: list[Hit] | VideoError = query_codes(
-                    gallery, result.codes, top=top, only=chosen, radius=radius, calibration=calibration
+                    gallery, codes, top=top, only=chosen, radius=radius, calibration=calibration
                 )
             except VideoError as error:
                 answer = error
@@ -167,8 +180,10 @@ def query_codes(
     """
     found = gallery.similar_videos(query, top=top, only=only, radius=radius)
     if not found and len(query.codes) and ((radius is None and not only) or not gallery.videos()):
-        num_missing = len(gallery.missing_videos())
+        num_flat, num_missing = len(gallery.videos()), len(gallery.missing_videos())
         why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
+        if num_flat:
+            why = f"has only videos that show nothing ({num_flat}), which have no codes"
         raise GalleryError(f"gallery '{gallery.path}' {why}: run `c3dhash index DIR` first.")
     hits = []
     for rank, (evidence, clip) in enumerate(found, 1):

@@ -22,13 +22,18 @@ AHEAD = 128  # videos that may be begun before the first of them is through
 
 
 class Message(NamedTuple):
-    """A clip of a video; or, with clip None, its end, with the error that ended it."""
+    """A clip of a video, and its window; with clip None, a window of which a flat clip is left out; without that, too,
+    the end of the video, with the error that ended it."""
 
     number: int
     video: Path
     clip: np.ndarray | None
     span: tuple[float, float] | None
     error: VideoError | None
+
+    @property
+    def is_end(self) -> bool:
+        return self.span is None
 
 
 class Pause(Enum):
@@ -45,7 +50,7 @@ class ClipStream:
         videos: paths.
         size: of the clips, px.
         config: views, batch size and workers.
-        options: of `read_clips`.
+        options: of `read_views`, but for those.
         prepare: as for `encode.encode_videos`.
     """
 
@@ -145,6 +150,8 @@ class ClipStream:
                 if self._closed.is_set():
                     return
                 span = (segment.start_seconds, segment.end_seconds)
+                if not views:
+                    self._queue.put(Message(number, video, None, span, None))
                 for view in views:
                     self._queue.put(Message(number, video, view, span, None))
         except Stopped:

@@ -206,6 +206,7 @@ def encode_videos(
     *,
     config: EncodeConfig | None = None,
     with_features: bool = False,
+    with_flat: bool = False,
     prepare: Callable[[Path], object] | None = None,
     on_engine: Callable[[str], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
@@ -221,11 +222,14 @@ def encode_videos(
         config: windows, batch size, device, engine; EncodeConfig() by default. Its engine `auto` is torch here, where
             it is not known how much there is to do: see `engines.settle_engine`.
         with_features: give the backbone's features, too.
+        with_flat: also encode clips whose frames are all flat. Without it the network does not see them, and a window
+            of no other clip is left out: a code of black frames is that of every other film with some.
         prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
             is that video's. Where it takes long, it calls `loader.stop_point`.
         on_engine: called once, before the first video, with what computes the network, its version and precision.
     Yields:
-        A VideoResult a video; one that cannot be decoded carries the error and no codes.
+        A VideoResult a video; one that cannot be decoded carries the error and no codes, and one of flat windows alone
+        has codes and scores of no window.
     Raises:
         UsageError: as of `window_options`.
     """
@@ -235,6 +239,7 @@ def encode_videos(
     encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=engine)
     if on_engine is not None:
         on_engine(encoder.engine_name)
+    options["skip_flat"] = not with_flat
     stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
     collected: dict[int, _Collected] = {}
     done: dict[int, VideoResult] = {}
@@ -244,11 +249,13 @@ def encode_videos(
             if clips:
                 features = encoder.features(np.stack([message.clip for message in clips if message.clip is not None]))
                 for message, feature in zip(clips, features, strict=True):
-                    collected.setdefault(message.number, _Collected([], [])).append(message, feature)
+                    collected.setdefault(message.number, _Collected([], [], [])).append(message, feature)
             for message in chunk:
-                if message.clip is None:
-                    clips_of_it = collected.pop(message.number, _Collected([], []))
+                if message.is_end:
+                    clips_of_it = collected.pop(message.number, _Collected([], [], []))
                     done[message.number] = _result(message, clips_of_it, encoder, with_features=with_features)
+                elif message.clip is None:
+                    collected.setdefault(message.number, _Collected([], [], [])).flat_spans.append(message.span)
             while stream.num_taken in done:
                 yield done.pop(stream.num_taken)
                 stream.take()
@@ -277,10 +284,12 @@ def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
 
 
 class _Collected(NamedTuple):
-    """The clips of one video that are through the backbone: the window of each, and its feature."""
+    """The clips of one video that are through the backbone: the window of each, and its feature; and the windows of
+    those that are flat."""
 
     spans: list[tuple[float, float]]
     features: list[np.ndarray]
+    flat_spans: list[tuple[float, float] | None]
 
     def append(self, message: Message, feature: np.ndarray) -> None:
         assert message.span is not None  # a clip has one
@@ -290,16 +299,18 @@ class _Collected(NamedTuple):
 
 def _result(end: Message, collected: _Collected, encoder: Encoder, *, with_features: bool) -> VideoResult:
     """Put the windows of a video together. A video that failed half-way has no codes: half a video is none."""
-    if end.error is not None or not collected.spans:
+    if end.error is not None or not (collected.spans or collected.flat_spans):
         error = end.error or VideoError(f"'{end.video}' gave no clip.")
         return VideoResult(end.video, None, None, error)
+    num_flat = len(set(collected.flat_spans) - set(collected.spans))
     windows = [(span, len(list(clips))) for span, clips in groupby(collected.spans)]
-    starts, ends = np.array([span for span, _ in windows], np.float64).T
-    encoded = encoder.heads(window_means(np.stack(collected.features), [num_clips for _, num_clips in windows]))
+    starts, ends = np.array([span for span, _ in windows], np.float64).reshape(-1, 2).T
+    features = np.array(collected.features, np.float32).reshape(-1, encoder.feature_dim)
+    encoded = encoder.heads(window_means(features, [num_clips for _, num_clips in windows]))
     embeddings, codes = encoded.embeddings, None
     if embeddings is not None:
-        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends)
-    kept = FeatureBatch(encoded.features, starts, ends) if with_features else None
+        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends, num_flat)
+    kept = FeatureBatch(encoded.features, starts, ends, num_flat) if with_features else None
     return VideoResult(end.video, codes, encoded.scores, None, kept)
 
 

@@ -60,5 +60,5 @@ def _clips(stream: ClipStream, encoder: Encoder) -> Iterator[tuple[tuple[float, 
                 num_clips += 1
                 yield message.span, feature
         for message in chunk:
-            if message.clip is None and (message.error is not None or not num_clips):
+            if message.is_end and (message.error is not None or not num_clips):
                 raise message.error or VideoError(f"'{message.video}' gave no clip.")

@@ -78,7 +78,7 @@ def _recognize_each(
     to_read = [video for video, error in found.items() if error is None]
     with ExitStack() as stack:
         streams = [
-            stack.enter_context(closing(encode_videos(run, to_read, config=config)))
+            stack.enter_context(closing(encode_videos(run, to_read, config=config, with_flat=True)))
             for run, config in zip(runs, configs, strict=True)
         ]
         for video, error in tqdm(found.items(), desc="Recognising", unit="video"):

@@ -21,6 +21,8 @@ In this order the files read as a story:
                   the other end of it
     messages      what goes between the two
     pictures      single pictures: from a file, and to a size
+    bars          black bars that were burnt into a picture
+    flat          frames that show nothing
     frame_folder  a folder of pictures -> clips, as if it were a video
     every_frame   all frames of a video or a folder, with their times
     stored        all frames of a sample in one file, compressed

@@ -17,6 +17,7 @@ import torch
 from commands import TINY_OPTIONS
 from paths import ROOT
 from safetensors.torch import load_file, save_file
+from videos import black_frames, numbered_frame, write_frames
 
 from c3dhash.cli.main import cli
 from c3dhash.config import (
@@ -310,6 +311,7 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     assert code == 1
     assert {key: value for key, value in report.items() if key != "failed"} == {
         "added": 2, "updated": 0, "moved": 0, "missing": 0, "removed": 0, "unchanged": 0, "clips": 2, "vanished": [],
+        "flat_windows": 0, "flat_videos": 0, "without_codes": [],
     }  # fmt: skip
     assert report["failed"][0]["video"].endswith("broken.mp4")
     assert report["failed"][0]["reason"]
@@ -320,6 +322,22 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     # the gallery knows its model: no --model, and no runs/ here
     code, out, _ = run("query", "db/move_up_000.mp4", "--json")
     assert (code, json.loads(out)[0]["distance"]) == (0, 0)
+
+
+def test_videos_that_show_nothing_are_said(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
+    write_frames(tmp_path / "db" / "black.mp4", black_frames(50))
+    write_frames(tmp_path / "db" / "late.mp4", [*black_frames(50), *[numbered_frame(number) for number in range(50)]])
+    code, out, _ = run("index", "db", "--model", untrained_run.path, "--window-seconds", "2")
+    assert (code, out.splitlines()[1:]) == (0, [
+        "2 windows of 2 videos show nothing (black, white or of one colour) and have no code.", "no code: db/black.mp4",
+    ])  # fmt: skip
+    code, out, err = run("query", "db/black.mp4")
+    assert (code, out, error_line(err).startswith("c3dhash: video 'db/black.mp4' shows nothing: ")) == (1, "", True)
+    code, out, _ = run("query", "db/black.mp4", "db/late.mp4", "--json", "--top", "1")
+    black, late = json.loads(out)
+    assert (code, black["hits"], black["error"][:34]) == (1, [], "video 'db/black.mp4' shows nothing")
+    assert (late["hits"][0]["video"], late["hits"][0]["start_seconds"]) == (str(tmp_path / "db" / "late.mp4"), 2)
 
 
 def test_index_plans_keeps_and_prunes(run, untrained_run, motion_dir, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from paths import TESTS_DIR
 from safetensors.torch import save_file
 from tiny import TinyBackbone
+from videos import black_frames, numbered_frame, write_frames
 
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig, HashConfig
@@ -131,6 +132,20 @@ def test_every_clip_goes_through_the_network_once(config, videos, path, no_netwo
         patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
         run = make_run(path, [videos], config=config, encode=FP32)
     assert update(path, run, [videos]).added == 12  # no_network: from what was kept
+
+
+def test_flat_windows_are_not_fitted_to_and_stay_out_where_indexing_goes_on(config, videos, path, monkeypatch):
+    """What is kept of a video says how many of its windows show nothing."""
+    write_frames(videos / "black.mp4", black_frames(50))
+    write_frames(videos / "late.mp4", [*black_frames(50), *[numbered_frame(number) for number in range(50)]])
+    short = dataclasses.replace(FP32, window_seconds=2)
+    run = make_run(path, [videos], config=config, encode=short)
+    assert run.config["fitted_clips"] == 13
+    monkeypatch.setattr("c3dhash.gallery.indexing.encode_videos", None)  # the rest goes on from what is kept
+    report = update(path, run, [videos], short)
+    assert (report.added, report.clips, report.failed) == (14, 13, [])
+    assert (report.flat_windows, report.flat_videos) == (2, 2)
+    assert report.without_codes == [str(videos / "black.mp4")]
 
 
 def test_the_second_time_it_is_not_fitted_again(config, videos, path, motion_dir, monkeypatch):

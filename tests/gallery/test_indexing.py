@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import black_frames, write_frames
 
 from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import indexing
+from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
 from c3dhash.gallery.plan import make_plan
 from c3dhash.gallery.query import query_video
@@ -71,6 +73,30 @@ def test_unreadable_files_are_reported_and_do_not_stop_the_rest(untrained_run, g
     assert report.added == 6
     assert {Path(failure["video"]).name for failure in report.failed} == {"broken.mp4", "empty.avi"}
     assert all(failure["reason"] for failure in report.failed)
+
+
+def test_a_video_that_shows_nothing_is_known_and_has_no_code(untrained_run, gallery, videos):
+    """It is decoded once, and told by name; a copy of it has no code, either."""
+    write_frames(videos / "black.mp4", black_frames(50))
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert (report.added, report.clips, report.failed) == (7, 6, [])
+    assert (report.flat_windows, report.flat_videos, report.without_codes) == (1, 1, [str(videos / "black.mp4")])
+    assert {Path(video.video).name: video.num_clips for video in gallery.videos()}["black.mp4"] == 0
+    shutil.copy(videos / "black.mp4", videos / "copy.mp4")
+    (videos / "black.mp4").rename(videos / "renamed.mp4")
+    report = index_videos(untrained_run, gallery, [videos], config=FP32)
+    assert (report.added, report.moved, report.unchanged, report.clips) == (1, 1, 6, 0)
+    assert len(report.without_codes) == 1
+    assert find_duplicates(gallery) == []
+    assert len(query_video(untrained_run, gallery, sorted(videos.glob("*/*.mp4"))[0], config=FP32)) == 6
+
+
+def test_a_gallery_of_nothing_is_not_empty(untrained_run, gallery, videos, tmp_path):
+    (tmp_path / "dark").mkdir()
+    write_frames(tmp_path / "dark" / "black.mp4", black_frames(50))
+    index_videos(untrained_run, gallery, [tmp_path / "dark"], config=FP32)
+    with pytest.raises(GalleryError, match=r"has only videos that show nothing \(1\), which have no codes"):
+        query_video(untrained_run, gallery, sorted(videos.glob("*/*.mp4"))[0], config=FP32)
 
 
 def test_a_video_that_breaks_keeps_its_earlier_codes(untrained_run, gallery, videos):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from videos import write_video
+from videos import black_frames, numbered_frame, write_frames, write_video
 
 from c3dhash.bits import pack_codes
 from c3dhash.config import EncodeConfig
@@ -25,7 +25,7 @@ from c3dhash.video.loader import stop_point
 from c3dhash.video.normalization import normalize
 from c3dhash.video.reader import read_clips
 from c3dhash.video.stored import LOSSLESS
-from c3dhash.video.transforms import center_clip
+from c3dhash.video.transforms import center_clip, clip_views
 
 FP32 = EncodeConfig(precision="fp32", device="cpu", batch_size=3)
 
@@ -151,6 +151,51 @@ def test_a_feature_is_the_mean_of_its_views(untrained_run, motion):
     other = Encoder(untrained_run.model, device="cpu", precision="fp32").features(mirrored[None])
     assert not np.allclose(one.features.features, other, rtol=1e-3)
     np.testing.assert_allclose(two.features.features, (one.features.features + other) / 2, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnx"])
+def test_flat_windows_are_not_seen(untrained_run, tmp_path, engine):
+    """Ten seconds, of which 2 to 6 are black: one of four windows of 3 s, every 2 s, shows nothing else."""
+    for package in {"openvino": ["openvino"], "onnx": ["onnx", "onnxruntime"]}.get(engine, []):
+        pytest.importorskip(package)
+    shown = [numbered_frame(number) for number in range(250)]
+    shown[50:150] = black_frames(100)
+    video = write_frames(tmp_path / "a.mp4", shown)
+    black = write_frames(tmp_path / "black.mp4", black_frames(100))
+    config = replace(FP32, window_seconds=3, stride_seconds=2, engine=engine)
+    part, nothing = encode_videos(untrained_run, [video, black], config=config, with_features=True)
+    whole, all_black = encode_videos(untrained_run, [video, black], config=config, with_features=True, with_flat=True)
+    assert whole.codes.start_seconds.tolist() == pytest.approx([0, 2, 4, 6, 7])
+    assert part.codes.start_seconds.tolist() == pytest.approx([0, 4, 6, 7])
+    seen = [0, 2, 3, 4]
+    assert np.array_equal(part.codes.codes, whole.codes.codes[seen])
+    np.testing.assert_allclose(part.features.features, whole.features.features[seen], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(part.scores, whole.scores[seen], rtol=1e-3, atol=1e-4)
+    assert (part.codes.num_flat, part.features.num_flat, whole.codes.num_flat) == (1, 1, 0)
+    assert nothing.error is None
+    assert (nothing.codes.codes.shape, nothing.scores.shape, nothing.features.features.shape) == (
+        (0, 2), (0, 3), (0, 512),
+    )  # fmt: skip
+    assert (nothing.codes.num_flat, len(all_black.codes.codes)) == (2, 2)
+    with pytest.raises(VideoError, match=r"black.mp4' shows nothing: all frames of its windows \(2\) are black"):
+        encode_video(untrained_run, black, config=config)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_flat_clips_of_a_window_do_not_count(dense_run, tmp_path, views):
+    """Of the three dense clips of a window, those at 1/6, 1/2 and 5/6 of its time, the first two are black."""
+    shown = [*black_frames(30), *[numbered_frame(number) for number in range(20)]]
+    path = write_frames(tmp_path / "a.mp4", shown)
+    config = replace(FP32, window_seconds=2, views=views)
+    (part,) = encode_videos(dense_run, [path], config=config, with_features=True)
+    (whole,) = encode_videos(dense_run, [path], config=config, with_features=True, with_flat=True)
+    clips = list(read_clips(path, num_frames=4, short_side=18, window_seconds=2, interval_seconds=1 / 25))
+    assert [bool(clip.frames.max() > 60) for clip in clips] == [False, False, True]
+    seen = clip_views(clips[2].frames, size=16, num_views=views)
+    expected = Encoder(dense_run.model, device="cpu", precision="fp32").features(np.stack(seen)).mean(axis=0)
+    np.testing.assert_allclose(part.features.features[0], expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(whole.features.features[0], expected, rtol=1e-2)
+    assert (len(part.codes.codes), part.codes.num_flat) == (1, 0)
 
 
 def test_clips_per_window_are_for_dense_clips(untrained_run, dense_run, tmp_path):
