@@ -195,6 +195,7 @@ class CodeBatch:
     start_seconds, end_seconds: float64 [N], the segment that each clip stands for.
     num_flat: how many more windows the video has, which have no code since all of their frames are flat (see
         c3dhash.video.flat), as far as that is known.
+    embeddings: float32 [N, hash_length], what the bits are the signs of; None where that is not known.
     """
 
     codes: np.ndarray
@@ -202,6 +203,7 @@ class CodeBatch:
     start_seconds: np.ndarray
     end_seconds: np.ndarray
     num_flat: int = 0
+    embeddings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.codes), (self.hash_length + 7) // 8)
@@ -214,6 +216,11 @@ class CodeBatch:
             raise CodesError(
                 f"{len(self.codes)} codes need as many start and end times, "
                 f"got {list(self.start_seconds.shape)} and {list(self.end_seconds.shape)}."
+            )
+        if self.embeddings is not None and self.embeddings.shape != (len(self.codes), self.hash_length):
+            raise CodesError(
+                f"{len(self.codes)} codes of {self.hash_length} bits need embeddings "
+                f"[{len(self.codes)}, {self.hash_length}], got {list(self.embeddings.shape)}."
             )
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@
     itq     codes fitted on the gallery's features (c3dhash/models/hashing.py)
     lsh     codes drawn at random, around the mean of the gallery's features
     run     the codes of the run, beside these
+    finer   the same codes, in the order that `query` shows: by the embeddings of the queries (gallery/finer.py)
 
 Queries are never fitted on. Every row is a mean over all orders of ties: Note [Ties in Hamming ranking] in ties.py.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from c3dhash.bits import num_code_bytes, pack_codes
+from c3dhash.bits import num_code_bytes, pack_codes, unpack_codes
 from c3dhash.config import HASHES
 from c3dhash.errors import UsageError
 from c3dhash.evaluation.codes import Codes
@@ -32,19 +33,26 @@ _GALLERY_BLOCK = 1 << 12
 
 
 def compare(
-    codes: Codes, gallery_features: np.ndarray, query_features: np.ndarray, *, counts: RankCounts, k: int = 100
+    codes: Codes,
+    gallery_features: np.ndarray,
+    query_features: np.ndarray,
+    *,
+    query_embeddings: np.ndarray,
+    counts: RankCounts,
+    k: int = 100,
 ) -> list[dict[str, Any]]:
     """Score the features of a gallery and its queries, and what can be made of them without training.
 
     Args:
         codes: the run's own, with the labels.
         gallery_features, query_features: float32 [G, feature_dim] and [Q, feature_dim].
+        query_embeddings: float32 [Q, hash_length], what the queries' codes are the signs of.
         counts: of the run's codes.
         k: items, for mAP@k/hits.
     Returns:
-        A row a method: `method` ("float", "itq", "lsh", "run"), `mAP`, `mAP@k/hits` and `precision@1` (means over the
-        queries with something relevant, expected over ties), and `bytes_per_item`. Where a method is not defined, as
-        ITQ with fewer features than bits, these are None and a warning has the reason.
+        A row a method: `method` ("float", "itq", "lsh", "run", "finer"), `mAP`, `mAP@k/hits` and `precision@1` (means
+        over the queries with something relevant, expected over ties), and `bytes_per_item`. Where a method is not
+        defined, as ITQ with fewer features than bits, these are None and a warning has the reason.
     """
     labels = codes.query_labels, codes.gallery_labels
     rows = [
@@ -66,7 +74,8 @@ def compare(
         packed = pack_codes(head(query_features)), pack_codes(head(gallery_features))
         found = rank_counts(*packed, *labels, hash_length=codes.hash_length)
         rows.append(_row(method, [found], k=k, num_bytes=num_bytes))
-    return [*rows, _row("run", [counts], k=k, num_bytes=num_bytes)]
+    finer = asymmetric_counts(query_embeddings, codes)
+    return [*rows, _row("run", [counts], k=k, num_bytes=num_bytes), _row("finer", finer, k=k, num_bytes=num_bytes)]
 
 
 def feature_counts(
@@ -85,20 +94,39 @@ def feature_counts(
     """
     mean = gallery_features.mean(axis=0, dtype=np.float64)
     gallery_directions, query_directions = _directions(gallery_features, mean), _directions(query_features, mean)
-    num_rows = max(1, _SCORES // len(gallery_directions))
-    for start in range(0, len(query_directions), num_rows):
+    yield from _count_products(query_directions, gallery_directions, query_labels, gallery_labels)
+
+
+def asymmetric_counts(query_embeddings: np.ndarray, codes: Codes) -> Iterator[RankCounts]:
+    """Rank a gallery by asymmetric distance: the inner product of embeddings of queries with signs.
+
+    Args:
+        query_embeddings: float32 [Q, hash_length].
+    Yields:
+        As `feature_counts`.
+    """
+    signs = 2 * unpack_codes(codes.gallery_codes, hash_length=codes.hash_length).astype(np.float32) - 1
+    yield from _count_products(query_embeddings, signs, codes.query_labels, codes.gallery_labels)
+
+
+def _count_products(
+    queries: np.ndarray, items: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray
+) -> Iterator[RankCounts]:
+    """Rank items by their inner products with queries, which are summed in float64 and rounded to float32."""
+    num_rows = max(1, _SCORES // len(items))
+    for start in range(0, len(queries), num_rows):
         part = slice(start, start + num_rows)
-        queries = query_directions[part].astype(np.float64)
-        scores = np.empty((len(queries), len(gallery_directions)), np.float32)
-        for first in range(0, len(gallery_directions), _GALLERY_BLOCK):
+        asked = queries[part].astype(np.float64)
+        scores = np.empty((len(asked), len(items)), np.float32)
+        for first in range(0, len(items), _GALLERY_BLOCK):
             block = slice(first, first + _GALLERY_BLOCK)
-            scores[:, block] = queries @ gallery_directions[block].T.astype(np.float64)
+            scores[:, block] = asked @ items[block].T.astype(np.float64)
         yield score_counts(scores, query_labels[part], gallery_labels)
 
 
 def describe_comparison(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Turn the rows of `compare` into a header and rows for people."""
-    names = {"float": "features, cosine", "itq": "itq", "lsh": "lsh", "run": "this run"}
+    names = {"float": "features, cosine", "itq": "itq", "lsh": "lsh", "run": "this run", "finer": "its finer order"}
     keys = [key for key in rows[0] if key not in ("method", "bytes_per_item")]
     table = [
         (names[row["method"]], *(_format(row[key]) for key in keys), str(row["bytes_per_item"] or "-")) for row in rows

@@ -140,8 +140,9 @@ def evaluate_run(
     if config.compare:
         assert report.counts is not None  # codes have them
         numbers["comparison"] = compare(
-            codes, encoded_gallery.features, encoded_queries.features, counts=report.counts, k=config.k
-        )
+            codes, encoded_gallery.features, encoded_queries.features, query_embeddings=encoded_queries.embeddings,
+            counts=report.counts, k=config.k,
+        )  # fmt: skip
     shown = Dataset(dataset.directory, dataset.format, dataset.classes, (*gallery, *queries))
     return Report(numbers, codes, report.counts, shown, title=f"{names_of(runs)} on {dataset.directory}")
 

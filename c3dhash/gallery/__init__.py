@@ -14,6 +14,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     codes_file    codes and where videos begin, in a file that is mapped into memory
     index         that file, and what was added or removed since, searched
     segments      windows of a query, clips of a video -> the stretches that agree
+    finer         videos at distances near each other -> their order by the query's embedding
     evidence      windows and clips -> which videos show the same, by how much speaks for it
     pairs         all videos -> the pairs that show the same, somewhere
     replica       the index as a copy of the catalog

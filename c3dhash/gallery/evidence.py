@@ -49,6 +49,7 @@ from typing import NamedTuple
 import numpy as np
 
 from c3dhash.bits import hamming_distances
+from c3dhash.gallery.finer import finer_order
 from c3dhash.gallery.index import HammingIndex, check_top
 from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, find_segments
 from c3dhash.records import CodeBatch, SegmentMatch
@@ -94,7 +95,8 @@ def rank_videos(
 
     Args:
         index: is searched.
-        query: the windows of a video. With a single one the distance decides.
+        query: the windows of a video. With a single one the distance decides; the asymmetric one where its embedding
+            is known.
         top: how many videos, 1 or more.
         times: returns when the clips of a video start and end, float64 [N] each, given its first and its last clip id.
         allowed: bool [num_videos], which videos of the index may be found; None for all. What is common and what is
@@ -111,17 +113,28 @@ def rank_videos(
     radius = index.hash_length if radius is None else radius
     allowed = np.ones(index.num_videos, bool) if allowed is None else allowed.copy()
     if len(query.codes) == 1:
-        distances, ids = _nearest(index, query, top=top, allowed=allowed, radius=radius)
-        if not len(ids):
-            return []
-        points, _ = weigh(index, query.codes)
-        scores = bits_a_point(index) * np.maximum(0, points[0, distances])
-        return list(map(VideoEvidence, scores.tolist(), distances.tolist(), ids.tolist()))
+        return _rank_by_distance(index, query, top=top, allowed=allowed, radius=radius)
     found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius) if len(index) else []
     if len(found) < top:
         distances, ids = _nearest(index, query, top=top - len(found), allowed=allowed, radius=radius)
         found += [VideoEvidence(0.0, *pair) for pair in zip(distances.tolist(), ids.tolist(), strict=True)]
     return found[:top]
+
+
+def _rank_by_distance(
+    index: HammingIndex, query: CodeBatch, *, top: int, allowed: np.ndarray, radius: int
+) -> list[VideoEvidence]:
+    """Return what `rank_videos` does of a query of one window."""
+    num_examined = top if query.embeddings is None else max(EXAMINED, EXAMINED_PER_HIT * top)
+    distances, ids = _nearest(index, query, top=num_examined, allowed=allowed, radius=radius)
+    if not len(ids):
+        return []
+    if query.embeddings is not None:
+        videos = index.videos_of(ids)
+        distances, ids = finer_order(index, query.codes[0], query.embeddings[0], videos, radius=radius)
+    points, _ = weigh(index, query.codes)
+    scores = bits_a_point(index) * np.maximum(0, points[0, distances])
+    return list(map(VideoEvidence, scores.tolist(), distances.tolist(), ids.tolist()))[:top]
 
 
 def _nearest(

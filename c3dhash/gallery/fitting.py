@@ -218,8 +218,9 @@ def hash_features(run: Run, batch: FeatureBatch) -> CodeBatch:
     layer = run.model.hash_head
     assert layer is not None  # the model of a gallery has one
     head = HashHead(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
-    codes = pack_codes(head(batch.features))
-    return CodeBatch(codes, run.hash_length, batch.start_seconds, batch.end_seconds, batch.num_flat)
+    embeddings = np.tanh(head(batch.features))
+    codes = pack_codes(embeddings)
+    return CodeBatch(codes, run.hash_length, batch.start_seconds, batch.end_seconds, batch.num_flat, embeddings)
 
 
 def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:

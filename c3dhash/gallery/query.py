@@ -173,7 +173,8 @@ def query_codes(
         calibration: what the distances of the codes mean, where that was measured.
     Returns:
         At most `top` hits, one a video, by falling score, which is 0 of those that are only near; then by rising
-        distance, then by clip id. Of a query of one window, by distance. See c3dhash.gallery.evidence.
+        distance, then by clip id. Of a query of one window, by distance, the asymmetric one where its embedding is
+        known. See c3dhash.gallery.evidence and c3dhash.gallery.finer.
     Raises:
         UsageError: top is below 1, or no video passes the filter.
         GalleryError: the gallery is empty, or all of its videos are missing.

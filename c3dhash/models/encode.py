@@ -309,7 +309,7 @@ def _result(end: Message, collected: _Collected, encoder: Encoder, *, with_featu
     encoded = encoder.heads(window_means(features, [num_clips for _, num_clips in windows]))
     embeddings, codes = encoded.embeddings, None
     if embeddings is not None:
-        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends, num_flat)
+        codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends, num_flat, embeddings)
     kept = FeatureBatch(encoded.features, starts, ends, num_flat) if with_features else None
     return VideoResult(end.video, codes, encoded.scores, None, kept)
 

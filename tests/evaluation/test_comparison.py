@@ -11,7 +11,7 @@ from c3dhash.errors import CodesError
 from c3dhash.evaluation import comparison
 from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.evaluation.codes import Codes
-from c3dhash.evaluation.comparison import compare, describe_comparison, feature_counts
+from c3dhash.evaluation.comparison import asymmetric_counts, compare, describe_comparison, feature_counts
 from c3dhash.evaluation.evaluate import evaluate_codes
 from c3dhash.evaluation.metrics import average_precision, rank_counts
 from c3dhash.models.hashing import fit_hash
@@ -74,16 +74,16 @@ def compared(labelled):
     gallery, labels, queries, query_labels = labelled
     head = fit_hash(gallery, hash_length=11, method="lsh", seed=9)
     codes = Codes(pack_codes(head(gallery)), labels, pack_codes(head(queries)), query_labels, 11)
-    return codes, gallery, queries
+    return codes, gallery, queries, head(queries)
 
 
 def test_rows(compared):
-    codes, gallery, queries = compared
+    codes, gallery, queries, embeddings = compared
     report = evaluate_codes(codes)
-    rows = compare(codes, gallery, queries, counts=report.counts, k=100)
-    assert [row["method"] for row in rows] == ["float", "itq", "lsh", "run"]
+    rows = compare(codes, gallery, queries, query_embeddings=embeddings, counts=report.counts, k=100)
+    assert [row["method"] for row in rows] == ["float", "itq", "lsh", "run", "finer"]
     assert all(list(row) == ["method", "mAP", "mAP@100/hits", "precision@1", "bytes_per_item"] for row in rows)
-    assert [row["bytes_per_item"] for row in rows] == [4 * 24, 2, 2, 2]
+    assert [row["bytes_per_item"] for row in rows] == [4 * 24, 2, 2, 2, 2]
     assert rows[3]["mAP"] == report.numbers["mAP"]["expected"]
     assert rows[3]["mAP@100/hits"] == report.numbers["mAP@100/hits"]
     assert rows[3]["precision@1"] == report.numbers["precision@1"]
@@ -99,14 +99,28 @@ def test_rows(compared):
     assert rows[0]["mAP@100/hits"] == pytest.approx(np.nanmean(values))
 
 
+@pytest.mark.parametrize("block", [1 << 12, 7])
+def test_the_finer_order_counts_a_bit_by_how_sure_the_query_is(compared, monkeypatch, block):
+    monkeypatch.setattr(comparison, "_GALLERY_BLOCK", block)
+    codes, _, _, embeddings = compared
+    query_bits, gallery_bits = (
+        np.unpackbits(each, axis=1, count=11) for each in (codes.query_codes, codes.gallery_codes)
+    )
+    distances = (np.abs(embeddings[:, None]) * (query_bits[:, None] != gallery_bits)).sum(axis=2)
+    is_relevant = (codes.query_labels[:, None] == codes.gallery_labels) & (codes.query_labels[:, None] >= 0)
+    expected = label_average_precision(-np.round(distances, 4).T, is_relevant.T)
+    (counts,) = asymmetric_counts(embeddings, codes)
+    np.testing.assert_allclose(average_precision(counts), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("num_items, hash_length, reason", [(8, 11, "got 8 for"), (60, 30, r"\(24\)")])
 def test_what_cannot_be_fitted_is_not_defined_and_the_rest_is(compared, caplog, num_items, hash_length, reason):
-    codes, gallery, queries = compared
+    codes, gallery, queries, embeddings = compared
     gallery, labels = gallery[:num_items], codes.gallery_labels[:num_items]
-    own = np.zeros((num_items + 12, hash_length), bool)
+    own, embeddings = np.zeros((num_items + 12, hash_length), bool), np.ones((12, hash_length), np.float32)
     codes = Codes(pack_codes(own[12:]), labels, pack_codes(own[:12]), codes.query_labels, hash_length)
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
-        rows = compare(codes, gallery, queries, counts=evaluate_codes(codes).counts)
+        rows = compare(codes, gallery, queries, query_embeddings=embeddings, counts=evaluate_codes(codes).counts)
     assert rows[1] == {"method": "itq", "mAP": None, "mAP@100/hits": None, "precision@1": None, "bytes_per_item": None}
     assert all(row["mAP"] > 0 for row in (rows[0], *rows[2:]))
     assert caplog.text.count("itq is not compared with") == 1
@@ -118,27 +132,28 @@ def test_what_cannot_be_fitted_is_not_defined_and_the_rest_is(compared, caplog, 
 
 
 def test_several_labels_an_item(compared):
-    codes, gallery, queries = compared
+    codes, gallery, queries, embeddings = compared
     labels = np.eye(6, dtype=bool)[codes.gallery_labels], np.eye(6, dtype=bool)[codes.query_labels]
     labels[0][:, 5] = labels[1][:, 5] = False  # -1: none
     several = Codes(codes.gallery_codes, labels[0], codes.query_codes, labels[1], 11)
     rows, expected = (
-        compare(each, gallery, queries, counts=evaluate_codes(each).counts, k=5) for each in (several, codes)
+        compare(each, gallery, queries, query_embeddings=embeddings, counts=evaluate_codes(each).counts, k=5)
+        for each in (several, codes)
     )
     for row, same in zip(rows, expected, strict=True):
         assert row["mAP"] == pytest.approx(same["mAP"])
 
 
 def test_without_anything_relevant_nothing_is_defined(compared):
-    codes, gallery, queries = compared
+    codes, gallery, queries, embeddings = compared
     nothing = Codes(codes.gallery_codes, codes.gallery_labels, codes.query_codes, np.full(12, -1), 11)
-    rows = compare(nothing, gallery, queries, counts=evaluate_codes(nothing).counts)
-    assert [row["mAP"] for row in rows] == [None] * 4
+    rows = compare(nothing, gallery, queries, query_embeddings=embeddings, counts=evaluate_codes(nothing).counts)
+    assert [row["mAP"] for row in rows] == [None] * 5
     assert describe_comparison(rows)[1][3] == ("this run", "not defined", "not defined", "not defined", "2")
 
 
 def test_features_that_are_not_finite_are_refused(compared):
-    codes, gallery, queries = compared
+    codes, gallery, queries, embeddings = compared
     queries[3, 3] = np.nan
     with pytest.raises(CodesError, match="1 of 12 rows of scores have a NaN"):
-        compare(codes, gallery, queries, counts=evaluate_codes(codes).counts)
+        compare(codes, gallery, queries, query_embeddings=embeddings, counts=evaluate_codes(codes).counts)
