@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path, workers_option
+from c3dhash.cli.exchange import export, import_
 
 if TYPE_CHECKING:
     from c3dhash.gallery.inventory import Inventory
@@ -21,6 +22,10 @@ MAX_NAMES = 20  # of folders, bits and videos that are printed
 @click.group()
 def gallery() -> None:
     """Look after a gallery: what is in it, whether it is sound, out of it, into it, and smaller."""
+
+
+gallery.add_command(export)
+gallery.add_command(import_)
 
 
 @gallery.command()
@@ -78,7 +83,7 @@ def verify(context: click.Context, gallery_path: Path, contents: bool, workers: 
     with tqdm(desc="Checking", leave=False, delay=1) as bar:
 
         def advance(stage: str, num: int) -> None:
-            bar.set_description(stage, refresh=False)
+            bar.set_description_str(stage, refresh=False)
             bar.update(num)
 
         found = verify_gallery(gallery_path, contents=contents, workers=workers, on_step=advance)

@@ -15,9 +15,8 @@ process writes at a time; readers go on meanwhile and see the last finished tran
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -139,11 +138,14 @@ class Catalog:
             row = self._connection.execute("SELECT value FROM meta WHERE key = 'engines'").fetchone()
         return dict(json.loads(row[0])) if row else {}
 
-    def note_engine(self, name: str) -> None:
-        """Note that it computed codes today. No code changes: copies of the catalog stay what they are."""
-        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    def note_engines(self, days: Mapping[str, str]) -> None:
+        """Note on which day each last computed codes; a later day that is noted already stays.
+
+        No code changes: copies of the catalog stay what they are.
+        """
         with self._errors(), schema.writing(self._connection):
-            engines = json.dumps({**self.engines(), name: today})
+            known = self.engines()
+            engines = json.dumps({**known, **{name: max(day, known.get(name, "")) for name, day in days.items()}})
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('engines', ?)", (engines,))
 
     @contextlib.contextmanager

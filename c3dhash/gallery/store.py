@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -265,8 +266,13 @@ class Gallery:
 
     def note_engine(self, name: str) -> None:
         """Note what computes the codes that come now."""
-        with self._turn():
-            self._catalog.note_engine(name)
+        self.note_engines({name: datetime.now(timezone.utc).date().isoformat()})
+
+    def note_engines(self, days: Mapping[str, str]) -> None:
+        """Note what computed codes -> the day it last did, as in 2026-11-24 (UTC); the later day counts."""
+        if days:
+            with self._turn():
+                self._catalog.note_engines(days)
 
     def note_moved_roots(self) -> None:
         """Store where the folders of videos are now, where the gallery was moved with or without them."""

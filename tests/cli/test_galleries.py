@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from damage import flip_bit, zero_page
-from galleries import code_of, make_gallery
+from damage import flip_bit, pages_with, zero_page
+from galleries import batch_of, code_of, content_of, make_gallery
+
+from c3dhash.gallery.store import Gallery
 
 
 @pytest.fixture
@@ -61,3 +63,49 @@ def test_verify(run, gallery, tmp_path):
 def test_what_is_refused(run, gallery, arguments, code, message):
     found = run("gallery", *arguments)
     assert found[:2] == (code, "") and message in found[2] and len(found[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
+def test_export_and_import(run, gallery, tmp_path, suffix):
+    assert run("gallery", "export", f"all.{suffix}") == (0, f"all.{suffix}: 9 videos, 90 clips.\n", "")
+    code, out, err = run("gallery", "export", f"all.{suffix}")
+    assert (code, out) == (2, "") and "is there already and stays as it is" in err and len(err.splitlines()) == 1
+    told = "9 added, 0 replaced, 0 unchanged, 0 refused; 90 clips were written into gallery 'new'.\n"
+    assert run("gallery", "import", f"all.{suffix}", "--gallery", "new") == (0, told, "")
+    assert content_of(tmp_path / "new") == content_of(gallery)
+    code, out, _ = run("gallery", "import", f"all.{suffix}", "--gallery", "new", "--json")
+    assert code == 0 and json.loads(out) == {"added": 0, "replaced": 0, "unchanged": 9, "clips": 0, "conflicts": []}
+    with Gallery.open(tmp_path / "new") as other:
+        other.add(f"{tmp_path}/db/1.mp4", batch_of(50), content_hash="h1")
+    code, out, _ = run("gallery", "import", f"all.{suffix}", "--gallery", "new")
+    assert code == 1 and out.splitlines() == [
+        "0 added, 0 replaced, 8 unchanged, 1 refused; 0 clips were written into gallery 'new'.",
+        f"refused: '{tmp_path}/db/1.mp4' is in gallery 'new' with other codes",
+        "--replace takes the others in their place.",
+    ]
+    assert "1 replaced" in run("gallery", "import", f"all.{suffix}", "--gallery", "new", "--replace")[1]
+    assert content_of(tmp_path / "new").splitlines()[2:] != []
+
+
+def test_export_of_a_damaged_gallery(run, gallery, tmp_path):
+    zero_page(gallery / "catalog.sqlite", pages_with(gallery / "catalog.sqlite", code_of(3, 2))[0])
+    code, out, err = run("gallery", "export", "saved.csv")
+    assert (code, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("saved.csv: ") and f"damaged: '{tmp_path}/db/3.mp4': none of 10 clips saved" in lines
+    assert any(line.startswith("damaged: table clip from id ") for line in lines)
+    assert "clips are lost. Import the file" in lines[-1]
+    code, out, _ = run("gallery", "export", "saved.npz", "--json")
+    assert code == 1 and json.loads(out)["losses"]["num_clips"] > 9
+
+
+def test_import_of_a_table_by_hand(run, tmp_path):
+    (tmp_path / "codes.csv").write_text("video,start_seconds,end_seconds,code\na.mp4,0,2.5,00ff\n")
+    code, out, err = run("gallery", "import", "codes.csv")
+    assert (code, out) == (2, "") and "does not say which model made its codes" in err
+    assert run("gallery", "import", "codes.csv", "--model-fingerprint", "simhash")[0] == 0
+    assert "16 bits" in run("gallery", "info")[1]
+    (tmp_path / "codes.csv").write_text("video,start_seconds,end_seconds,code\na.mp4,0,2.5,00f\n")
+    code, out, err = run("gallery", "import", "codes.csv", "--model-fingerprint", "simhash")
+    assert (code, out) == (1, "")
+    assert err == "c3dhash: 'codes.csv' has code '00f' in line 2; it must be hexadecimal digits, two a byte.\n"
