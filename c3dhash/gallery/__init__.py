@@ -36,6 +36,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
+    removal       names or a filter -> the videos that are taken out
     inventory     a gallery -> what is in it, in figures
     verify        a gallery -> what is damaged, and which files are not as they were
 """
@@ -53,6 +54,7 @@ __all__ = [
     "inventory",
     "lock",
     "query",
+    "removal",
     "runs",
     "store",
     "verify",

@@ -257,9 +257,11 @@ class Catalog:
             where, parameters = self._condition(only or VideoFilter())
             return self._videos(f"missing_since IS NULL AND {where}", parameters)
 
-    def missing_videos(self) -> list[GalleryVideo]:
+    def missing_videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
         """List the videos whose files are missing, in the order of their names."""
-        return self._videos("missing_since IS NOT NULL")
+        with self.snapshot():
+            where, parameters = self._condition(only or VideoFilter())
+            return self._videos(f"missing_since IS NOT NULL AND {where}", parameters)
 
     def _videos(self, where: str, parameters: Sequence[object] = ()) -> list[GalleryVideo]:
         query = (

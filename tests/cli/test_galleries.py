@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 from damage import flip_bit, pages_with, zero_page
@@ -56,6 +61,10 @@ def test_verify(run, gallery, tmp_path):
     [
         (["info", "--gallery", "nowhere"], 1, "'nowhere' is no gallery, it has no catalog.sqlite"),
         (["verify", "--workers", "0"], 2, "workers (0) must be between 1 and 256"),
+        (["remove", "--yes"], 2, "name videos, or say which by --label and --folder"),
+        (["remove", "--label", "walk", "--yes"], 2, "label 'walk' is of no video of gallery 'gallery': it has"),
+        (["remove", "--folder", "x", "--yes"], 2, "gallery 'gallery' has no video that passes (folder 'x')"),
+        (["remove", "x", "--yes", "--gallery", "nowhere"], 1, "gallery 'nowhere' does not exist"),
         (["info", "extra"], 2, "unexpected extra argument (extra)"),
         (["wash"], 2, "No such command 'wash'"),
     ],
@@ -109,3 +118,57 @@ def test_import_of_a_table_by_hand(run, tmp_path):
     code, out, err = run("gallery", "import", "codes.csv", "--model-fingerprint", "simhash")
     assert (code, out) == (1, "")
     assert err == "c3dhash: 'codes.csv' has code '00f' in line 2; it must be hexadecimal digits, two a byte.\n"
+
+
+@pytest.fixture
+def with_files(gallery, tmp_path):
+    """The gallery's videos, as files."""
+    (tmp_path / "db").mkdir()
+    for number in range(9):
+        (tmp_path / "db" / f"{number}.mp4").write_bytes(bytes([number] * 1000))
+    return tmp_path / "db"
+
+
+def digests(folder):
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+def names(gallery):
+    with Gallery.open(gallery) as opened:
+        return [video.video.rpartition("/")[2] for video in [*opened.videos(), *opened.missing_videos()]]
+
+
+def test_remove_takes_videos_out_and_leaves_files_alone(run, gallery, with_files):
+    before = digests(with_files)
+    code, out, _ = run("gallery", "remove", "db/3.mp4", "--dry-run")
+    assert (code, out) == (0, "db/3.mp4\n1 video with 10 clips would be removed; nothing was done.\n")
+    code, out, err = run("gallery", "remove", "db/3.mp4", "db/99.mp4", "--yes")
+    assert (code, out) == (2, "") and "'db/99.mp4' is no video of gallery 'gallery', and nothing was removed" in err
+    assert len(names(gallery)) == 9
+    told = "db/3.mp4\ndb/4.mp4\nRemoved: 2 videos with 20 clips.\n"
+    assert run("gallery", "remove", "db/3.mp4", "db/4.mp4", "--yes") == (0, told, "")
+    code, out, _ = run("gallery", "remove", "--label", "wave", "--json", "--yes")
+    assert code == 0 and [name.rpartition("/")[2] for name in json.loads(out)["removed"]] == ["1.mp4", "7.mp4"]
+    assert names(gallery) == ["0.mp4", "2.mp4", "5.mp4", "6.mp4", "8.mp4"]
+    code, out, _ = run("gallery", "remove", "--folder", "db", "--yes")
+    assert code == 0 and out.endswith("Removed: 5 videos with 50 clips.\n")
+    assert names(gallery) == [] and digests(with_files) == before
+    assert run("gallery", "verify")[0] == 0
+
+
+def test_remove_asks_and_where_nobody_is_there_refuses(run, gallery, with_files, tmp_path):
+    before = digests(with_files)
+    command = [sys.executable, "-m", "c3dhash", "gallery", "remove", "db/3.mp4"]
+    done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "nobody can be asked here, the input is no terminal: --yes removes" in done.stderr
+    for answer, code, number in ((b"n\n", 1, 9), (b"y\n", 0, 8)):
+        terminal, end = pty.openpty()
+        os.write(terminal, answer)
+        done = subprocess.run(command, cwd=tmp_path, stdin=end, capture_output=True, text=True, check=False)
+        os.close(end)
+        os.close(terminal)
+        assert done.returncode == code
+        assert "Remove 1 video with 10 clips from gallery 'gallery'? No file is deleted." in done.stderr
+        assert ("Nothing was removed." in done.stdout) == (code == 1)
+        assert len(names(gallery)) == number
+    assert digests(with_files) == before
