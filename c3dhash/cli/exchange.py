@@ -1,4 +1,4 @@
-"""c3dhash gallery export, import: the content of a gallery as a file."""
+"""c3dhash gallery export, import, merge: the content of a gallery as a file, or in another gallery."""
 
 from __future__ import annotations
 
@@ -113,3 +113,29 @@ def show_intake(intake: Intake, gallery_path: Path, *, as_json: bool) -> int:
         if intake.conflicts:
             click.echo("--replace takes the others in their place.")
     return 1 if intake.conflicts else 0
+
+
+@click.command()
+@click.argument("others", metavar="OTHER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@gallery_option
+@click.option("--replace", is_flag=True, help="Take OTHER's codes of files that the gallery has with others.")
+@json_option
+@click.pass_context
+def merge(
+    context: click.Context, /, others: tuple[Path, ...], gallery_path: Path, replace: bool, as_json: bool
+) -> None:
+    """Take the videos of the galleries OTHER... into a gallery.
+
+    They must be of the same model, length and windows. They are only read. Labels, the notes of `duplicates --ignore`
+    and what computed the codes come along; folders are those where OTHER finds its videos now. A file that both have is
+    there once; one that both have with other codes or another content is refused, and told, and the exit code is 1.
+    Interrupted, the same command goes on.
+    """
+    from tqdm import tqdm
+
+    from c3dhash.gallery.merge import merge_galleries
+    from c3dhash.gallery.store import Gallery
+
+    with Gallery.open(gallery_path) as opened, tqdm(desc="Merging", unit=" videos", leave=False, delay=1) as bar:
+        intake = merge_galleries(opened, others, replace=replace, on_video=bar.update)
+    context.exit(show_intake(intake, gallery_path, as_json=as_json))

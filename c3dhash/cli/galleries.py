@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path, workers_option
-from c3dhash.cli.exchange import export, import_
+from c3dhash.cli.exchange import export, import_, merge
 from c3dhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def gallery() -> None:
 
 gallery.add_command(export)
 gallery.add_command(import_)
+gallery.add_command(merge)
 
 
 @gallery.command()

@@ -28,6 +28,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     windows       whether codes were made of windows like those of a gallery
     intake        videos with their codes -> a gallery, what differs is told
     imports       a file -> a gallery
+    merge         other galleries -> a gallery
     runs          the run that made a gallery's codes
     scan          places -> the video files that are there
     contents      content hashes of many files
@@ -53,6 +54,7 @@ __all__ = [
     "intake",
     "inventory",
     "lock",
+    "merge",
     "query",
     "removal",
     "runs",

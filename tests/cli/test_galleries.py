@@ -61,6 +61,9 @@ def test_verify(run, gallery, tmp_path):
     [
         (["info", "--gallery", "nowhere"], 1, "'nowhere' is no gallery, it has no catalog.sqlite"),
         (["verify", "--workers", "0"], 2, "workers (0) must be between 1 and 256"),
+        (["merge"], 2, "Missing argument 'OTHER...'"),
+        (["merge", "gallery"], 2, "'gallery' is gallery 'gallery' itself: name others to merge into it"),
+        (["merge", "nowhere"], 1, "'nowhere' is no gallery, it has no catalog.sqlite"),
         (["remove", "--yes"], 2, "name videos, or say which by --label and --folder"),
         (["remove", "--label", "walk", "--yes"], 2, "label 'walk' is of no video of gallery 'gallery': it has"),
         (["remove", "--folder", "x", "--yes"], 2, "gallery 'gallery' has no video that passes (folder 'x')"),
@@ -172,3 +175,16 @@ def test_remove_asks_and_where_nobody_is_there_refuses(run, gallery, with_files,
         assert ("Nothing was removed." in done.stdout) == (code == 1)
         assert len(names(gallery)) == number
     assert digests(with_files) == before
+
+
+def test_merge(run, gallery, tmp_path):
+    other = make_gallery(tmp_path / "other", range(5, 12), root=str(tmp_path / "db"))
+    told = "3 added, 0 replaced, 4 unchanged, 0 refused; 30 clips were written into gallery 'gallery'.\n"
+    assert run("gallery", "merge", "other") == (0, told, "")
+    with Gallery.open(other) as opened:
+        opened.add(f"{tmp_path}/db/1.mp4", batch_of(50), content_hash="h1", root=f"{tmp_path}/db")
+    code, out, _ = run("gallery", "merge", "other", "--json")
+    (conflict,) = json.loads(out)["conflicts"]
+    assert (code, conflict) == (1, f"'{tmp_path}/db/1.mp4' is in gallery 'gallery' with other codes")
+    assert run("gallery", "merge", "other", "--replace")[0] == 0
+    assert len(names(gallery)) == 12 and run("gallery", "verify", "--json")[0] == 0
