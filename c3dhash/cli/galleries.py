@@ -109,6 +109,29 @@ def _print_verification(found: Verification, *, contents: bool) -> None:
 
 
 @gallery.command()
+@gallery_option
+@json_option
+def compact(gallery_path: Path, as_json: bool) -> None:
+    """Make the files of a gallery smaller, where videos were removed or replaced. What is found stays the same.
+
+    Takes room for two more copies of the catalog for a while, which is looked at first. Killed at any moment, the
+    gallery is as it was, or smaller.
+    """
+    from c3dhash.gallery.compact import compact_gallery
+
+    report = compact_gallery(gallery_path)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    click.echo(
+        f"catalog {size(report.catalog_bytes_before)} -> {size(report.catalog_bytes_after)}, "
+        f"all of '{gallery_path}' {size(report.bytes_before)} -> {size(report.bytes_after)}"
+    )
+    if not report.is_settled:
+        click.echo("The catalog's log is still read by another process, and goes with it.")
+
+
+@gallery.command()
 @click.argument("videos", metavar="[VIDEO...]", nargs=-1)
 @gallery_option
 @click.option("--label", "labels", multiple=True, metavar="NAME", help="All videos of this label; may be repeated.")

@@ -37,6 +37,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
+    compact       a gallery -> the same on less disk
     removal       names or a filter -> the videos that are taken out
     inventory     a gallery -> what is in it, in figures
     verify        a gallery -> what is damaged, and which files are not as they were
@@ -44,6 +45,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 
 __all__ = [
     "catalog",
+    "compact",
     "duplicates",
     "exports",
     "filters",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -61,6 +62,7 @@ def test_verify(run, gallery, tmp_path):
     [
         (["info", "--gallery", "nowhere"], 1, "'nowhere' is no gallery, it has no catalog.sqlite"),
         (["verify", "--workers", "0"], 2, "workers (0) must be between 1 and 256"),
+        (["compact", "--gallery", "nowhere"], 1, "gallery 'nowhere' does not exist"),
         (["merge"], 2, "Missing argument 'OTHER...'"),
         (["merge", "gallery"], 2, "'gallery' is gallery 'gallery' itself: name others to merge into it"),
         (["merge", "nowhere"], 1, "'nowhere' is no gallery, it has no catalog.sqlite"),
@@ -188,3 +190,13 @@ def test_merge(run, gallery, tmp_path):
     assert (code, conflict) == (1, f"'{tmp_path}/db/1.mp4' is in gallery 'gallery' with other codes")
     assert run("gallery", "merge", "other", "--replace")[0] == 0
     assert len(names(gallery)) == 12 and run("gallery", "verify", "--json")[0] == 0
+
+
+def test_compact(run, gallery):
+    assert run("gallery", "remove", "--label", "wave", "--yes")[0] == 0
+    code, out, err = run("gallery", "compact")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"catalog \S+ kB -> \S+ kB, all of 'gallery' \S+ kB -> \S+ kB\n", out)
+    code, out, _ = run("gallery", "compact", "--json")
+    report = json.loads(out)
+    assert code == 0 and report["is_settled"] and report["catalog_bytes_after"] == report["catalog_bytes_before"]
