@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from damage import settle
 
+from c3dhash.gallery.exports import export_gallery
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
 from c3dhash.records import CodeBatch
 
@@ -42,10 +44,19 @@ def make_gallery(
                 edits.add(
                     name_of(video, root), batch_of(video, num_clips=num_clips), content_hash=f"h{video}",
                     size_bytes=100 + video, mtime_ns=200, label=(None, "wave", "golf, “ü”")[video % 3], root=root,
+                    added_at="2026-05-01T00:00:00+00:00",
                 )  # fmt: skip
             for video in missing:
-                edits.mark_missing(name_of(video, root))
+                edits.mark_missing(name_of(video, root), since="2026-05-02T00:00:00+00:00")
         gallery.note_engine("torch 2")
         gallery.note_not_matches([("h1", "h2")])
     settle(path / CATALOG_NAME)
     return path
+
+
+def content_of(gallery: Path) -> str:
+    """All that a gallery knows, as text."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = export_gallery(gallery, Path(folder) / "all.csv")
+        assert not report.losses
+        return (Path(folder) / "all.csv").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path, workers_option
+from c3dhash.cli.exchange import export, import_, merge
+from c3dhash.errors import UsageError
 
 if TYPE_CHECKING:
     from c3dhash.gallery.inventory import Inventory
@@ -21,6 +24,11 @@ MAX_NAMES = 20  # of folders, bits and videos that are printed
 @click.group()
 def gallery() -> None:
     """Look after a gallery: what is in it, whether it is sound, out of it, into it, and smaller."""
+
+
+gallery.add_command(export)
+gallery.add_command(import_)
+gallery.add_command(merge)
 
 
 @gallery.command()
@@ -78,7 +86,7 @@ def verify(context: click.Context, gallery_path: Path, contents: bool, workers: 
     with tqdm(desc="Checking", leave=False, delay=1) as bar:
 
         def advance(stage: str, num: int) -> None:
-            bar.set_description(stage, refresh=False)
+            bar.set_description_str(stage, refresh=False)
             bar.update(num)
 
         found = verify_gallery(gallery_path, contents=contents, workers=workers, on_step=advance)
@@ -98,6 +106,93 @@ def _print_verification(found: Verification, *, contents: bool) -> None:
     click.echo(f"{found.num_videos:,} videos, {found.num_clips:,} clips, {found.num_files:,} files {read}: {told}.")
     if not found.has_checksums:
         click.echo("This gallery is of an earlier c3dhash and has no checksums yet: `c3dhash index` adds them.")
+
+
+@gallery.command()
+@gallery_option
+@json_option
+def compact(gallery_path: Path, as_json: bool) -> None:
+    """Make the files of a gallery smaller, where videos were removed or replaced. What is found stays the same.
+
+    Takes room for two more copies of the catalog for a while, which is looked at first. Killed at any moment, the
+    gallery is as it was, or smaller.
+    """
+    from c3dhash.gallery.compact import compact_gallery
+
+    report = compact_gallery(gallery_path)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    click.echo(
+        f"catalog {size(report.catalog_bytes_before)} -> {size(report.catalog_bytes_after)}, "
+        f"all of '{gallery_path}' {size(report.bytes_before)} -> {size(report.bytes_after)}"
+    )
+    if not report.is_settled:
+        click.echo("The catalog's log is still read by another process, and goes with it.")
+
+
+@gallery.command()
+@click.argument("videos", metavar="[VIDEO...]", nargs=-1)
+@gallery_option
+@click.option("--label", "labels", multiple=True, metavar="NAME", help="All videos of this label; may be repeated.")
+@click.option("--folder", metavar="DIR", default=None, help="All videos in this folder, or in one below.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_context
+def remove(
+    context: click.Context,
+    /,
+    videos: tuple[str, ...],
+    gallery_path: Path,
+    labels: tuple[str, ...],
+    folder: str | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Take videos out of a gallery. No file is deleted or changed.
+
+    Names VIDEO..., or all videos that --label and --folder say together; missing ones, too. What would go is printed,
+    and asked about. All of it goes, or nothing where a name is not in the gallery.
+
+    A file that stays in a folder that is indexed is new to the next `c3dhash index` of that folder.
+    """
+    from c3dhash.gallery.filters import VideoFilter
+    from c3dhash.gallery.removal import chosen_videos
+    from c3dhash.gallery.store import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        only = VideoFilter(labels, folder) if labels or folder is not None else None
+        chosen = chosen_videos(opened, videos, only=only)
+        num_clips = sum(video.num_clips for video in chosen)
+        if not as_json:
+            for video in chosen if dry_run else chosen[:MAX_NAMES]:
+                click.echo(shown_path(video.video) if video.root else video.video)
+            if len(chosen) > MAX_NAMES and not dry_run:
+                click.echo(f"and {len(chosen) - MAX_NAMES:,} more (--dry-run prints all)")
+        what = f"{_counted(len(chosen), 'video')} with {_counted(num_clips, 'clip')}"
+        if not (dry_run or yes or _is_agreed(f"Remove {what} from gallery '{gallery_path}'? No file is deleted.")):
+            click.echo("Nothing was removed.")
+            context.exit(1)
+        if not dry_run:
+            opened.remove([video.video for video in chosen])
+    if as_json:
+        print_json({"removed": [] if dry_run else [video.video for video in chosen],
+                    "chosen": [video.video for video in chosen], "clips": num_clips})  # fmt: skip
+    else:
+        click.echo(f"{what} would be removed; nothing was done." if dry_run else f"Removed: {what}.")
+
+
+def _is_agreed(question: str) -> bool:
+    """Ask a person."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here, the input is no terminal: --yes removes, --dry-run shows what.")
+    return click.confirm(question, err=True)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 def _lines(inventory: Inventory) -> list[tuple[str, str]]:

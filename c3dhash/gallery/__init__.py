@@ -21,6 +21,16 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     lock          one writer at a time
     store         the gallery: what these are together
     reader        a catalog as it is, also a damaged one, for what looks at all of it
+    entries       all that a gallery knows, a video at a time, also of a damaged one
+    rows          a video <-> rows of a table
+    csv_files     videos <-> a CSV file
+    npz_files     videos <-> arrays
+    parquet_files videos <-> a Parquet file
+    exports       a gallery -> a file
+    windows       whether codes were made of windows like those of a gallery
+    intake        videos with their codes -> a gallery, what differs is told
+    imports       a file -> a gallery
+    merge         other galleries -> a gallery
     runs          the run that made a gallery's codes
     scan          places -> the video files that are there
     contents      content hashes of many files
@@ -29,20 +39,28 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
+    compact       a gallery -> the same on less disk
+    removal       names or a filter -> the videos that are taken out
     inventory     a gallery -> what is in it, in figures
     verify        a gallery -> what is damaged, and which files are not as they were
 """
 
 __all__ = [
     "catalog",
+    "compact",
     "duplicates",
+    "exports",
     "filters",
     "fitting",
+    "imports",
     "index",
     "indexing",
+    "intake",
     "inventory",
     "lock",
+    "merge",
     "query",
+    "removal",
     "runs",
     "store",
     "verify",

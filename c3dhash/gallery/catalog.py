@@ -15,9 +15,8 @@ process writes at a time; readers go on meanwhile and see the last finished tran
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -136,11 +135,14 @@ class Catalog:
             row = self._connection.execute("SELECT value FROM meta WHERE key = 'engines'").fetchone()
         return dict(json.loads(row[0])) if row else {}
 
-    def note_engine(self, name: str) -> None:
-        """Note that it computed codes today. No code changes: copies of the catalog stay what they are."""
-        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    def note_engines(self, days: Mapping[str, str]) -> None:
+        """Note on which day each last computed codes; a later day that is noted already stays.
+
+        No code changes: copies of the catalog stay what they are.
+        """
         with self._errors(), schema.writing(self._connection):
-            engines = json.dumps({**self.engines(), name: today})
+            known = self.engines()
+            engines = json.dumps({**known, **{name: max(day, known.get(name, "")) for name, day in days.items()}})
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('engines', ?)", (engines,))
 
     @contextlib.contextmanager
@@ -282,9 +284,11 @@ class Catalog:
             where, parameters = self._condition(only or VideoFilter())
             return self._videos(f"missing_since IS NULL AND {where}", parameters)
 
-    def missing_videos(self) -> list[GalleryVideo]:
+    def missing_videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
         """List the videos whose files are missing, in the order of their names."""
-        return self._videos("missing_since IS NOT NULL")
+        with self.snapshot():
+            where, parameters = self._condition(only or VideoFilter())
+            return self._videos(f"missing_since IS NOT NULL AND {where}", parameters)
 
     def _videos(self, where: str, parameters: Sequence[object] = ()) -> list[GalleryVideo]:
         query = (

@@ -96,14 +96,14 @@ def looking(path: Path, *, timeout_seconds: float) -> Iterator[sqlite3.Connectio
         GalleryError: the file is no catalog, of a newer schema, or its first page is lost.
     """
     log_path = path.with_name(path.name + "-wal")
-    is_alone = not log_path.exists()
+    is_alone = not (log_path.exists() and log_path.stat().st_size)
     try:
         with contextlib.closing(_connect_read_only(path, timeout_seconds=timeout_seconds)) as connection:
             _open_as_it_is(path, connection)
             with reading(connection):
                 yield connection
     finally:
-        if is_alone and log_path.exists():  # SQLite made a log to share, and takes it away itself
+        if is_alone and log_path.exists():  # SQLite made it, to share, and takes it away itself
             with contextlib.suppress(sqlite3.Error), contextlib.closing(
                 _connect(path, timeout_seconds=0, options="mode=rw")
             ) as connection:  # fmt: skip

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -265,8 +266,13 @@ class Gallery:
 
     def note_engine(self, name: str) -> None:
         """Note what computes the codes that come now."""
-        with self._turn():
-            self._catalog.note_engine(name)
+        self.note_engines({name: datetime.now(timezone.utc).date().isoformat()})
+
+    def note_engines(self, days: Mapping[str, str]) -> None:
+        """Note what computed codes -> the day it last did, as in 2026-11-24 (UTC); the later day counts."""
+        if days:
+            with self._turn():
+                self._catalog.note_engines(days)
 
     def note_moved_roots(self) -> None:
         """Store where the folders of videos are now, where the gallery was moved with or without them."""
@@ -372,13 +378,17 @@ class Gallery:
             allowed[index.videos_of(self._catalog.first_clips_of(only.without_content))] = False
         return allowed
 
-    def _first_clips(self, only: VideoFilter) -> np.ndarray:
+    def check_labels(self, only: VideoFilter) -> None:
+        """Raise a UsageError where no video at all has a label that a filter names."""
         if only.labels and (unknown := sorted(set(only.labels) - set(labels := self._catalog.labels()))):
             more = f" and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else ""
             raise UsageError(
                 f"label {unknown[0]!r} is of no video of gallery '{self.path}': "
                 + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "it has none.")
             )
+
+    def _first_clips(self, only: VideoFilter) -> np.ndarray:
+        self.check_labels(only)
         first_ids = self._catalog.first_clips(only)
         if not len(first_ids):
             raise UsageError(f"gallery '{self.path}' has no video with clips that passes ({only}).")
@@ -417,13 +427,16 @@ class Gallery:
         with self._lock:
             return self._catalog.videos(only)
 
-    def missing_videos(self) -> list[GalleryVideo]:
+    def missing_videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
         """List the videos whose files `index` did not find any more, in the order of their names.
 
         Their codes are kept, and are in no answer until the files are back.
+
+        Args:
+            only: as of `videos`.
         """
         with self._lock:
-            return self._catalog.missing_videos()
+            return self._catalog.missing_videos(only)
 
 
 def is_gallery(path: Path) -> bool:
