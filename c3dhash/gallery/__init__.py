@@ -17,6 +17,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     replica       the index as a cache of the catalog
     lock          one writer at a time
     store         the gallery: what these are together
+    windows       how videos are cut, and what of them is seen: one way a gallery
     runs          the run that made a gallery's codes
     scan          places -> the video files that are there
     contents      content hashes of many files
@@ -38,4 +39,5 @@ __all__ = [
     "query",
     "runs",
     "store",
+    "windows",
 ]  # the modules that other wings import from
