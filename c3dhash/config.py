@@ -414,6 +414,11 @@ class EncodeConfig:
         low=1,
         high=MAX_VIEWS,
     )
+    crop_bars: bool | None = setting(
+        None,
+        "Cut off black bars that were burnt into the picture, above and below or at the sides; by default of a new "
+        "gallery, and else as the gallery has it.",
+    )
     batch_size: int = setting(16, "Clips that go through the network together.", low=1)
     precision: str = setting(
         "auto", "bf16 autocast, or fp32; auto takes bf16 where the device computes in it.", choices=PRECISIONS
@@ -431,6 +436,10 @@ class EncodeConfig:
         check_settings(self)
         if self.stride_seconds is not None and not self.window_seconds:
             raise UsageError(f"stride_seconds ({self.stride_seconds}) needs window_seconds above 0.")
+
+    @property
+    def crops_bars(self) -> bool:
+        return self.crop_bars is not False
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def index(
 
     from c3dhash.gallery import lock
     from c3dhash.gallery.fitting import index_with_features, make_run
-    from c3dhash.gallery.indexing import WINDOWS, open_gallery, with_windows
+    from c3dhash.gallery.indexing import open_gallery
+    from c3dhash.gallery.windows import WINDOWS, with_windows
 
     with lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
         if hash_config.backbone is not None:

@@ -64,7 +64,7 @@ def _file_option(name: str, metavar: str, text: str) -> Callable[[Command], Comm
     "them.",
 )
 @_file_option("people_csv", "OUT.csv", "With --people, write a line for each box and class, as AVA has them.")
-@config_options(EncodeConfig)
+@config_options(EncodeConfig, without=("crop_bars",))
 @_file_option("overlay", "OUT.mp4", "Write the one VIDEO with what is seen, and its probability, on every frame.")
 @_file_option("timeline", "OUT.png", "Draw the probabilities of its first classes over time.")
 @_file_option("srt", "OUT.srt", "Write what is seen when as subtitles.")

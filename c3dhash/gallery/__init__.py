@@ -27,7 +27,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     npz_files     videos <-> arrays
     parquet_files videos <-> a Parquet file
     exports       a gallery -> a file
-    windows       whether codes were made of windows like those of a gallery
+    windows       how videos are cut, and what of them is seen: one way a gallery
     intake        videos with their codes -> a gallery, what differs is told
     imports       a file -> a gallery
     merge         other galleries -> a gallery
@@ -64,4 +64,5 @@ __all__ = [
     "runs",
     "store",
     "verify",
+    "windows",
 ]  # the modules that other wings import from

@@ -32,9 +32,10 @@ from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, ModelConfig
 from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
 from c3dhash.gallery import lock
-from c3dhash.gallery.indexing import WINDOWS, IndexReport, index_videos
+from c3dhash.gallery.indexing import IndexReport, index_videos
 from c3dhash.gallery.scan import scan_places
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR, Gallery
+from c3dhash.gallery.windows import windows_of, with_windows
 from c3dhash.models.backbones import backbone_class, build_backbone
 from c3dhash.models.encode import encode_videos, window_options
 from c3dhash.models.engines import settle_engine
@@ -79,7 +80,7 @@ def index_with_features(
     Args:
         config: with the windows that the gallery has; the others of the arguments are as for `index_videos`.
     """
-    kept = kept_features(run, gallery.path, config=config)
+    kept = kept_features(run, gallery.path, config=with_windows(config, gallery))
     known_codes = partial(kept.codes, run) if kept else None
     report = index_videos(run, gallery, places, config=config, index=index, known_codes=known_codes)
     if kept:
@@ -165,7 +166,7 @@ class KeptFeatures:
 
     def __init__(self, gallery_path: Path, *, network: str, config: EncodeConfig) -> None:
         self.directory = gallery_path / FEATURES_DIR
-        self._origin = (network, *(getattr(config, name) for name in WINDOWS))
+        self._origin = (network, *windows_of(config).values())
 
     def file(self, video: Path) -> Path | None:
         """Return where the features of a video are as it is now, whether they are there or not; None without it."""
@@ -342,7 +343,7 @@ def _save(headless: Run, model: HashNet, *, config: HashConfig, encode: EncodeCo
         "task": "hash",
         "seed": SEED,
         "fitted_clips": num_clips,
-        **{name: getattr(encode, name) for name in WINDOWS},
+        **windows_of(encode),
         "backbone_fingerprint": headless.fingerprint,
         **headless.config,
         "finished": True,

@@ -17,7 +17,7 @@ from c3dhash.gallery.entries import Header
 from c3dhash.gallery.exports import format_of
 from c3dhash.gallery.intake import Intake, check_place, take_in
 from c3dhash.gallery.store import Gallery, is_gallery
-from c3dhash.gallery.windows import check_windows
+from c3dhash.gallery.windows import check_same_windows
 
 Step = Callable[[str], object]
 
@@ -55,7 +55,7 @@ def import_file(
     intake = Intake()
     with lock.writing(gallery), _open(gallery, header, length, path) as opened:
         if header.run:
-            check_windows(opened, header.run, name=path)
+            check_same_windows(opened, header.run, name=path)
         take_in(opened, form.read_entries(path), intake=intake, replace=replace, on_video=lambda: on_step("Importing"))
         opened.note_engines(header.engines)
         if header.not_matches:

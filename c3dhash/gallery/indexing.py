@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig, IndexConfig
-from c3dhash.errors import ModelMismatchError, UsageError, VideoError
+from c3dhash.errors import ModelMismatchError, VideoError
 from c3dhash.gallery.contents import hash_files
 from c3dhash.gallery.plan import Plan, Step, make_plan
 from c3dhash.gallery.scan import readable, scan_places
 from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.windows import check_windows, windows_of, with_windows
 from c3dhash.models.encode import VideoResult, encode_videos, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.runs import Run
@@ -29,9 +30,6 @@ from c3dhash.records import CodeBatch
 from c3dhash.video.reader import content_hash
 
 logger = logging.getLogger(__name__)
-
-# One for the whole gallery, and for its queries.
-WINDOWS = ("window_seconds", "stride_seconds", "clips_per_window", "views")
 
 
 @dataclass
@@ -73,32 +71,13 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
             hash_length=run.hash_length,
             model_fingerprint=run.fingerprint,
             model_name=str(run.path.resolve()),
-            run={name: getattr(config, name) for name in WINDOWS},
+            run=windows_of(config),
             exist_ok=True,
         )
     except ModelMismatchError as error:
         raise ModelMismatchError(
             f"{str(error).partition(':')[0]}: index into another folder (--gallery NAME), or delete '{path}' first."
         ) from error
-
-
-def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
-    """Return a config with the windows that a gallery was indexed with.
-
-    One that was made before there were several clips a window has networks that see one: None; and one before there
-    were views has the middle alone.
-    """
-    windows: dict[str, Any] = {name: gallery.run[name] for name in WINDOWS if name in gallery.run}
-    if windows:
-        windows = {"clips_per_window": None, "views": 1, **windows}
-    return dataclasses.replace(config, **windows)
-
-
-def _describe_windows(config: EncodeConfig) -> str:
-    length, stride, num_clips, num_views = (getattr(config, name) for name in WINDOWS)
-    clips = "" if num_clips is None else f" with {num_clips} clips each"
-    views = "" if num_views == 1 else f" in {num_views} views"
-    return f"windows of {length} s every {stride} s{clips}{views}"
 
 
 def plan_index(
@@ -157,12 +136,7 @@ def index_videos(
     """
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     index = index or IndexConfig()
-    own = with_windows(config or EncodeConfig(), gallery)
-    if config is not None and own != config:
-        raise UsageError(
-            f"gallery '{gallery.path}' has {_describe_windows(own)}, got {_describe_windows(config)}: keep them, or "
-            "index into another folder."
-        )
+    own = with_windows(EncodeConfig(), gallery) if config is None else check_windows(config, gallery)
     with gallery.writing(timeout_seconds=index.wait_seconds):
         plan = plan_index(gallery, places, index=index, workers=own.workers)
         report = _start_report(plan)

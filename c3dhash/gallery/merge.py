@@ -12,7 +12,7 @@ from c3dhash.gallery.intake import Intake, take_in
 from c3dhash.gallery.reader import Reader, open_reader
 from c3dhash.gallery.scan import RealNames
 from c3dhash.gallery.store import Gallery
-from c3dhash.gallery.windows import check_windows
+from c3dhash.gallery.windows import check_same_windows
 
 
 def merge_galleries(
@@ -62,7 +62,7 @@ def _check(gallery: Gallery, reader: Reader, other: Path) -> None:
             f" '{other}' {header.hash_length}-bit codes of model {header.model_fingerprint[:8]}…: their codes do not "
             "compare; index the videos of one again."
         )
-    check_windows(gallery, header.run, name=other)
+    check_same_windows(gallery, header.run, name=other)
 
 
 def _merge(

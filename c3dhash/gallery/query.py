@@ -14,6 +14,7 @@ from c3dhash.errors import CheckpointError, GalleryError, VideoError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import check_top
 from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.windows import with_windows
 from c3dhash.models.calibration import Calibration, load_calibration
 from c3dhash.records import CodeBatch, Hit, SegmentMatch
 from c3dhash.video.reader import content_hash
@@ -50,7 +51,7 @@ def _codes_of(result: VideoResult) -> CodeBatch:
     if not len(result.codes.codes):
         raise VideoError(
             f"video '{result.video}' shows nothing: all frames of its windows ({result.codes.num_flat}) are black, "
-            "white or of one colour, and such have no code; take another video."
+            "white or of one colour (to a network on optical flow: nothing moves), and such have no code; take another."
         )
     return result.codes
 
@@ -105,8 +106,6 @@ def query_videos(
     Raises:
         UsageError, ModelMismatchError: as `query_video`, and before anything is decoded.
     """
-    from c3dhash.gallery.indexing import with_windows
-
     check_top(top)
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     only = only or VideoFilter()

@@ -16,7 +16,7 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import Stopped, stop_when
-from c3dhash.video.reader import read_views
+from c3dhash.video.views import read_views
 
 AHEAD = 128  # videos that may be begun before the first of them is through
 

@@ -239,7 +239,7 @@ def encode_videos(
     encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=engine)
     if on_engine is not None:
         on_engine(encoder.engine_name)
-    options["skip_flat"] = not with_flat
+    options |= {"crop_bars": config.crops_bars, "skip_flat": not with_flat}
     stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
     collected: dict[int, _Collected] = {}
     done: dict[int, VideoResult] = {}

@@ -47,7 +47,8 @@ def recognize_videos(
         fusion: how, as `fusion_weights` reads it.
         places: video files, and folders, which are searched with their subfolders.
         top: how many classes a video; fewer where the run knows fewer.
-        config: windows, batch size, device; EncodeConfig() by default.
+        config: windows, batch size, device; EncodeConfig() by default. Black bars are never cropped: nothing that is
+            trained on labels was.
         skip: videos to leave out.
     Returns:
         A Recognition a video, as it is through, each video once, in the order of `places`; one that cannot be read
@@ -62,7 +63,7 @@ def recognize_videos(
     num_videos = sum(error is None for error in found.values())
     config = config or EncodeConfig()
     engines = [settle_engine(config, backbone=each.model.backbone.name, num_clips=num_videos) for each in runs]
-    configs = [dataclasses.replace(config, engine=engine) for engine in engines]
+    configs = [dataclasses.replace(config, engine=engine, crop_bars=False) for engine in engines]
     return _recognize_each(runs, found, labels=labels, top=top, weights=weights, configs=configs)
 
 

@@ -16,6 +16,7 @@ In this order the files read as a story:
     packets       decode only what clips show, with PyAV
     passes        decode what clips show, with OpenCV
     reader        a file -> clips: the two ways behind one function
+    views         what a network sees of them
     isolation     decoders in processes of their own, with limits
     decoder_process
                   the other end of it
@@ -57,5 +58,6 @@ __all__ = [
     "reader",
     "samples",
     "transforms",
+    "views",
     "writer",
 ]  # the modules that other wings import from

@@ -1,4 +1,4 @@
-"""Frames that show nothing: black, white, one colour, up to the noise of a sensor or of a codec.
+"""Clips that show nothing: black, white, one colour, up to the noise of a sensor or of a codec; or flow without motion.
 
 Note [Flat frames]
     A frame is flat where the means of 8 x 8 parts of it differ by at most FLAT_LEVELS in each channel, and those of
@@ -17,6 +17,15 @@ import numpy as np
 
 FLAT_PARTS, FLAT_LEVELS = 8, 4
 DOT_PARTS, DOT_LEVELS = 64, 32
+NO_MOTION = 128  # Note [Flow clips] in optical_flow.py
+
+
+def is_still(flow: np.ndarray) -> bool:
+    """Tell whether nothing moves in a clip of optical flow, uint8 [T, H, W, C] as it is stored: 0.2 px a frame or more.
+
+    Nothing does in a video of one frame, or while a picture is held.
+    """
+    return int(flow.min()) >= NO_MOTION - 1 and int(flow.max()) <= NO_MOTION + 1
 
 
 def is_flat(frames: np.ndarray) -> bool:

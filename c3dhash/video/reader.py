@@ -17,21 +17,16 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Clip, Segment, VideoInfo
 from c3dhash.video import passes
-from c3dhash.video.bars import BarFinder
 from c3dhash.video.clip_plan import Plan, Unsuited
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
-from c3dhash.video.flat import is_flat
 from c3dhash.video.loader import stop_point
-from c3dhash.video.optical_flow import flow_clip, frames_of_flow
-from c3dhash.video.transforms import clip_views
 
 logger = logging.getLogger(__name__)
 
@@ -231,41 +226,6 @@ def read_clips(
         stack=stack,
     )
     return _read(Path(path), plan, on_frame)
-
-
-def read_views(
-    path: Path | str,
-    *,
-    size: int,
-    num_views: int,
-    num_frames: int,
-    channels: str = "RGB",
-    stack: int = 1,
-    skip_flat: bool = False,
-    on_frame: Callable[[], object] | None = None,
-    **options: Any,
-) -> Iterator[tuple[Segment, list[np.ndarray]]]:
-    """Yield what a network sees of the clips of a video: the segment of each, and its views as `clip_views` cuts them.
-
-    Args:
-        size, num_views: as for `clip_views`.
-        num_frames: T of what is yielded.
-        channels: "flow" yields optical flow (dis), uint8 [T, size, size, 2 * stack]; anything else the frames.
-        stack: of flows, as in Preprocessing.
-        skip_flat: yield no view of a clip whose frames are all flat inside of black bars: c3dhash.video.flat.
-        options: of `read_clips`.
-    """
-    is_flow = channels == "flow"
-    wanted = frames_of_flow(num_frames, stack) if is_flow else (num_frames, stack)
-    bars = BarFinder()
-    for clip in read_clips(path, num_frames=wanted[0], stack=wanted[1], on_frame=on_frame, **options):
-        frames = clip.frames
-        if skip_flat and is_flat(bars.inside(frames).cut(frames)):
-            yield clip.segment, []
-            continue
-        frames = flow_clip(frames, stack=stack) if is_flow else frames
-        views = clip_views(frames, size=size, num_views=num_views)
-        yield clip.segment, [np.ascontiguousarray(view) for view in views]
 
 
 def _read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:

@@ -754,6 +754,9 @@ def test_every_setting_is_an_option_with_its_default(name, configs):
     options = {parameter.name: parameter for parameter in cli.commands[name].params}
     for config in configs:
         for item in dataclasses.fields(config):
+            if (name, item.name) == ("classify", "crop_bars"):  # of galleries only
+                assert item.name not in options
+                continue
             assert options[item.name].default == item.default
             assert f"--{item.name.replace('_', '-')}" in options[item.name].opts
             assert options[item.name].help == item.metadata["help"]

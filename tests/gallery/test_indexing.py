@@ -18,7 +18,6 @@ from videos import black_frames, write_frames
 
 from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
-from c3dhash.gallery import indexing
 from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.indexing import folder_label, index_videos, open_gallery
 from c3dhash.gallery.plan import make_plan
@@ -182,7 +181,8 @@ def test_a_gallery_remembers_the_clips_of_its_windows(untrained_run, tmp_path, v
 
 
 def test_a_gallery_from_before_there_were_views_goes_on_with_one(untrained_run, tmp_path, videos, monkeypatch):
-    monkeypatch.setattr(indexing, "WINDOWS", ("window_seconds", "stride_seconds"))
+    windows = {"window_seconds": 10.0, "stride_seconds": None}
+    monkeypatch.setattr("c3dhash.gallery.indexing.windows_of", lambda _: windows)
     with open_gallery(tmp_path / "old", untrained_run, config=FP32) as gallery:
         assert "views" not in gallery.run
         assert index_videos(untrained_run, gallery, [videos], config=FP32).added == 6

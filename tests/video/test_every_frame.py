@@ -17,9 +17,10 @@ from c3dhash.video import every_frame
 from c3dhash.video.cache import FrameCache, cache_usage
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.every_frame import video_frames
-from c3dhash.video.reader import read_clips, read_views
+from c3dhash.video.reader import read_clips
 from c3dhash.video.stored import LOSSLESS, Unkept
 from c3dhash.video.transforms import augment_clip, decoded_short_side
+from c3dhash.video.views import read_views
 
 SEGMENTS = [None, Segment(0.3, 0.92), Segment(0.5, 50)]
 # Interval in seconds, clips, phase: spread, and dense.

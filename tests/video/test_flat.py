@@ -9,7 +9,8 @@ from videos import black_frames, numbered_frame, write_frames
 from c3dhash.video.bars import BarFinder
 from c3dhash.video.flat import is_flat
 from c3dhash.video.isolation import DecoderPool
-from c3dhash.video.reader import find_videos, read_clip, read_clips, read_views
+from c3dhash.video.reader import find_videos, read_clip, read_clips
+from c3dhash.video.views import read_views
 
 SIZE = {"width_px": 320, "height_px": 240}
 

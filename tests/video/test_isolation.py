@@ -22,8 +22,9 @@ from videos import frame_numbers, write_video
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.video import isolation
 from c3dhash.video.isolation import DecoderPool, shared_pool
-from c3dhash.video.reader import read_clips, read_views
+from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import clip_views
+from c3dhash.video.views import read_views
 
 NOWHERE = Path("nowhere.mp4")
 PYTHON = sys.executable

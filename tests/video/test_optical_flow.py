@@ -7,8 +7,9 @@ import pytest
 from c3dhash.errors import MissingExtraError, UsageError
 from c3dhash.video.isolation import DecoderPool
 from c3dhash.video.optical_flow import METHODS, flow_picture, grey, make_flow, stacked, stored_flow
-from c3dhash.video.reader import read_clips, read_views
+from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import center_clip
+from c3dhash.video.views import read_views
 
 
 def texture(*, right: int = 0, down: int = 0) -> np.ndarray:

@@ -1,0 +1,67 @@
+"""What a network sees of a video, where there is more to it than clips: bars, flow, pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from videos import numbered_frame, write_frames
+
+from c3dhash.video.optical_flow import BOUND_PX
+from c3dhash.video.reader import read_clips
+from c3dhash.video.transforms import clip_views
+from c3dhash.video.views import read_views
+
+OPTIONS = {"num_frames": 4, "short_side": 64, "size": 56}
+
+
+def letterboxed(frames: list[np.ndarray], *, rows: int = 32) -> list[np.ndarray]:
+    return [cv2.copyMakeBorder(frame, rows, rows, 0, 0, cv2.BORDER_CONSTANT) for frame in frames]
+
+
+def test_bars_are_cropped_where_it_is_asked_for(tmp_path):
+    path = write_frames(tmp_path / "a.mp4", letterboxed([numbered_frame(number) for number in range(20)]))
+    (clip,) = read_clips(path, num_frames=4, short_side=64)
+    ((segment, (plain,)),) = read_views(path, num_views=1, **OPTIONS)
+    assert np.array_equal(plain, clip_views(clip.frames, size=56, num_views=1)[0])
+    ((same, views),) = read_views(path, num_views=4, crop_bars=True, **OPTIONS)
+    assert same == segment
+    inside = slice(14, 50)  # 160 x 160 px are 64 x 64; the bars of 32 px 12.8, and one is cut for good measure
+    for view, expected in zip(views, clip_views(clip.frames[:, inside], size=56, num_views=4), strict=True):
+        assert np.abs(view.astype(int) - expected).mean() < 6
+
+
+def test_a_video_without_bars_is_seen_as_it_is(tmp_path):
+    path = write_frames(tmp_path / "a.mp4", [numbered_frame(number) for number in range(20)])
+    ((_, plain),) = read_views(path, num_views=2, **OPTIONS)
+    ((_, cropped),) = read_views(path, num_views=2, crop_bars=True, skip_flat=True, **OPTIONS)
+    assert all(np.array_equal(*pair) for pair in zip(plain, cropped, strict=True))
+
+
+@pytest.fixture(scope="module")
+def moving() -> list[np.ndarray]:
+    """A texture of 160 x 160 px that moves 4 px to the right with each of ten frames."""
+    rng = np.random.default_rng(0)
+    large = cv2.resize(rng.integers(60, 255, (40, 60), np.uint8), (240, 160), interpolation=cv2.INTER_CUBIC)
+    return [cv2.cvtColor(large[:, 60 - 4 * number :][:, :160], cv2.COLOR_GRAY2RGB) for number in range(10)]
+
+
+def test_flow_is_told_in_the_pixels_that_it_has_without_bars(moving, tmp_path):
+    """4 px of 160 are 1.6 of 64; with bars of 40 px around, decoded to a short side of 64, they are 1.07."""
+    options = {**OPTIONS, "num_views": 1, "channels": "flow", "interval_seconds": 1 / 25, "clips_per_window": 1}
+    bare = write_frames(tmp_path / "bare.avi", moving)
+    framed = [cv2.copyMakeBorder(frame, 40, 40, 40, 40, cv2.BORDER_CONSTANT) for frame in moving]
+    for video in (bare, write_frames(tmp_path / "framed.avi", framed)):
+        ((_, (view,)),) = read_views(video, crop_bars=True, **options)
+        assert (np.median(view[:, 20:36, 20:36, 0]) - 127.5) / 127.5 * BOUND_PX == pytest.approx(1.6, abs=0.2)
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_flow_in_which_nothing_moves_has_no_view(moving, tmp_path, stack):
+    options = {**OPTIONS, "num_views": 1, "channels": "flow", "stack": stack, "skip_flat": True}
+    held = write_frames(tmp_path / "held.avi", [moving[0]] * 10)
+    assert [len(views) for _, views in read_views(held, **options)] == [0]
+    assert [len(views) for _, views in read_views(held, **{**options, "skip_flat": False})] == [1]
+    one = write_frames(tmp_path / "one.avi", moving[:1])
+    assert [len(views) for _, views in read_views(one, **options)] == [0]
+    assert [len(views) for _, views in read_views(write_frames(tmp_path / "a.avi", moving), **options)] == [1]
