@@ -21,6 +21,7 @@ __all__ = [
     "classification",
     "codes",
     "comparison",
+    "counts",
     "evaluate",
     "evaluate_classes",
     "metrics",

@@ -104,7 +104,7 @@ def test_export_and_import(run, gallery, tmp_path, suffix):
 def test_export_of_a_damaged_gallery(run, gallery, tmp_path):
     zero_page(gallery / "catalog.sqlite", pages_with(gallery / "catalog.sqlite", code_of(3, 2))[0])
     code, out, err = run("gallery", "export", "saved.csv")
-    assert (code, err) == (1, "")
+    assert code == 1 and "c3dhash:" not in err
     lines = out.splitlines()
     assert lines[0].startswith("saved.csv: ") and f"damaged: '{tmp_path}/db/3.mp4': none of 10 clips saved" in lines
     assert any(line.startswith("damaged: table clip from id ") for line in lines)

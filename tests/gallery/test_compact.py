@@ -17,7 +17,7 @@ from galleries import batch_of, code_of, content_of, make_gallery, name_of
 from c3dhash.errors import GalleryError
 from c3dhash.gallery import compact
 from c3dhash.gallery.compact import compact_gallery
-from c3dhash.gallery.store import CATALOG_NAME, INDEX_NAME, Gallery
+from c3dhash.gallery.store import CATALOG_NAME, CODES_NAME, Gallery
 from c3dhash.gallery.verify import verify_gallery
 
 
@@ -47,7 +47,7 @@ def answers(gallery: Path) -> tuple[bytes, bytes, bytes]:
 
 
 def test_it_is_smaller_and_all_answers_are_the_same(gallery: Path) -> None:
-    before, content, index = answers(gallery), content_of(gallery), (gallery / INDEX_NAME).read_bytes()
+    before, content, index = answers(gallery), content_of(gallery), (gallery / CODES_NAME).read_bytes()
     size = (gallery / CATALOG_NAME).stat().st_size
     (gallery / ".c3dhash-partial-00000000-999999999-0").write_bytes(bytes(1000))
     report = compact_gallery(gallery)
@@ -55,8 +55,8 @@ def test_it_is_smaller_and_all_answers_are_the_same(gallery: Path) -> None:
     assert report.catalog_bytes_after == (gallery / CATALOG_NAME).stat().st_size < 0.7 * size and report.is_settled
     assert report.bytes_before - report.bytes_after >= size - report.catalog_bytes_after
     assert (answers(gallery), content_of(gallery)) == (before, content)
-    assert (gallery / INDEX_NAME).read_bytes() == index, "it is still a copy of the catalog"
-    (gallery / INDEX_NAME).unlink()
+    assert (gallery / CODES_NAME).read_bytes() == index, "it is still a copy of the catalog"
+    (gallery / CODES_NAME).unlink()
     assert answers(gallery) == before
     assert verify_gallery(gallery).is_sound
     again = compact_gallery(gallery)
