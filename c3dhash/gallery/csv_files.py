@@ -62,51 +62,38 @@ def _take_header(file: TextIO, path: Path) -> Header | None:
 
 
 def _rows(rows: Any, columns: list[str], path: Path, num_before: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    parsers = [(name, *_PARSE.get(name, (_text, "text"))) for name in columns]
     for values in rows:
         where = f"line {rows.line_num + num_before}"
         if len(values) != len(columns):
             raise CodesError(f"'{path}' has {len(values)} columns in {where}, {len(columns)} in its first row.")
-        row = dict(zip(columns, values, strict=True))
-        yield where, {name: _PARSE[name](value, f"'{path}' has {name} {value[:60]!r} in {where}; it must be ")
-                      for name, value in row.items()}  # fmt: skip
+        row: dict[str, Any] = {}
+        for (name, parse, what), value in zip(parsers, values, strict=True):
+            try:
+                row[name] = parse(value) if value else None
+            except ValueError as error:
+                raise CodesError(f"'{path}' has {name} {value[:60]!r} in {where}; it must be {what}.") from error
+        yield where, row
 
 
-def _text(value: str, problem: str) -> str | None:
-    return value or None
+def _text(value: str) -> str:
+    return value
 
 
-def _whole(value: str, problem: str) -> int | None:
-    try:
-        number = int(value) if value else None
-    except ValueError as error:
-        raise CodesError(f"{problem}a whole number.") from error
-    if number is not None and not -(2**63) <= number < 2**63:
-        raise CodesError(f"{problem}a whole number of 64 bits.")
+def _whole(value: str) -> int:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(number)
     return number
 
 
-def _seconds(value: str, problem: str) -> float | None:
-    try:
-        return float(value) if value else None
-    except ValueError as error:
-        raise CodesError(f"{problem}a number.") from error
-
-
-def _code(value: str, problem: str) -> bytes | None:
-    try:
-        return binascii.unhexlify(value) if value else None
-    except (binascii.Error, ValueError) as error:
-        raise CodesError(f"{problem}hexadecimal digits, two a byte.") from error
-
-
-_PARSE: dict[str, Callable[[str, str], Any]] = {
-    **dict.fromkeys(COLUMNS, _text),
-    "size_bytes": _whole,
-    "mtime_ns": _whole,
-    "start_seconds": _seconds,
-    "end_seconds": _seconds,
-    "code": _code,
-}
+_PARSE: dict[str, tuple[Callable[[str], Any], str]] = {
+    "size_bytes": (_whole, "a whole number of 64 bits"),
+    "mtime_ns": (_whole, "a whole number of 64 bits"),
+    "start_seconds": (float, "a number"),
+    "end_seconds": (float, "a number"),
+    "code": (binascii.unhexlify, "hexadecimal digits, two a byte"),
+}  # and what a value must be; all other columns are texts
 
 
 @contextlib.contextmanager

@@ -6,10 +6,13 @@ catalog, damaged or not ──> Entry, Entry, ...  ──> a file (csv_files, np
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +47,34 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.video!r}, codes uint8 {list(self.codes.shape)})"
+
+
+def check_facts(entry: Entry, *, where: object) -> None:
+    """Raise unless a gallery can store what is said of a video.
+
+    Raises:
+        CodesError: a text that is not UTF-8, a root that the video does not lie in, or a time that is none.
+    """
+    for text in (entry.video, entry.root or "", entry.label or "", entry.content_hash):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise CodesError(f"'{where}' has text {text!r} that is not valid UTF-8: change it.") from error
+    if entry.root is not None:
+        inside = entry.root if entry.root.endswith(os.sep) else entry.root + os.sep
+        if not (Path(entry.root).is_absolute() and entry.video.startswith(inside) and entry.video != inside):
+            raise CodesError(
+                f"'{where}' has video {entry.video!r} in root {entry.root!r}; a root is a folder (absolute) around it."
+            )
+    for name in ("added_at", "missing_since"):
+        text = getattr(entry, name) or ""
+        try:
+            if text:
+                datetime.fromisoformat(text)
+        except ValueError as error:
+            raise CodesError(
+                f"'{where}' has {name} {text!r} of video {entry.video!r}; it must be as 2026-11-24T10:00:00+00:00."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -135,7 +166,19 @@ def read_entries(reader: Reader, losses: Losses) -> Iterator[Entry]:
     Args:
         losses: is filled in.
     """
-    videos, done, names = reader.videos(), set(), set()
+    for entry in _all_entries(reader, losses):
+        try:
+            check_facts(entry, where=reader.directory)
+        except CodesError:
+            losses.videos[entry.video] = "what is said of it cannot be stored any more"
+            losses.num_clips += len(entry.codes)
+        else:
+            yield entry
+    losses.places = list(reader.damage)
+
+
+def _all_entries(reader: Reader, losses: Losses) -> Iterator[Entry]:
+    videos, done, names = reader.videos(), set(), {""}
     fits = _Fit(reader.hash_length)
     for table in CLIP_TABLES:
         for video_id, group in groupby(reader.clips(table), key=attrgetter("video_id")):
@@ -155,12 +198,12 @@ def read_entries(reader: Reader, losses: Losses) -> Iterator[Entry]:
                 yield _entry(row, clips, fits.num_bytes, is_whole=is_whole)
     for video_id, row in videos.items():
         if video_id not in done and row.video not in names:
+            names.add(row.video)
             if row.num_clips:
                 losses.videos[row.video] = f"none of {row.num_clips} clips saved"
-                losses.num_clips += row.num_clips
+                losses.num_clips += max(0, row.num_clips)
             else:
                 yield _entry(row, [], fits.num_bytes, is_whole=True)
-    losses.places = list(reader.damage)
 
 
 class _Fit:

@@ -7,7 +7,17 @@ Note [Asymmetric distance]
     than its codes. The nearest videos by Hamming distance, of which there are several times as many as are asked for,
     are put into this order.
 
-    FIGURES
+    Full mAP over tied orders, JHMDB's test list searched in 16 videos a class; heads of 48 bits trained on frozen features,
+    I3D (two trainings) and EfficientNet-Lite0 (three; standard deviations 0.010 and 0.013):
+
+                                                I3D      EfficientNet-Lite0
+        Hamming distance                        0.792    0.585
+        that, ties by asymmetric distance       0.802    0.599
+        asymmetric distance                     0.813    0.605
+        embeddings of both sides, L2            0.804    0.602
+        the same, int8 in the gallery           0.804    0.602
+
+    So a gallery that kept embeddings would give no better order than its codes do.
 
 Source: Gordo et al., Asymmetric Distances for Binary Embeddings, TPAMI 2014, section 3.
 """

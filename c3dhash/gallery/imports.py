@@ -13,9 +13,9 @@ from typing import Any
 from c3dhash.bits import check_codes, num_code_bytes
 from c3dhash.errors import CodesError, ModelMismatchError, UsageError
 from c3dhash.gallery import lock
-from c3dhash.gallery.entries import Header
+from c3dhash.gallery.entries import Header, check_facts
 from c3dhash.gallery.exports import format_of
-from c3dhash.gallery.intake import Intake, check_place, take_in
+from c3dhash.gallery.intake import Intake, take_in
 from c3dhash.gallery.store import Gallery, is_gallery
 from c3dhash.gallery.windows import check_same_windows
 
@@ -112,7 +112,7 @@ def _check(form: ModuleType, path: Path, hash_length: int, on_step: Step) -> Non
     """Read a file to its end, and raise where anything in it cannot go into a gallery."""
     num_bytes = num_code_bytes(hash_length)
     for entry in form.read_entries(path):
-        check_place(entry, where=path)
+        check_facts(entry, where=path)
         if len(entry.codes):
             if entry.codes.shape[1] != num_bytes:
                 raise CodesError(

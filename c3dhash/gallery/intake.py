@@ -5,11 +5,9 @@ A kill at any moment leaves whole videos, those of the finished transactions; th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
-from c3dhash.errors import CodesError
 from c3dhash.gallery.checksums import codes_checksum
 from c3dhash.gallery.entries import Entry
 from c3dhash.gallery.reader import open_reader
@@ -85,25 +83,6 @@ def batch_of(entry: Entry, *, hash_length: int) -> CodeBatch:
     """
     codes = entry.codes if len(entry.codes) else entry.codes.reshape(0, (hash_length + 7) // 8)
     return CodeBatch(codes, hash_length, entry.start_seconds, entry.end_seconds)
-
-
-def check_place(entry: Entry, *, where: object) -> None:
-    """Raise unless a gallery can store a video under the name and in the root that an entry has.
-
-    Raises:
-        CodesError: not UTF-8, or a root that it does not lie in.
-    """
-    for text in (entry.video, entry.root or "", entry.label or "", entry.content_hash):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CodesError(f"'{where}' has text {text!r} that is not valid UTF-8: change it.") from error
-    if entry.root is not None:
-        inside = entry.root if entry.root.endswith(os.sep) else entry.root + os.sep
-        if not (os.path.isabs(entry.root) and entry.video.startswith(inside) and entry.video != inside):
-            raise CodesError(
-                f"'{where}' has video {entry.video!r} in root {entry.root!r}; a root is a folder (absolute) around it."
-            )
 
 
 def _write(

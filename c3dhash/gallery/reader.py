@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from c3dhash.bits import MAX_HASH_LENGTH
 from c3dhash.errors import GalleryError
 from c3dhash.gallery import roots, schema
 from c3dhash.gallery.store import CATALOG_NAME
@@ -79,19 +80,32 @@ class Reader:
     @property
     def hash_length(self) -> int:
         """The length of the codes, bits; where it cannot be read any more, as many as there are in a code."""
-        if "hash_length" in self.meta:
-            return int(self.meta["hash_length"])
-        return next((8 * len(clip.code) for clip in self.clips("clip") if isinstance(clip.code, bytes)), 8)
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            if 1 <= int(self.meta["hash_length"]) <= MAX_HASH_LENGTH:
+                return int(self.meta["hash_length"])
+        self._note("meta", None)
+        codes = (clip.code for clip in self.clips("clip") if isinstance(clip.code, bytes))
+        return next((8 * len(code) for code in codes if 1 <= 8 * len(code) <= MAX_HASH_LENGTH), 8)
 
     @property
     def run(self) -> dict[str, Any]:
         """What was noted of the run that made the codes: the windows."""
-        return dict(json.loads(self.meta.get("run", "{}")))
+        return self._json("run")
 
     @property
     def engines(self) -> dict[str, str]:
         """As `Gallery.engines`."""
-        return dict(json.loads(self.meta.get("engines", "{}")))
+        return self._json("engines")
+
+    def _json(self, key: str) -> dict[str, Any]:
+        try:
+            content = json.loads(self.meta.get(key, "{}"))
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            self._note("meta", None)
+            return {}
+        return content
 
     def not_matches(self) -> list[tuple[str, str]]:
         """As `Gallery.not_matches`."""
@@ -186,7 +200,9 @@ class Reader:
         return row
 
     def _note(self, table: str, first: int | None) -> None:
-        self.damage.append(f"table {table}" + ("" if first is None else f" from id {first} on"))
+        place = f"table {table}" + ("" if first is None else f" from id {first} on")
+        if place not in self.damage:
+            self.damage.append(place)
 
 
 @contextlib.contextmanager

@@ -205,3 +205,49 @@ def test_index_encodes_again_what_was_damaged(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "new") as gallery:
         plan = plan_index(gallery, [tmp_path / "db"])
     assert [step.video for step in plan.to_encode] == [str(tmp_path / "db" / "2.mp4")] and plan.unchanged == 3
+
+
+def damage_at_random(path: Path, rng: np.random.Generator) -> None:
+    """Overwrite some bytes, or zero some pages, behind the first page."""
+    data = np.fromfile(path, np.uint8)
+    if rng.random() < 0.7:
+        places = rng.integers(4096, len(data), rng.integers(1, 30))
+        data[places] = rng.integers(0, 256, len(places))
+    else:
+        for page in rng.integers(1, len(data) // 4096, rng.integers(1, 4)):
+            data[page * 4096 : (page + 1) * 4096] = 0
+    data.tofile(path)
+
+
+def save_and_look(gallery: Path, tmp_path: Path, seed: int) -> None:
+    """Damage a gallery, and export it: what comes out is a gallery, in which nothing is wrong."""
+    rng = np.random.default_rng(seed)
+    damage_at_random(gallery / CATALOG_NAME, rng)
+    is_sound = verify_gallery(gallery).is_sound
+    path = tmp_path / f"saved{list(FORMATS)[seed % 2]}"
+    report = export_gallery(gallery, path)
+    assert report.num_clips > 0 or report.losses.places
+    if report.losses:
+        assert not is_sound
+    try:
+        import_file(tmp_path / "new", path)
+    except UsageError as error:
+        assert "does not say which model" in str(error) and "table meta" in report.losses.places
+        import_file(tmp_path / "new", path, model_fingerprint="lost")
+    assert verify_gallery(tmp_path / "new").is_sound
+    with Gallery.open(tmp_path / "new") as new, new.editing() as edits:
+        for video in [*new.videos(), *new.missing_videos()]:
+            number = Path(video.video).stem
+            if number.isdigit() and video.content_hash == f"h{number}":  # it says that all of it is right
+                np.testing.assert_array_equal(edits.codes(video.video).codes, batch_of(int(number)).codes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_damaged_something_sound_is_saved(seed: int, gallery: Path, tmp_path: Path) -> None:
+    save_and_look(gallery, tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6, 200))
+def test_whatever_is_damaged_something_sound_is_saved_each_time(seed: int, gallery: Path, tmp_path: Path) -> None:
+    save_and_look(gallery, tmp_path, seed)

@@ -206,6 +206,7 @@ MALFORMED = [
     ("video,start_seconds,end_seconds,code,mtime_ns\na,0,1,abcd,99999999999999999999\n", "a whole number of 64 bits"),
     ("video,start_seconds,end_seconds,code,root\n/b/a,0,1,abcd,/a\n", "has video '/b/a' in root '/a'"),
     ("video,start_seconds,end_seconds,code,root\na,0,1,abcd,\nb/c,0,1,abcd,b\n", "has video 'b/c' in root 'b'"),
+    (HEAD.replace("code", "code,added_at") + "a,0,1,abcd,yesterday\n", "has added_at 'yesterday' of video 'a'"),
     ("# {\n" + HEAD, "a first line behind '#' that is no JSON"),
     ("# {}\n" + HEAD, "a header without format_version"),
     ('# {"format_version": 2}\n' + HEAD, "has format_version 2; this c3dhash reads 1"),
