@@ -18,6 +18,7 @@ from c3dhash.cli.common import (
     print_json,
     print_table,
     shown_path,
+    shown_stretch,
     was_given,
 )
 from c3dhash.cli.options import config_options, take
@@ -240,7 +241,8 @@ def query(
     rank by their score: by how many bits these are more improbable than what chance makes. A window that many videos
     have adds little.
 
-    VIDEO... are files, and folders of them. The exit code is 1 where one could not be read.
+    VIDEO... are files, and folders of them; a file may be a still picture, unless the network reads optical flow. The
+    exit code is 1 where one could not be read.
     """
     config, encode_config = take(QueryConfig, options), take(EncodeConfig, options)
     is_one = len(places) == 1 and not places[0].is_dir()
@@ -314,20 +316,16 @@ def _rows(hit: Hit) -> list[tuple[str, ...]]:
     """Return the lines of a hit in the table: one a segment, and what is said of the video in the first."""
     of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
     if not hit.segments:
-        place = _stretch(hit.start_seconds, hit.end_seconds)
+        place = shown_stretch(hit.start_seconds, hit.end_seconds)
         return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), "", place, *of_video)]
     return [
         (
             "" if number else str(hit.rank),
             f"{segment.score:.1f}",
             str(segment.distance),
-            _stretch(segment.query_start_seconds, segment.query_end_seconds),
-            _stretch(segment.start_seconds, segment.end_seconds),
+            shown_stretch(segment.query_start_seconds, segment.query_end_seconds),
+            shown_stretch(segment.start_seconds, segment.end_seconds),
             *(of_nothing if number else of_video),
         )
         for number, segment in enumerate(hit.segments)
     ]
-
-
-def _stretch(start_seconds: float, end_seconds: float) -> str:
-    return f"{start_seconds:.1f}-{end_seconds:.1f} s"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch is imported where a video is encoded, not to search
 
 
 def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = None) -> CodeBatch:
-    """Return the codes of one video.
+    """Return the codes of one video, or of a still picture, as that of a video of one frame.
 
     Raises:
         VideoError: it cannot be decoded, or shows nothing.
@@ -31,7 +31,7 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
     from c3dhash.models.encode import encode_videos
 
     run.hash_length  # noqa: B018 - a run without a hash head says so before anything is decoded
-    (result,) = encode_videos(run, [Path(video)], config=config)
+    (result,) = encode_videos(run, [Path(video)], config=config, take_stills=True)
     return _codes_of(result)
 
 
@@ -66,6 +66,7 @@ def query_video(
     """Find the videos of a gallery that are most similar to a video, cut into windows as the gallery's are.
 
     Args:
+        video: its path, or that of a still picture, as of `encode_video`.
         top, only, radius: as of `query_codes`.
         not_itself: leave out files with the bytes of the video.
     Raises:
@@ -125,7 +126,7 @@ def _answer_each(
     """Answer the queries of `query_videos`."""
     from c3dhash.models.encode import encode_videos
 
-    with closing(encode_videos(run, videos, config=config)) as results:
+    with closing(encode_videos(run, videos, config=config, take_stills=True)) as results:
         for video, result in zip(videos, results, strict=True):
             try:
                 codes = _codes_of(result)

@@ -2,21 +2,26 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 
+import cv2
 import numpy as np
 import pytest
+from videos import numbered_frame, write_frames
 
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.evidence import bits_a_point, weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
-from c3dhash.gallery.query import query_codes, query_video
+from c3dhash.gallery.query import encode_video, query_codes, query_video
 from c3dhash.gallery.segments import find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
+SHORT = EncodeConfig(precision="fp32", device="cpu", window_seconds=1, stride_seconds=0.5)
 
 
 @pytest.fixture
@@ -54,6 +59,54 @@ def test_a_film_that_fills_the_first_list_hides_nothing(gallery):
     add(gallery, "near", np.array([[0x00, 0x01]], np.uint8))
     hits = query_codes(gallery, of(np.array([[0x00, 0x00], [0xFF, 0xFF]], np.uint8)), top=4)
     assert [(hit.video, hit.distance) for hit in hits] == [("film", 0), ("near", 1), ("far 0", 3), ("far 1", 3)]
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 6, 13, 25, 27, 29, 37])
+def test_short_videos(untrained_run, tmp_path, num_frames):
+    """Of 1 s windows every 0.5 s at 25 fps: shorter than a stride or a window, one and a little, one and a half."""
+    (tmp_path / "db").mkdir()
+    lengths = {f"{number}.mp4": number for number in (1, 2, 6, 13, 25, 27, 29, 37, 60)}
+    for name, length in lengths.items():
+        write_frames(tmp_path / "db" / name, [numbered_frame(7 * length + number) for number in range(length)])
+    with open_gallery(tmp_path / "gallery", untrained_run, config=SHORT) as gallery:
+        report = index_videos(untrained_run, gallery, [tmp_path / "db"], config=SHORT)
+        assert (report.added, report.failed, report.flat_windows) == (9, [], 0)
+        name = f"{num_frames}.mp4"
+        expected = [(0, min(num_frames / 25, 1))]
+        if num_frames > 31:  # a tail of a quarter of a window, the part of a frame, or more
+            expected.append((num_frames / 25 - 1, num_frames / 25))
+        clips = [clip for clip in gallery.clips(gallery.codes()[0]) if clip.video.endswith(f"/{name}")]
+        found = [(clip.start_seconds, clip.end_seconds) for clip in clips]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        query = tmp_path / "query.mp4"
+        shutil.copy(tmp_path / "db" / name, query)
+        hits = query_video(untrained_run, gallery, query, top=9, config=SHORT)
+        assert len(hits) == 9
+        assert hits[0].distance == 0 and str(tmp_path / "db" / name) in {hit.video for hit in hits if not hit.distance}
+        index_videos(untrained_run, gallery, [query], config=SHORT)
+        (group,) = find_duplicates(gallery)
+        assert {group.best, group.members[0].video} == {str(query), str(tmp_path / "db" / name)}
+
+
+def test_a_still_picture_is_a_query_of_one_window(untrained_run, motion_dir, tmp_path):
+    """A video of that frame, repeated, is found at distance 0; by distance, as of any query of one window."""
+    picture = numbered_frame(300)
+    cv2.imwrite(str(tmp_path / "a.png"), picture[..., ::-1])
+    (tmp_path / "db").mkdir()
+    write_frames(tmp_path / "db" / "held.avi", [picture] * 30)
+    with open_gallery(tmp_path / "gallery", untrained_run, config=FP32) as gallery:
+        index_videos(untrained_run, gallery, [tmp_path / "db", motion_dir / "gallery"], config=FP32)
+        hits = query_video(untrained_run, gallery, tmp_path / "a.png", config=FP32)
+        assert hits[0].video == str(tmp_path / "db" / "held.avi")
+        assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
+        (segment,) = hits[0].segments
+        assert (hits[0].distance, segment.query_start_seconds, segment.query_end_seconds) == (0, 0, 0.04)
+        assert np.array_equal(
+            encode_video(untrained_run, tmp_path / "a.png", config=FP32).codes,
+            encode_video(untrained_run, tmp_path / "db" / "held.avi", config=FP32).codes,
+        )
+        report = index_videos(untrained_run, gallery, [tmp_path / "a.png"], config=FP32)
+        assert "is a PNG picture, not a video" in report.failed[0]["reason"]
 
 
 @pytest.mark.parametrize("seed", range(6))
