@@ -276,6 +276,7 @@ class Hit:
     all of the video. start_seconds, end_seconds: where in the video that is, the first segment or the nearest clip.
     score: how much speaks for the video, the scores of its segments together, 0 where chance explains them.
     segments: the stretches that agree, by falling score; none share a window of the query.
+    is_mirrored: it is the mirror image of the query that all of this is told of.
     """
 
     rank: int
@@ -286,6 +287,7 @@ class Hit:
     label: str | None
     score: float
     segments: tuple[SegmentMatch, ...]
+    is_mirrored: bool = False
 
 
 @dataclass(frozen=True)

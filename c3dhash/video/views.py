@@ -23,7 +23,7 @@ from c3dhash.video.optical_flow import flow_clip, frames_of_flow
 from c3dhash.video.pictures import resize_picture
 from c3dhash.video.reader import read_clips
 from c3dhash.video.still import still_clips
-from c3dhash.video.transforms import clip_views
+from c3dhash.video.transforms import clip_views, mirror_clip
 
 
 def read_views(
@@ -37,6 +37,7 @@ def read_views(
     crop_bars: bool = False,
     skip_flat: bool = False,
     take_stills: bool = False,
+    is_mirrored: bool = False,
     on_frame: Callable[[], object] | None = None,
     **options: Any,
 ) -> Iterator[tuple[Segment, list[np.ndarray]]]:
@@ -50,6 +51,7 @@ def read_views(
         crop_bars: cut off black bars, before flow is computed: c3dhash.video.bars.
         skip_flat: yield no view of a clip whose frames are all flat inside of black bars, nor of flow in which nothing
             moves: c3dhash.video.flat.
+        is_mirrored: yield what the network would see of the video in a mirror.
         take_stills: of a picture that does not move, yield a clip of it; c3dhash.video.still. It is refused otherwise.
         options: of `read_clips`.
     Raises:
@@ -71,6 +73,7 @@ def read_views(
         if is_flow and not is_nothing:
             frames = _flow(frames, short_side=min(clip.frames.shape[1:3]), stack=stack)
             is_nothing = skip_flat and is_still(frames)
+        frames = mirror_clip(frames) if is_mirrored else frames
         views = [] if is_nothing else clip_views(frames, size=size, num_views=num_views)
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 

@@ -1,4 +1,4 @@
-"""What `c3dhash query` and `index` print of pictures and bars."""
+"""What `c3dhash query` prints where it is asked with more than a video."""
 
 from __future__ import annotations
 
@@ -14,11 +14,32 @@ from c3dhash.cli.common import shown_stretch
 
 @pytest.fixture
 def indexed(run, untrained_run, motion_dir, tmp_path):
-    """A gallery of three videos, in the folder of the commands."""
+    """A gallery of three videos and a video whose halves differ, in the folder of the commands."""
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
-    write_frames(tmp_path / "db" / "numbers.avi", [numbered_frame(number) for number in range(20)])
+    frames = [numbered_frame(number).copy() for number in range(20)]
+    for frame in frames:
+        frame[:, 80:] //= 4
+    write_frames(tmp_path / "db" / "skewed.avi", frames)
+    write_frames(tmp_path / "flipped.avi", [frame[:, ::-1] for frame in frames])
     assert run("index", "db", "--model", untrained_run.path)[0] == 0
     return tmp_path
+
+
+def test_mirrored_hits_are_marked(run, indexed):
+    code, out, _ = run("query", "flipped.avi", "--mirror", "--top", "1", "--html", "page.html")
+    header, row, _ = out.splitlines()
+    assert (code, header.split()[:4], row.split()[:1]) == (0, ["rank", "score", "distance", "query"], ["1"])
+    assert row.split()[3] == "mirrored" and "db/" in row
+    assert row.index("mirrored") + len("mirrored") == header.index("query") + len("query")
+    assert "<b>mirrored</b>" in (indexed / "page.html").read_text()
+    code, out, _ = run("query", "flipped.avi", "--mirror", "--top", "1", "--json")
+    assert (code, json.loads(out)[0]["is_mirrored"]) == (0, True)
+    code, out, _ = run("query", "db/skewed.avi", "flipped.avi", "--mirror", "--top", "1")
+    tables = out.split("\n\n")
+    assert ("mirrored" in tables[0], "mirrored" in tables[1]) == (False, True)
+    code, out, _ = run("query", "flipped.avi", "--top", "1", "--html", "page.html")
+    assert (code, out.split()[3:5]) == (0, ["of", "the"])
+    assert "<b>mirrored</b>" not in (indexed / "page.html").read_text()
 
 
 def test_a_picture_is_a_query(run, indexed):

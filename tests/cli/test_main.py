@@ -74,6 +74,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert set(hits[0]) == {
         "rank", "distance", "video", "start_seconds", "end_seconds", "label", "score", "segments",
+        "is_mirrored",
     }  # fmt: skip
     assert set(hits[0]["segments"][0]) == {
         "query_start_seconds", "query_end_seconds", "start_seconds", "end_seconds", "num_clips", "distance", "score",

@@ -1,0 +1,71 @@
+"""What a query found, printed and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from c3dhash.cli.common import print_json, print_table, shown_path, shown_stretch
+from c3dhash.config import QueryConfig
+
+if TYPE_CHECKING:
+    from c3dhash.records import Hit
+
+
+def print_answers(answers: Iterable[tuple[Path, Any]], config: QueryConfig, *, as_json: bool) -> bool:
+    """Print the answers to several queries, each as it is known; tell whether all could be read."""
+    is_good, rows = True, []
+    try:
+        for video, answer in answers:
+            error = answer if isinstance(answer, Exception) else None
+            is_good = is_good and error is None
+            if as_json:
+                hits = [] if error else list(map(dataclasses.asdict, answer))
+                rows.append({"query": str(video), "hits": hits, "error": str(error) if error else None})
+            elif error is not None:
+                click.echo(f"{video}\n{error}\n")
+            else:
+                click.echo(video)
+                print_hits(answer, config)
+                click.echo()
+    finally:  # what is known is told, also where it ends early
+        if as_json:
+            print_json(rows)
+    return is_good
+
+
+def print_hits(hits: list[Hit], config: QueryConfig) -> None:
+    """Print the answer to a query as a table."""
+    if not hits:
+        click.echo("Nothing was found." if config.radius is None else f"Nothing was found within {config.radius} bits.")
+        return
+    header: tuple[str, ...] = ("rank", "score", "distance", "of the query", "segment", "label", "video")
+    rows = [row for hit in hits for row in _rows(hit)]
+    if config.mirror:
+        marks = ["mirrored" if hit.is_mirrored else "" for hit in hits for _ in _rows(hit)]
+        header = (*header[:3], "query", *header[3:])
+        rows = [(*row[:3], mark, *row[3:]) for row, mark in zip(rows, marks, strict=True)]
+    print_table(header, rows, right=tuple(range(5 + config.mirror)))
+
+
+def _rows(hit: Hit) -> list[tuple[str, ...]]:
+    """Return the lines of a hit in the table: one a segment, and what is said of the video in the first."""
+    of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
+    if not hit.segments:
+        place = shown_stretch(hit.start_seconds, hit.end_seconds)
+        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), "", place, *of_video)]
+    return [
+        (
+            "" if number else str(hit.rank),
+            f"{segment.score:.1f}",
+            str(segment.distance),
+            shown_stretch(segment.query_start_seconds, segment.query_end_seconds),
+            shown_stretch(segment.start_seconds, segment.end_seconds),
+            *(of_nothing if number else of_video),
+        )
+        for number, segment in enumerate(hit.segments)
+    ]
