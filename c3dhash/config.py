@@ -566,6 +566,9 @@ class QueryConfig:
     radius: int | None = setting(
         None, "Leave out videos whose distance is larger, in bits; by default none.", low=0, high=MAX_HASH_LENGTH
     )
+    mirror: bool = setting(
+        False, "Also search with the mirror image of VIDEO; what is said of a video found is of the better one."
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

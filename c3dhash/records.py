@@ -285,6 +285,7 @@ class Hit:
     segments: the stretches that agree, by falling score; none share a window of the query.
     precision: how probable it is, by what was measured with the run, that both are of one class (see
     c3dhash.models.calibration); None where nothing was measured.
+    is_mirrored: it is the mirror image of the query that all of this is told of.
     """
 
     rank: int
@@ -296,6 +297,7 @@ class Hit:
     score: float
     segments: tuple[SegmentMatch, ...]
     precision: float | None = None
+    is_mirrored: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,18 @@ from c3dhash.datasets.find import find_dataset
 from c3dhash.datasets.flow import FlowOptions, extract_flow
 from c3dhash.datasets.samples import Dataset
 from c3dhash.datasets.synth import make_motion_set, write_video
+from c3dhash.errors import VideoError
 from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.evaluation.evaluate_classes import evaluate_classes
 from c3dhash.gallery.indexing import index_videos, open_gallery
-from c3dhash.gallery.query import query_video
+from c3dhash.gallery.query import query_video, query_videos
 from c3dhash.models.runs import Run, load_run
 from c3dhash.recognition.recognize import recognize_videos
 from c3dhash.records import FrameFolder, Preprocessing, Sample
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
+from c3dhash.video.reader import read_clip
 from c3dhash.video.transforms import decoded_short_side
 
 SETTINGS = TrainConfig(
@@ -79,6 +81,16 @@ def test_videos_are_indexed_and_recognised(motion, flow_data, tmp_path):
         assert (report.added, report.failed) == (9, [])
         video = motion.split("gallery")[0].video
         assert query_video(run, gallery, video, config=config)[0].distance == 0
+        held = np.stack([read_clip(video, num_frames=1).frames[0]] * 12)  # nothing moves, which is all that it sees
+        write_video(tmp_path / "held.mp4", held, fps=25)
+        cv2.imwrite(str(tmp_path / "a.png"), held[0])
+        queries = [tmp_path / "a.png", tmp_path / "held.mp4", video]
+        still, nothing, hits = (answer for _, answer in query_videos(run, gallery, queries, config=config))
+        assert str(still) == (
+            f"picture '{tmp_path / 'a.png'}' does not move, and this network reads optical flow only: take a video."
+        )
+        assert isinstance(nothing, VideoError) and "nothing moves" in str(nothing)
+        assert hits[0].distance == 0
     (recognition,) = recognize_videos(run, [video], config=config)
     assert {prediction.label for prediction in recognition.top} == {"right", "down"}
 

@@ -140,6 +140,12 @@ def shown_path(path: str | Path) -> str:
     return str(path) if relative.startswith(f"..{os.sep}..") else relative
 
 
+def shown_stretch(start_seconds: float, end_seconds: float) -> str:
+    """Return a stretch of a video for people, to hundredths where tenths would tell nothing of it."""
+    digits = 1 if end_seconds - start_seconds >= 0.1 else 2
+    return f"{start_seconds:.{digits}f}-{end_seconds:.{digits}f} s"
+
+
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
     """Print columns; those numbered in `right` are aligned to the right."""
     widths = [max(len(str(row[column])) for row in [header, *rows]) for column in range(len(header))]

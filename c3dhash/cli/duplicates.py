@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from c3dhash.cli.common import gallery_option, json_option, print_json, print_table, shown_path
+from c3dhash.cli.common import gallery_option, json_option, print_json, print_table, shown_path, shown_stretch
 from c3dhash.cli.options import config_options
 from c3dhash.config import DuplicatesConfig
 from c3dhash.errors import UsageError
@@ -107,8 +107,8 @@ def _print_groups(groups: Sequence[DuplicateGroup], radius: int | None) -> None:
             rows.append((
                 f"{member.score:.1f}",
                 member.relation,
-                f"{first.query_start_seconds:.1f}-{first.query_end_seconds:.1f} s{more}",
-                f"{first.start_seconds:.1f}-{first.end_seconds:.1f} s",
+                shown_stretch(first.query_start_seconds, first.query_end_seconds) + more,
+                shown_stretch(first.start_seconds, first.end_seconds),
                 _told(member.facts),
                 shown_path(member.video),
             ))  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +15,16 @@ from c3dhash.cli.common import (
     json_option,
     offline_option,
     print_json,
-    print_table,
     shown_path,
     was_given,
 )
+from c3dhash.cli.hits import print_answers, print_hits
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from c3dhash.gallery.indexing import IndexReport
-    from c3dhash.records import Hit
 
 
 @click.command()
@@ -240,7 +238,8 @@ def query(
     rank by their score: by how many bits these are more improbable than what chance makes. A window that many videos
     have adds little.
 
-    VIDEO... are files, and folders of them. The exit code is 1 where one could not be read.
+    VIDEO... are files, and folders of them; a file may be a still picture, unless the network reads optical flow. The
+    exit code is 1 where one could not be read.
     """
     config, encode_config = take(QueryConfig, options), take(EncodeConfig, options)
     is_one = len(places) == 1 and not places[0].is_dir()
@@ -259,13 +258,14 @@ def query(
         only = VideoFilter(labels, folder, added_since.date().isoformat() if added_since else None)
         run = load_run(find_run(model)) if model else run_of(gallery)
         asked: dict[str, Any] = {
-            "top": config.top, "only": only, "radius": config.radius, "not_itself": not_itself, "config": encode_config,
+            "top": config.top, "only": only, "radius": config.radius, "not_itself": not_itself,
+            "mirror": config.mirror, "config": encode_config,
         }  # fmt: skip
         if not is_one:
             found = find_each(places)
             unread = [(place, error) for place, error in found.items() if error is not None]
             answers = query_videos(run, gallery, [place for place, error in found.items() if error is None], **asked)
-            is_good = _print_answers(chain(unread, answers), config.radius, as_json=as_json)
+            is_good = print_answers(chain(unread, answers), config, as_json=as_json)
             context.exit(0 if is_good else 1)
         hits = query_video(run, gallery, places[0], **asked)
     if html_path is not None:
@@ -275,64 +275,6 @@ def query(
     if as_json:
         print_json([dataclasses.asdict(hit) for hit in hits])
         return
-    _print_hits(hits, config.radius)
+    print_hits(hits, config)
     if html_path is not None:
         click.echo(f"Page: {html_path}")
-
-
-def _print_answers(answers: Iterable[tuple[Path, Any]], radius: int | None, *, as_json: bool) -> bool:
-    """Print the answers to several queries, each as it is known; tell whether all could be read."""
-    is_good, rows = True, []
-    try:
-        for video, answer in answers:
-            error = answer if isinstance(answer, Exception) else None
-            is_good = is_good and error is None
-            if as_json:
-                hits = [] if error else list(map(dataclasses.asdict, answer))
-                rows.append({"query": str(video), "hits": hits, "error": str(error) if error else None})
-            elif error is not None:
-                click.echo(f"{video}\n{error}\n")
-            else:
-                click.echo(video)
-                _print_hits(answer, radius)
-                click.echo()
-    finally:  # what is known is told, also where it ends early
-        if as_json:
-            print_json(rows)
-    return is_good
-
-
-def _print_hits(hits: list[Hit], radius: int | None) -> None:
-    if hits:
-        header = ("rank", "score", "distance", "same class", "of the query", "segment", "label", "video")
-        table: list[tuple[str, ...]] = [header, *(row for hit in hits for row in _rows(hit))]
-        if all(hit.precision is None for hit in hits):
-            table = [(*row[:3], *row[4:]) for row in table]
-        print_table(table[0], table[1:], right=tuple(range(len(table[0]) - 2)))
-    else:
-        click.echo("Nothing was found." if radius is None else f"Nothing was found within {radius} bits.")
-
-
-def _rows(hit: Hit) -> list[tuple[str, ...]]:
-    """Return the lines of a hit in the table: one a segment, and what is said of the video in the first."""
-    of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
-    precision = "" if hit.precision is None else f"{hit.precision:.0%}"
-    if not hit.segments:
-        place = _stretch(hit.start_seconds, hit.end_seconds)
-        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), precision, "", place, *of_video)]
-    return [
-        (
-            "" if number else str(hit.rank),
-            f"{segment.score:.1f}",
-            str(segment.distance),
-            "" if number else precision,
-            _stretch(segment.query_start_seconds, segment.query_end_seconds),
-            _stretch(segment.start_seconds, segment.end_seconds),
-            *(of_nothing if number else of_video),
-        )
-        for number, segment in enumerate(hit.segments)
-    ]
-
-
-def _stretch(start_seconds: float, end_seconds: float) -> str:
-    return f"{start_seconds:.1f}-{end_seconds:.1f} s"

@@ -7,8 +7,8 @@ Note [Asymmetric distance]
     than its codes. The nearest videos by Hamming distance, of which there are several times as many as are asked for,
     are put into this order.
 
-    Full mAP over tied orders, JHMDB's test list searched in 16 videos a class; heads of 48 bits trained on frozen features,
-    I3D (two trainings) and EfficientNet-Lite0 (three; standard deviations 0.010 and 0.013):
+    Full mAP over tied orders, JHMDB's test list searched in 16 videos a class; heads of 48 bits trained on frozen
+    features, I3D (two trainings) and EfficientNet-Lite0 (three; standard deviations 0.010 and 0.013):
 
                                                 I3D      EfficientNet-Lite0
         Hamming distance                        0.792    0.585

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import CheckpointError, GalleryError, VideoError
+from c3dhash.errors import CheckpointError, GalleryError, UsageError, VideoError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import check_top
 from c3dhash.gallery.store import Gallery
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = None) -> CodeBatch:
-    """Return the codes of one video.
+    """Return the codes of one video, or of a still picture, as that of a video of one frame.
 
     Raises:
         VideoError: it cannot be decoded, or shows nothing.
@@ -35,7 +36,7 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
     from c3dhash.models.encode import encode_videos
 
     run.hash_length  # noqa: B018 - a run without a hash head says so before anything is decoded
-    (result,) = encode_videos(run, [Path(video)], config=config)
+    (result,) = encode_videos(run, [Path(video)], config=config, take_stills=True)
     return _codes_of(result)
 
 
@@ -65,21 +66,25 @@ def query_video(
     only: VideoFilter | None = None,
     radius: int | None = None,
     not_itself: bool = False,
+    mirror: bool = False,
     config: EncodeConfig | None = None,
 ) -> list[Hit]:
     """Find the videos of a gallery that are most similar to a video, cut into windows as the gallery's are.
 
     Args:
+        video: its path, or that of a still picture, as of `encode_video`.
         top, only, radius: as of `query_codes`.
         not_itself: leave out files with the bytes of the video.
+        mirror: also search with the mirror image of the video; each video is found once, by the better of the two.
     Raises:
-        UsageError: no video passes the filter.
+        UsageError: no video passes the filter, or the codes of the gallery are those of mirror images already.
         VideoError: the video cannot be decoded, or shows nothing.
         ModelMismatchError: the gallery holds the codes of another model.
     """
     ((_, answer),) = query_videos(
-        run, gallery, [Path(video)], top=top, only=only, radius=radius, not_itself=not_itself, config=config
-    )
+        run, gallery, [Path(video)],
+        top=top, only=only, radius=radius, not_itself=not_itself, mirror=mirror, config=config,
+    )  # fmt: skip
     if isinstance(answer, VideoError):
         raise answer
     return answer
@@ -94,13 +99,14 @@ def query_videos(
     only: VideoFilter | None = None,
     radius: int | None = None,
     not_itself: bool = False,
+    mirror: bool = False,
     config: EncodeConfig | None = None,
 ) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:
     """Query one video after the other, while the next ones are decoded.
 
     Args:
         videos: each is a query.
-        top, only, radius, not_itself, config: as of `query_video`.
+        top, only, radius, not_itself, mirror, config: as of `query_video`.
     Returns:
         Each video, in their order, with its hits, or with why it cannot be read; as each is known.
     Raises:
@@ -112,35 +118,71 @@ def query_videos(
     if only:
         gallery.check_filter(only)
     config = with_windows(config or EncodeConfig(), gallery)
-    return _answer_each(run, gallery, videos, only=only, top=top, radius=radius, not_itself=not_itself, config=config)
+    if mirror and config.views % 2 == 0:
+        raise UsageError(
+            f"mirror: the codes of gallery '{gallery.path}' are of {config.views} views, half of them mirror images: "
+            "those of a mirrored query are the same, leave --mirror out."
+        )
+    answer = partial(_answer, gallery, _calibration_of(run), only=only, top=top, radius=radius, not_itself=not_itself)
+    return _answer_each(run, videos, answer, mirror=mirror, config=config)
 
 
 def _answer_each(
-    run: Run,
-    gallery: Gallery,
-    videos: Sequence[Path],
-    *,
-    top: int,
-    only: VideoFilter,
-    radius: int | None,
-    not_itself: bool,
+    run: Run, videos: Sequence[Path], answer: Callable[[list[VideoResult]], list[Hit]], *, mirror: bool,
     config: EncodeConfig,
-) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:
-    """Answer the queries of `query_videos`."""
+) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:  # fmt: skip
+    """Answer the queries of `query_videos`, each from what is encoded of it: as it is, and in a mirror."""
     from c3dhash.models.encode import encode_videos
 
-    calibration = _calibration_of(run)
-    with closing(encode_videos(run, videos, config=config)) as results:
-        for video, result in zip(videos, results, strict=True):
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(
+                closing(encode_videos(run, videos, config=config, take_stills=True, is_mirrored=is_mirrored))
+            )
+            for is_mirrored in ((False, True) if mirror else (False,))
+        ]
+        for video, *results in zip(videos, *streams, strict=True):
             try:
-                codes = _codes_of(result)
-                chosen = replace(only, without_content=content_hash(video)) if not_itself else only
-                answer: list[Hit] | VideoError = query_codes(
-                    gallery, codes, top=top, only=chosen, radius=radius, calibration=calibration
-                )
+                yield video, answer(results)
             except VideoError as error:
-                answer = error
-            yield video, answer
+                yield video, error
+
+
+def _answer(
+    gallery: Gallery,
+    calibration: Calibration | None,
+    results: list[VideoResult],
+    *,
+    only: VideoFilter,
+    top: int,
+    radius: int | None,
+    not_itself: bool,
+) -> list[Hit]:
+    """Answer a query.
+
+    Args:
+        results: of the video, and, where it is asked for, of its mirror image.
+    """
+    codes = [_codes_of(result) for result in results]
+    only = replace(only, without_content=content_hash(results[0].video)) if not_itself else only
+    found = [query_codes(gallery, each, top=top, only=only, radius=radius, calibration=calibration) for each in codes]
+    if len(found) == 1:
+        return found[0]
+    mirrored = [replace(hit, is_mirrored=True) for hit in found[1]]
+    return _better_of(found[0], mirrored, top=top, by_distance=len(codes[0].codes) == 1)
+
+
+def _better_of(hits: list[Hit], others: list[Hit], *, top: int, by_distance: bool) -> list[Hit]:
+    """Join the hits of two queries, each by the order of `query_codes`: one a video, of ties the first.
+
+    Args:
+        by_distance: whether that is the order, as of queries of one window.
+    """
+    order = sorted([*hits, *others], key=lambda hit: (0 if by_distance else -hit.score, hit.distance))
+    best: dict[str, Hit] = {}
+    for hit in order:
+        best.setdefault(hit.video, hit)
+    return [replace(hit, rank=rank) for rank, hit in enumerate(list(best.values())[:top], 1)]
 
 
 def _calibration_of(run: Run) -> Calibration | None:

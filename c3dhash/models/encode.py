@@ -207,6 +207,8 @@ def encode_videos(
     config: EncodeConfig | None = None,
     with_features: bool = False,
     with_flat: bool = False,
+    take_stills: bool = False,
+    is_mirrored: bool = False,
     prepare: Callable[[Path], object] | None = None,
     on_engine: Callable[[str], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
@@ -224,6 +226,8 @@ def encode_videos(
         with_features: give the backbone's features, too.
         with_flat: also encode clips whose frames are all flat. Without it the network does not see them, and a window
             of no other clip is left out: a code of black frames is that of every other film with some.
+        take_stills: take a still picture, too, as a video of one frame.
+        is_mirrored: encode what the videos are in a mirror; flow in it moves to the other side.
         prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
             is that video's. Where it takes long, it calls `loader.stop_point`.
         on_engine: called once, before the first video, with what computes the network, its version and precision.
@@ -240,6 +244,7 @@ def encode_videos(
     if on_engine is not None:
         on_engine(encoder.engine_name)
     options |= {"crop_bars": config.crops_bars, "skip_flat": not with_flat}
+    options |= {"take_stills": take_stills, "is_mirrored": is_mirrored}
     stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
     collected: dict[int, _Collected] = {}
     done: dict[int, VideoResult] = {}

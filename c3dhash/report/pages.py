@@ -15,7 +15,11 @@ import numpy as np
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
 from c3dhash.records import Clip, Duplicate, DuplicateGroup, Hit, Sample, Segment
+from c3dhash.video.containers import is_still_picture
+from c3dhash.video.frame_folder import FlowClip
+from c3dhash.video.isolation import shared_pool
 from c3dhash.video.samples import read_sample
+from c3dhash.video.still import still_clips
 
 if TYPE_CHECKING:  # imported where a page is written
     import jinja2
@@ -27,9 +31,16 @@ MAX_GROUPS = 200  # of duplicates on a page: its pictures are inside
 
 
 def film_strip(sample: Sample) -> str | None:
-    """Return a few frames of a sample side by side as a data URI, or None where it cannot be read (any more)."""
+    """Return a few frames of a sample side by side as a data URI, or None where it cannot be read (any more).
+
+    Of a still picture, which a query may be, it is that.
+    """
     try:
-        (clip,) = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
+        clip: Clip | FlowClip
+        if sample.frames is None and is_still_picture(sample.video):
+            (clip,) = shared_pool().stream(still_clips, sample.video, num_frames=1, short_side=STRIP_HEIGHT_PX)
+        else:
+            (clip,) = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None

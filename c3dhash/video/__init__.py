@@ -24,6 +24,7 @@ In this order the files read as a story:
     pictures      single pictures: from a file, and to a size
     bars          black bars that were burnt into a picture
     flat          frames that show nothing
+    still         a picture as a video of one frame
     frame_folder  a folder of pictures -> clips, as if it were a video
     every_frame   all frames of a video or a folder, with their times
     stored        all frames of a sample in one file, compressed
@@ -57,6 +58,7 @@ __all__ = [
     "playback",
     "reader",
     "samples",
+    "still",
     "transforms",
     "views",
     "writer",

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from c3dhash.errors import VideoError
 
-NO_VIDEO_MAGIC = (
+PICTURE_MAGIC = (
     # offset, bytes, what it is
     (0, b"\xff\xd8\xff", "a JPEG picture"),
     (0, b"\x89PNG", "a PNG picture"),
@@ -25,6 +25,10 @@ NO_VIDEO_MAGIC = (
     (0, b"II*\x00", "a TIFF picture"),
     (0, b"MM\x00*", "a TIFF picture"),
     (8, b"WEBP", "a WebP picture"),
+)
+ANIMATED = ((0, b"\x89PNG", b"acTL"), (8, b"WEBP", b"ANIM"))  # pictures that move, by a chunk before the first one
+NO_VIDEO_MAGIC = (
+    *PICTURE_MAGIC,
     (8, b"WAVE", "a sound file"),
     (8, b"M4A ", "a sound file"),
     (0, b"ID3", "a sound file"),
@@ -76,7 +80,31 @@ def check_container(path: Path) -> str:
         with path.open("rb") as file:
             return _check_bytes(path, file)
     except OSError as error:
-        raise VideoError(f"video '{path}' cannot be read ({error.strerror}); may it be read?") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> VideoError:
+    return VideoError(f"video '{path}' cannot be read ({error.strerror}); may it be read?")
+
+
+def is_still_picture(path: Path) -> bool:
+    """Tell by its first bytes whether a file is a picture that does not move; a GIF is a video, whatever it shows.
+
+    Raises:
+        VideoError: missing, no regular file, or unreadable.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    is_picture = any(_begins(head, offset, magic) for offset, magic, _ in PICTURE_MAGIC)
+    return is_picture and not any(_begins(head, offset, magic) and chunk in head for offset, magic, chunk in ANIMATED)
+
+
+def _begins(head: bytes, offset: int, magic: bytes) -> bool:
+    return head[offset : offset + len(magic)] == magic
 
 
 def check_regular(path: Path, *, what: str = "video") -> None:
@@ -106,7 +134,7 @@ def _check_bytes(path: Path, file: BinaryIO) -> str:
     if not head:
         raise VideoError(f"video '{path}' is empty (0 bytes); copy or download it again.")
     for offset, magic, what in NO_VIDEO_MAGIC:
-        if head[offset : offset + len(magic)] == magic:
+        if _begins(head, offset, magic):
             raise VideoError(f"video '{path}' is {what}, not a video.")
     kind = _kind(head)
     if kind == "other" and _is_text(head):

@@ -30,7 +30,9 @@ def read_picture(path: Path, *, short_side: int | None = None, flags: int = cv2.
     end_mark = _END_MARKS.get(content[:2], b"")
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if picture is None or end_mark not in content[-_END_BYTES:]:
-        raise VideoError(f"picture '{path}' is damaged or no picture ({len(content)} bytes); make the frames again.")
+        raise VideoError(
+            f"picture '{path}' is damaged or no picture ({len(content)} bytes); make it again, or copy it."
+        )
     return resize_picture(picture, short_side=short_side)
 
 

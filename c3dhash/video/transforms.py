@@ -77,7 +77,7 @@ def clip_views(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
     views: list[np.ndarray] = []
     for place in range(num_views):
         margin = CROP_MARGIN if place < 2 else 1.0
-        views.append(_mirror(views[-1]) if place % 2 else center_clip(frames, size=size, margin=margin))
+        views.append(mirror_clip(views[-1]) if place % 2 else center_clip(frames, size=size, margin=margin))
     return views
 
 
@@ -101,7 +101,7 @@ def clip_crops(frames: np.ndarray, *, size: int, num_views: int) -> list[np.ndar
         top, left = round(share * (height_px - side)), round(share * (width_px - side))
         views.append(resize_crop(frames, top=top, left=left, side=side, size=size))
         if num_views == 2:
-            views.append(_mirror(views[-1]))
+            views.append(mirror_clip(views[-1]))
     return views
 
 
@@ -143,7 +143,7 @@ def augment_clip(
         height = width = max(1, round(share * min(height_px, width_px)))
     top, left = (place * (height_px - height + 1, width_px - width + 1)).astype(int)
     clip = resize_crop(frames, top=int(top), left=int(left), side=width, height=height, size=size)
-    return _mirror(clip) if flip and mirror < 0.5 else clip
+    return mirror_clip(clip) if flip and mirror < 0.5 else clip
 
 
 def whole_clip(frames: np.ndarray, *, short_side: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
@@ -163,11 +163,11 @@ def whole_clip(frames: np.ndarray, *, short_side: int, flip: bool, rng: np.rando
     top, left = (int(place * (side - longest + 1)) if side > longest else 0 for side in (height_px, width_px))
     frames = frames[:, top : top + longest, left : left + longest]
     clip = np.stack([resize_picture(frame, short_side=short_side) for frame in frames])
-    return _mirror(clip) if flip and mirror < 0.5 else clip
+    return mirror_clip(clip) if flip and mirror < 0.5 else clip
 
 
-def _mirror(clip: np.ndarray) -> np.ndarray:
-    """Swap left and right of uint8 [T, H, W, C]. Note [Flow in a mirror] says what becomes of flow."""
+def mirror_clip(clip: np.ndarray) -> np.ndarray:
+    """Swap left and right of a clip, uint8 [T, H, W, C]. Note [Flow in a mirror] says what becomes of flow."""
     mirrored = clip[:, :, ::-1]
     if clip.shape[3] % 2 == 0:
         mirrored = mirrored.copy()

@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from c3dhash.errors import VideoError
 from c3dhash.records import Segment
 from c3dhash.video.bars import BarFinder
+from c3dhash.video.containers import is_still_picture
 from c3dhash.video.flat import is_flat, is_still
 from c3dhash.video.optical_flow import flow_clip, frames_of_flow
 from c3dhash.video.pictures import resize_picture
 from c3dhash.video.reader import read_clips
-from c3dhash.video.transforms import clip_views
+from c3dhash.video.still import still_clips
+from c3dhash.video.transforms import clip_views, mirror_clip
 
 
 def read_views(
@@ -33,6 +36,8 @@ def read_views(
     stack: int = 1,
     crop_bars: bool = False,
     skip_flat: bool = False,
+    take_stills: bool = False,
+    is_mirrored: bool = False,
     on_frame: Callable[[], object] | None = None,
     **options: Any,
 ) -> Iterator[tuple[Segment, list[np.ndarray]]]:
@@ -46,18 +51,29 @@ def read_views(
         crop_bars: cut off black bars, before flow is computed: c3dhash.video.bars.
         skip_flat: yield no view of a clip whose frames are all flat inside of black bars, nor of flow in which nothing
             moves: c3dhash.video.flat.
+        is_mirrored: yield what the network would see of the video in a mirror.
+        take_stills: of a picture that does not move, yield a clip of it; c3dhash.video.still. It is refused otherwise.
         options: of `read_clips`.
+    Raises:
+        VideoError: as `read_clips`; or flow is asked of a picture.
     """
     is_flow = channels == "flow"
     wanted = frames_of_flow(num_frames, stack) if is_flow else (num_frames, stack)
+    if take_stills and is_still_picture(Path(path)):
+        if is_flow:
+            raise VideoError(f"picture '{path}' does not move, and this network reads optical flow only: take a video.")
+        clips = still_clips(Path(path), num_frames=num_frames, stack=stack, short_side=options.get("short_side"))
+    else:
+        clips = read_clips(path, num_frames=wanted[0], stack=wanted[1], on_frame=on_frame, **options)
     bars = BarFinder()
-    for clip in read_clips(path, num_frames=wanted[0], stack=wanted[1], on_frame=on_frame, **options):
+    for clip in clips:
         inside = bars.inside(clip.frames).cut(clip.frames) if crop_bars or skip_flat else clip.frames
         is_nothing = skip_flat and is_flat(inside)
         frames = inside if crop_bars else clip.frames
         if is_flow and not is_nothing:
             frames = _flow(frames, short_side=min(clip.frames.shape[1:3]), stack=stack)
             is_nothing = skip_flat and is_still(frames)
+        frames = mirror_clip(frames) if is_mirrored else frames
         views = [] if is_nothing else clip_views(frames, size=size, num_views=num_views)
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 

@@ -3,23 +3,30 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from videos import numbered_frame, write_frames
 
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.evidence import bits_a_point, weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
-from c3dhash.gallery.query import query_codes, query_video
+from c3dhash.gallery.query import _better_of, encode_video, query_codes, query_video
 from c3dhash.gallery.segments import find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.calibration import CALIBRATION_FILE, Calibration, save_calibration
 from c3dhash.models.runs import load_run
-from c3dhash.records import CodeBatch
+from c3dhash.records import CodeBatch, Hit
+from c3dhash.video.reader import read_clips
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
+SHORT = EncodeConfig(precision="fp32", device="cpu", window_seconds=1, stride_seconds=0.5)
 
 
 @pytest.fixture
@@ -57,6 +64,114 @@ def test_a_film_that_fills_the_first_list_hides_nothing(gallery):
     add(gallery, "near", np.array([[0x00, 0x01]], np.uint8))
     hits = query_codes(gallery, of(np.array([[0x00, 0x00], [0xFF, 0xFF]], np.uint8)), top=4)
     assert [(hit.video, hit.distance) for hit in hits] == [("film", 0), ("near", 1), ("far 0", 3), ("far 1", 3)]
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 6, 13, 25, 27, 29, 37])
+def test_short_videos(untrained_run, tmp_path, num_frames):
+    """Of 1 s windows every 0.5 s at 25 fps: shorter than a stride or a window, one and a little, one and a half."""
+    (tmp_path / "db").mkdir()
+    lengths = {f"{number}.mp4": number for number in (1, 2, 6, 13, 25, 27, 29, 37, 60)}
+    for name, length in lengths.items():
+        write_frames(tmp_path / "db" / name, [numbered_frame(7 * length + number) for number in range(length)])
+    with open_gallery(tmp_path / "gallery", untrained_run, config=SHORT) as gallery:
+        report = index_videos(untrained_run, gallery, [tmp_path / "db"], config=SHORT)
+        assert (report.added, report.failed, report.flat_windows) == (9, [], 0)
+        name = f"{num_frames}.mp4"
+        expected = [(0, min(num_frames / 25, 1))]
+        if num_frames > 31:  # a tail of a quarter of a window, the part of a frame, or more
+            expected.append((num_frames / 25 - 1, num_frames / 25))
+        clips = [clip for clip in gallery.clips(gallery.codes()[0]) if clip.video.endswith(f"/{name}")]
+        found = [(clip.start_seconds, clip.end_seconds) for clip in clips]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        query = tmp_path / "query.mp4"
+        shutil.copy(tmp_path / "db" / name, query)
+        hits = query_video(untrained_run, gallery, query, top=9, config=SHORT)
+        assert len(hits) == 9
+        assert hits[0].distance == 0 and str(tmp_path / "db" / name) in {hit.video for hit in hits if not hit.distance}
+        index_videos(untrained_run, gallery, [query], config=SHORT)
+        (group,) = find_duplicates(gallery)
+        assert {group.best, group.members[0].video} == {str(query), str(tmp_path / "db" / name)}
+
+
+def test_a_still_picture_is_a_query_of_one_window(untrained_run, motion_dir, tmp_path):
+    """A video of that frame, repeated, is found at distance 0."""
+    picture = numbered_frame(300)
+    cv2.imwrite(str(tmp_path / "a.png"), picture[..., ::-1])
+    (tmp_path / "db").mkdir()
+    write_frames(tmp_path / "db" / "held.avi", [picture] * 30)
+    with open_gallery(tmp_path / "gallery", untrained_run, config=FP32) as gallery:
+        index_videos(untrained_run, gallery, [tmp_path / "db", motion_dir / "gallery"], config=FP32)
+        hits = query_video(untrained_run, gallery, tmp_path / "a.png", config=FP32)
+        assert hits[0].video == str(tmp_path / "db" / "held.avi")
+        (segment,) = hits[0].segments
+        assert (hits[0].distance, segment.query_start_seconds, segment.query_end_seconds) == (0, 0, 0.04)
+        assert np.array_equal(
+            encode_video(untrained_run, tmp_path / "a.png", config=FP32).codes,
+            encode_video(untrained_run, tmp_path / "db" / "held.avi", config=FP32).codes,
+        )
+        report = index_videos(untrained_run, gallery, [tmp_path / "a.png"], config=FP32)
+        assert "is a PNG picture, not a video" in report.failed[0]["reason"]
+
+
+@pytest.fixture
+def skewed(tmp_path) -> Path:
+    """A folder of three videos whose left half tells them from their mirror images."""
+    (tmp_path / "db").mkdir()
+    for name in range(3):
+        frames = [numbered_frame(100 * name + number).copy() for number in range(50)]
+        for frame in frames:
+            frame[:, 80:] //= 4
+        write_frames(tmp_path / "db" / f"{name}.avi", frames)
+    return tmp_path / "db"
+
+
+@pytest.mark.parametrize("config", [FP32, SHORT])
+def test_the_mirror_image_of_a_query(untrained_run, tmp_path, skewed, config):
+    """Each video once, by the better of both: a flipped copy by its mirror image, what is as it was by itself."""
+    with open_gallery(tmp_path / "gallery", untrained_run, config=config) as gallery:
+        index_videos(untrained_run, gallery, [skewed], config=config)
+        frames = [frame[:, ::-1] for frame in next(read_clips(skewed / "1.avi", num_frames=50)).frames]
+        flipped = write_frames(tmp_path / "flipped.avi", frames, fourcc="FFV1")
+        as_it_is = query_video(untrained_run, gallery, flipped, config=config)
+        hits = query_video(untrained_run, gallery, flipped, mirror=True, config=config)
+        assert [hit.rank for hit in hits] == [1, 2, 3] and len({hit.video for hit in hits}) == 3
+        assert (hits[0].video, hits[0].distance, hits[0].is_mirrored) == (str(skewed / "1.avi"), 0, True)
+        assert as_it_is[0].distance > 0 and not any(hit.is_mirrored for hit in as_it_is)
+        unmirrored = [
+            replace(hit, is_mirrored=True)
+            for hit in query_video(untrained_run, gallery, skewed / "1.avi", config=config)
+        ]
+        for hit in hits:
+            expected = {other.video: other for other in (unmirrored if hit.is_mirrored else as_it_is)}[hit.video]
+            assert replace(hit, rank=expected.rank) == expected
+        (first,) = query_video(untrained_run, gallery, skewed / "1.avi", mirror=True, top=1, config=config)
+        assert (first.video, first.distance, first.is_mirrored) == (str(skewed / "1.avi"), 0, False)
+
+
+def test_which_of_two_hits_is_the_better_one():
+    """By score, then by distance; of one window by distance alone; of ties the one that is not mirrored."""
+
+    def hit(video: str, score: float, distance: int, *, is_mirrored: bool = False) -> Hit:
+        return Hit(1, distance, video, 0.0, 1.0, None, score, (), is_mirrored=is_mirrored)
+
+    plain = [hit("a", 9.0, 4), hit("b", 5.0, 1), hit("c", 0.0, 7)]
+    mirrored = [hit("b", 7.0, 2, is_mirrored=True), hit("a", 9.0, 4, is_mirrored=True), hit("d", 0.0, 6)]
+    found = _better_of(plain, mirrored, top=3, by_distance=False)
+    assert [(each.rank, each.video, each.score, each.is_mirrored) for each in found] == [
+        (1, "a", 9.0, False), (2, "b", 7.0, True), (3, "d", 0.0, False),
+    ]  # fmt: skip
+    found = _better_of(plain, mirrored, top=9, by_distance=True)
+    assert [(each.video, each.distance, each.is_mirrored) for each in found] == [
+        ("b", 1, False), ("a", 4, False), ("d", 6, False), ("c", 7, False),
+    ]  # fmt: skip
+
+
+def test_a_gallery_of_mirror_images_is_not_asked_with_them(untrained_run, tmp_path, skewed):
+    config = replace(FP32, views=2)
+    with open_gallery(tmp_path / "gallery", untrained_run, config=config) as gallery:
+        index_videos(untrained_run, gallery, [skewed], config=config)
+        with pytest.raises(UsageError, match=r"are of 2 views, half of them mirror images"):
+            query_video(untrained_run, gallery, skewed / "0.avi", mirror=True)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from videos import numbered_frame, write_frames
+from videos import frame_number, numbered_frame, write_frames
 
+from c3dhash.errors import VideoError
 from c3dhash.video.optical_flow import BOUND_PX
+from c3dhash.video.pictures import resize_picture
 from c3dhash.video.reader import read_clips
 from c3dhash.video.transforms import clip_views
 from c3dhash.video.views import read_views
@@ -65,3 +67,59 @@ def test_flow_in_which_nothing_moves_has_no_view(moving, tmp_path, stack):
     one = write_frames(tmp_path / "one.avi", moving[:1])
     assert [len(views) for _, views in read_views(one, **options)] == [0]
     assert [len(views) for _, views in read_views(write_frames(tmp_path / "a.avi", moving), **options)] == [1]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp", "mp4"])
+def test_a_still_picture_is_one_frame_repeated(tmp_path, suffix):
+    """Whatever it is called: .mp4 here is a JPEG file."""
+    path = tmp_path / f"a.{suffix}"
+    _, content = cv2.imencode(".jpg" if suffix == "mp4" else f".{suffix}", numbered_frame(77)[..., ::-1])
+    path.write_bytes(content.tobytes())
+    ((segment, (view, mirrored)),) = read_views(path, num_views=2, take_stills=True, skip_flat=True, **OPTIONS)
+    assert (segment.start_seconds, segment.end_seconds) == (0, 0.04)
+    assert view.shape == (4, 56, 56, 3) and np.array_equal(mirrored, view[:, :, ::-1])
+    assert all(np.array_equal(frame, view[0]) for frame in view)
+    shown = np.stack([resize_picture(numbered_frame(77), short_side=64)] * 4)
+    assert np.abs(view.astype(int) - clip_views(shown, size=56, num_views=1)[0]).mean() < 6
+    with pytest.raises(VideoError, match=rf"a\.{suffix}' is a .* picture, not a video"):
+        list(read_views(path, num_views=1, **OPTIONS))
+    with pytest.raises(
+        VideoError, match=rf"picture '.*a\.{suffix}' does not move, and this network reads optical flow"
+    ):
+        list(read_views(path, num_views=1, channels="flow", take_stills=True, **OPTIONS))
+
+
+def test_a_mirrored_video(moving, tmp_path):
+    """Of two views each is the other's; of flow what moves to the right moves to the left."""
+    path = write_frames(tmp_path / "a.avi", moving)
+    ((_, views),) = read_views(path, num_views=2, **OPTIONS)
+    ((_, mirrored),) = read_views(path, num_views=2, is_mirrored=True, **OPTIONS)
+    assert np.array_equal(mirrored[0], views[1]) and np.array_equal(mirrored[1], views[0])
+    flow = {**OPTIONS, "num_views": 1, "channels": "flow", "interval_seconds": 1 / 25, "clips_per_window": 1}
+    ((_, (right,)),) = read_views(path, **flow)
+    ((_, (left,)),) = read_views(path, is_mirrored=True, **flow)
+    assert np.median(right[..., 0]) > 135 and np.median(left[..., 0]) < 120
+    assert np.array_equal(left[..., 0], 255 - right[:, :, ::-1, 0])
+    assert np.array_equal(left[..., 1], right[:, :, ::-1, 1])
+
+
+def test_pictures_that_move_and_those_that_are_damaged(tmp_path):
+    """A GIF is a video; an animated PNG or WebP is none, and no still picture either."""
+    pictures = [numbered_frame(number) for number in (3, 900)]
+    animation = cv2.Animation()
+    animation.frames, animation.durations = [frame[..., ::-1].copy() for frame in pictures], [40, 40]
+    for name in ("a.png", "a.webp"):
+        assert cv2.imwriteanimation(str(tmp_path / name), animation)
+        with pytest.raises(VideoError, match=rf"{name}' is a \w+ picture, not a video"):
+            list(read_views(tmp_path / name, num_views=1, take_stills=True, **OPTIONS))
+    assert cv2.imwriteanimation(str(tmp_path / "a.gif"), animation)
+    clips = list(read_clips(tmp_path / "a.gif", num_frames=2))
+    assert [frame_number(frame) for frame in clips[0].frames] == [3, 900]
+    views = list(read_views(tmp_path / "a.gif", num_views=1, take_stills=True, **OPTIONS))
+    assert not np.array_equal(views[0][1][0][0], views[0][1][0][-1])
+    _, content = cv2.imencode(".jpg", pictures[0])
+    (tmp_path / "cut.jpg").write_bytes(content.tobytes()[:-200])
+    with pytest.raises(
+        VideoError, match=r"cut\.jpg' is damaged or no picture \(\d+ bytes\); make it again, or copy it"
+    ):
+        list(read_views(tmp_path / "cut.jpg", num_views=1, take_stills=True, **OPTIONS))
