@@ -5,7 +5,8 @@
 Films of 12 s and more are joined from the clips of a folder (by default those of JHMDB in C3DHASH_REAL_DATA), those of
 a source in one film. A copy of each kind of each of `--films` is searched for among these and as many others. The same
 kinds of films that are not in the gallery are searched for, too: a score that 1 % of these reach is a false alarm.
-Codes are made without labels. `--peers` names a Python that has vpdq, videohash2 and iscc-sdk (copy_peers.py).
+Codes are made without labels, by a network (--backbone) and by phash, which is none. `--peers` names a Python that
+has vpdq, videohash2 and iscc-sdk (copy_peers.py).
 
 Printed are, of each kind: recall@1, how often the film is found first (of a compilation, how many of its films are
 among the first three; of ties, the expectation); recall at 1 % false alarms, how often its score lies above those, too;
@@ -39,6 +40,7 @@ from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.engines import settle_engine
+from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch, FeatureBatch, Hit
 from c3dhash.video.reader import find_videos
 
@@ -107,12 +109,14 @@ def search_ours(
     *,
     config: HashConfig,
     encode: EncodeConfig,
+    mirror: bool = False,
 ) -> tuple[tuple[dict[str, Found], float, int], dict[str, tuple[float, int]]]:
     """Return what c3dhash says of each query, the seconds that indexing took, and the bytes of the codes; and what
     `told_duplicates` does.
 
     Args:
         features: of the queries, from an earlier call with the same network; filled where it is empty.
+        mirror: search with the mirror image of each query, too, as `query --mirror` does.
     """
     films = folder / "gallery"
     began = time.perf_counter()
@@ -124,14 +128,34 @@ def search_ours(
         if not features:
             num_clips = len(gallery) * len(queries) // gallery.num_videos
             engine = settle_engine(encode, backbone=config.backbone, num_clips=num_clips)
-            for result in encode_videos(run, queries, config=replace(encode, engine=engine), with_features=True):
-                assert result.features is not None, result.error
-                features[result.video.name] = result.features
+            features.update(features_of(run, queries, encode=replace(encode, engine=engine)))
         codes = {name: hash_features(run, batch) for name, batch in features.items()}
         found = {name: _as_found(query_codes(gallery, batch, top=10)) for name, batch in codes.items()}
+        if mirror:
+            for name, batch in features_of(run, queries, encode=encode, is_mirrored=True).items():
+                mirrored = _as_found(query_codes(gallery, hash_features(run, batch), top=10))
+                found[name] = _better_of(found[name], mirrored)
         told = told_duplicates(gallery, truth, codes)
         num_bytes = gallery.codes()[1].nbytes
     return (found, seconds, num_bytes), told
+
+
+def features_of(run: Run, videos: list[Path], *, encode: EncodeConfig, **options: bool) -> dict[str, FeatureBatch]:
+    features = {}
+    for result in encode_videos(run, videos, config=encode, with_features=True, **options):
+        assert result.features is not None, result.error
+        features[result.video.name] = result.features
+    return features
+
+
+def _better_of(found: Found, other: Found) -> Found:
+    """Join what was found by two queries: of each film, what has the higher score."""
+    films = found.scores.keys() | other.scores.keys()
+    better = {film: max((found, other), key=lambda each, film=film: each.scores.get(film, -np.inf)) for film in films}
+    return Found(
+        {film: each.scores[film] for film, each in better.items()},
+        {film: each.segments[film] for film, each in better.items()},
+    )
 
 
 def told_duplicates(
@@ -252,7 +276,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the videos here, or take those that are here")
     parser.add_argument("--backbone", default="tsn_efficientnet_lite0")
     parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--hash-lengths", type=int, nargs="+", default=[48, 256])
+    parser.add_argument("--hash-lengths", type=int, nargs="*", default=[48, 256], help="of that network; or none")
     parser.add_argument("--window-seconds", type=float, default=2.0)
     parser.add_argument("--stride-seconds", type=float, default=1.0)
     options = parser.parse_args()
@@ -275,6 +299,11 @@ def main() -> None:
             gallery_path = Path(name) / f"gallery {hash_length}"
             ours = f"{hash_length} bits"
             methods[ours], told[ours] = search_ours(folder, gallery_path, truth, features, config=config, encode=encode)
+        for name_of_it, mirror in (("phash", False), ("phash, mirror", True)):
+            methods[name_of_it], told[name_of_it] = search_ours(
+                folder, Path(name) / name_of_it, truth, {}, config=HashConfig(backbone="phash", hash_length=64),
+                encode=EncodeConfig(window_seconds=1.0, stride_seconds=0.5), mirror=mirror,
+            )  # fmt: skip
         if options.peers:
             methods.update(search_peers(folder, options.peers))
         gallery_films = sorted((folder / "gallery").iterdir())
@@ -282,7 +311,7 @@ def main() -> None:
     print(f"{len(truth)} queries, {len(gallery_films)} films; {options.backbone}; recall@1 / at 1 % false alarms")
     figures = {method: recalls(found, truth) for method, (found, _, _) in methods.items()}
     print(f"{'':30}" + "".join(f"{method:>13}" for method in figures))
-    kinds = list(told[ours])
+    kinds = list(told["phash"])
     rows = {kind: [(first[kind], sure[kind]) for first, sure in figures.values()] for kind in kinds}
     rows["mean"] = np.mean([rows[kind] for kind in kinds], axis=0).tolist()
     for kind, row in rows.items():

@@ -20,6 +20,8 @@ from c3dhash.errors import UsageError
 TASKS = ("joint", "hash", "classify")
 PRECISIONS = ("auto", "bf16", "fp32")
 HASHES = ("itq", "lsh")
+SIGN = "sign"  # also a way to make bits, of features whose first entries say most
+WITHOUT_WEIGHTS = ("phash",)  # backbones that need none
 ENGINES = ("auto", "torch", "openvino", "onnx")
 FUSION = "With --runs, how class scores are joined: sum, mean, or two weights, as 1,0.5."
 HOG = "hog"
@@ -376,14 +378,16 @@ class HashConfig(ModelConfig):
     )
     hash: str = setting(
         "auto",
-        "Bits from features: itq is fitted to those of these videos, lsh is drawn at random around their mean; auto "
-        "takes itq where there are more clips than bits.",
-        choices=("auto", *HASHES),
+        "Bits from features: itq is fitted to those of these videos, lsh is drawn at random around their mean, sign "
+        "takes the first features themselves; auto takes sign for phash, else itq where clips are more than bits.",
+        choices=("auto", *HASHES, SIGN),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.backbone is not None and self.weights in (None, "none"):
+        if self.backbone in WITHOUT_WEIGHTS and self.weights is not None:
+            raise UsageError(f"weights ({self.weights}) are not for {self.backbone}, which has none: leave them out.")
+        if self.backbone not in (None, *WITHOUT_WEIGHTS) and self.weights in (None, "none"):
             raise UsageError(
                 f"weights ({self.weights}) of --backbone {self.backbone} would be random, and such codes say little: "
                 f"give --weights NAME or FILE; `c3dhash models show {self.backbone}` lists what is known."

@@ -75,6 +75,7 @@ def index(
     from c3dhash.gallery.indexing import open_gallery
     from c3dhash.gallery.windows import WINDOWS, with_windows
 
+    config = _with_windows_of(hash_config.backbone, config, given)
     with lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
         if hash_config.backbone is not None:
             run = make_run(gallery_path, places, config=hash_config, encode=config)
@@ -95,6 +96,18 @@ def index(
     else:
         _show_report(report, gallery_path, num_clips=total)
     context.exit(1 if report.failed or report.vanished else 0)
+
+
+def _with_windows_of(backbone: str | None, config: EncodeConfig, given: set[str]) -> EncodeConfig:
+    """Return a config with the windows that a backbone has of its own, where none were asked for."""
+    if backbone is None or {"window_seconds", "stride_seconds"} & given:
+        return config
+    from c3dhash.models.backbones import backbone_class
+
+    network = backbone_class(backbone)
+    if network.window_seconds is None:
+        return config
+    return dataclasses.replace(config, window_seconds=network.window_seconds, stride_seconds=network.stride_seconds)
 
 
 def _show_report(report: IndexReport, gallery_path: Path, *, num_clips: int) -> None:

@@ -226,9 +226,17 @@ def hash_features(run: Run, batch: FeatureBatch) -> CodeBatch:
 
 def _build(config: HashConfig) -> tuple[HashNet, HashConfig]:
     """Build a network without heads, with its weights; return it and the config with every setting filled in."""
-    assert config.backbone is not None and config.weights is not None  # HashConfig sees to it
+    assert config.backbone is not None
+    network = backbone_class(config.backbone)
+    if not network.needs_weights:
+        backbone = build_backbone(config.backbone, num_frames=config.num_frames, size=config.size)
+        num_frames, size = backbone.clip_size[:2]
+        model = HashNet(backbone, hash_length=None, num_classes=None)
+        method = backbone.hash_method if backbone.hash_method and config.hash == "auto" else config.hash
+        return model, dataclasses.replace(config, num_frames=num_frames, size=size, hash=method)
+    assert config.weights is not None  # HashConfig sees to it
     weights = find_weights(config.weights, backbone=config.backbone)
-    has_shortcuts = bool(backbone_class(config.backbone).shortcuts)
+    has_shortcuts = bool(network.shortcuts)
     shortcut = config.shortcut or (identify_weights(weights)[1] if has_shortcuts else None)
     backbone = build_backbone(config.backbone, num_frames=config.num_frames, size=config.size, shortcut=shortcut)
     load_into(backbone, weights)

@@ -1,6 +1,6 @@
-"""Hash heads without labels and without training: ITQ, fitted on features, and LSH, drawn at random. NumPy and FAISS.
+"""Hash heads without labels and without training: ITQ, fitted on features; LSH, drawn at random; signs of features.
 
-Both are one linear layer in front of the sign, and so fit into the hash head of a network as they are.
+All are one linear layer in front of the sign, and so fit into the hash head of a network as they are.
 
 Note [Hyperplanes]
     Features after a ReLU are positive, and a hyperplane through the origin has nearly all of them on one side: a poor
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from c3dhash.bits import num_code_bytes
-from c3dhash.config import HASHES
+from c3dhash.config import HASHES, SIGN
 from c3dhash.errors import CodesError, UsageError
 
 if TYPE_CHECKING:  # torch is imported where a network is, not to fit a hash head
@@ -53,13 +53,16 @@ def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int =
 
     "lsh" draws hyperplanes at random: Note [Hyperplanes]. It needs no features, and can do with few.
 
+    "sign" takes the features one by one: bit i says whether feature i is above its median, and each is divided by its
+    deviation. It is for features whose first entries say most (backbones/phash.py).
+
     One scalar brings weight @ feature + bias to a root mean square of 1 over `features`, where tanh is neither flat
     nor linear, so that a training can go on from there. It changes no code.
 
     Args:
         features: float [N, feature_dim]; N may be 0 for "lsh".
         hash_length: bits.
-        method: "itq" or "lsh".
+        method: "itq", "lsh" or "sign".
         seed: of the first rotation of ITQ, of the hyperplanes of LSH.
     Returns:
         A HashHead.
@@ -80,6 +83,12 @@ def fit_hash(features: np.ndarray, *, hash_length: int, method: str, seed: int =
         raise CodesError(f"{num_bad} of {len(features)} features have a NaN or an infinity: see what made them.")
     if method == "itq":
         weight, mean = _fit_itq(features, hash_length=hash_length, seed=seed)
+    elif method == SIGN:
+        if not len(features):
+            raise UsageError("sign needs clips to be fitted on, got 0.")
+        weight = np.eye(hash_length, features.shape[1], dtype=np.float32)
+        weight /= np.maximum(features.std(axis=0, dtype=np.float64), np.finfo(np.float32).tiny).astype(np.float32)
+        mean = np.median(features, axis=0)
     else:
         weight = random_hyperplanes(features.shape[1], hash_length=hash_length, seed=seed)
         mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(features.shape[1])
@@ -110,12 +119,12 @@ def initialize_hash_head(model: HashNet, features: np.ndarray, *, method: str, s
 def check_hash(method: str, *, hash_length: int, feature_dim: int) -> None:
     """Raise a UsageError unless a method can make so many bits of features of this length."""
     num_code_bytes(hash_length)
-    if method not in HASHES:
-        raise UsageError(f"hash ({method!r}) must be one of {', '.join(HASHES)}; itq gives the better codes.")
-    if method == "itq" and hash_length > feature_dim:
+    if method not in (*HASHES, SIGN):
+        raise UsageError(f"hash ({method!r}) must be one of {', '.join((*HASHES, SIGN))}; itq gives the better codes.")
+    if method != "lsh" and hash_length > feature_dim:
         raise UsageError(
-            f"itq makes no more bits than a feature has numbers ({feature_dim}), got hash_length {hash_length}: take "
-            "fewer bits, or --hash lsh."
+            f"{method} makes no more bits than a feature has numbers ({feature_dim}), got hash_length {hash_length}: "
+            "take fewer bits, or --hash lsh."
         )
     if feature_dim < 2:
         raise UsageError(f"feature_dim ({feature_dim}) must be 2 or more; backbones have some hundreds.")

@@ -21,11 +21,12 @@ NO_MOTION = 128  # Note [Flow clips] in optical_flow.py
 
 
 def is_still(flow: np.ndarray) -> bool:
-    """Tell whether nothing moves in a clip of optical flow, uint8 [T, H, W, C] as it is stored: 0.2 px a frame or more.
+    """Tell whether nothing at all moves in a clip of optical flow, uint8 [T, H, W, C] as it is stored.
 
-    Nothing does in a video of one frame, or while a picture is held.
+    Nothing does in a video of one frame, or while a picture is held. A tenth of a pixel is something: in small pictures
+    a motion may be no more.
     """
-    return int(flow.min()) >= NO_MOTION - 1 and int(flow.max()) <= NO_MOTION + 1
+    return int(flow.min()) >= NO_MOTION - 1 and int(flow.max()) <= NO_MOTION
 
 
 def is_flat(frames: np.ndarray) -> bool:

@@ -52,6 +52,19 @@ def test_rotation_loses_less_than_that_of_faiss(features):
     assert ours < quantisation_loss(theirs.apply(projected))
 
 
+def test_sign_takes_the_first_features_around_their_medians(features):
+    head = fit_hash(features, hash_length=12, method="sign")
+    expected = features[:, :12] > np.median(features[:, :12], axis=0)
+    assert (pack_codes(head(features)) == np.packbits(expected, axis=1)).mean() > 0.999  # rounding of the median itself
+    assert head(features).std(axis=0) == pytest.approx(np.full(12, head(features)[:, 0].std()), rel=1e-3)
+    with pytest.raises(
+        UsageError, match=r"sign makes no more bits than a feature has numbers \(40\), got hash_length 41"
+    ):
+        fit_hash(features, hash_length=41, method="sign")
+    with pytest.raises(UsageError, match="sign needs clips to be fitted on, got 0"):
+        fit_hash(features[:0], hash_length=4, method="sign")
+
+
 def test_itq_uses_every_feature(features):
     # FAISS's PCA draws a sample from more than 1000 a dimension. One far row shifts the mean by 1/70,000 of its
     # distance, or else by twice that or not at all.

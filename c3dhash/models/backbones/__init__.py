@@ -11,6 +11,9 @@ Every backbone is a Backbone (base.py), which maps clips [B, C, T, H, W] to feat
     shortcuts          the shortcut types that it can be built with, () where there is no choice
     shortcut           the one it was built with, or None
     starts_from        another backbone whose weights it takes, too: tsn_flow_* those of tsn_*, or None
+    needs_weights      whether its features say something only with weights
+    hash_method        how `index` makes bits of its features, or None; as window_seconds and stride_seconds, where
+                       nothing else is asked for
     has_changes        whether features also say how frames change: add_changes(), of TSN and TSM
     stages()           the network in parts, so that the first can be left as they are and computed once
 
@@ -26,6 +29,7 @@ from c3dhash.models.backbones import (
     efficientnet_lite,
     i3d,
     i3d_r50,
+    phash,
     resnet3d_weights,
     slowfast,
     torchvision_image,
@@ -44,6 +48,7 @@ from c3dhash.models.backbones.efficientnet_lite import (
 from c3dhash.models.backbones.i3d import I3D, I3DFlow
 from c3dhash.models.backbones.i3d_r50 import I3DR50
 from c3dhash.models.backbones.layouts import Layout
+from c3dhash.models.backbones.phash import PHash
 from c3dhash.models.backbones.resnet3d import ResNet3D10, ResNet3D18, ResNet3D34, ResNet3D50
 from c3dhash.models.backbones.slowfast import SlowFast, SlowOnly
 from c3dhash.models.backbones.torchvision_video import (
@@ -116,6 +121,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "tsm_efficientnet_lite1": TSMEfficientNetLite1,
     "tsm_efficientnet_lite2": TSMEfficientNetLite2,
     "tsm_convnext_tiny": TSMConvNeXtTiny,
+    "phash": PHash,
 }
 
 _FILES = (
@@ -130,6 +136,7 @@ _FILES = (
     efficientnet_lite,
     tsn_flow,
     tsm,
+    phash,
 )
 LAYOUTS: dict[str, Layout] = {layout.name: layout for file in _FILES for layout in file.LAYOUTS}
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = tuple(known for file in _FILES for known in file.KNOWN_WEIGHTS)

@@ -36,6 +36,10 @@ class Backbone(nn.Module):
     kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
     has_changes = False
     starts_from: str | None = None  # another backbone, whose weights fit once fit_tensor and fit_preprocessing saw them
+    needs_weights = True  # without them its features say nothing
+    hash_method: str | None = None  # how bits are made of its features, where nothing else is asked for
+    window_seconds: float | None = None  # of a gallery, where nothing else is asked for; None: as EncodeConfig says
+    stride_seconds: float | None = None
     trains_last_stage = True  # by default, where the others are frozen: Note [Trained stages] in training.optimization
 
     def add_changes(self) -> None:

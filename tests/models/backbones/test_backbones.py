@@ -126,7 +126,7 @@ def test_every_frame_counts(network):
 
 
 def test_order_of_frames_counts(network):
-    if network.name.startswith("tsn"):
+    if network.name.startswith(("tsn", "phash")):
         pytest.skip("the mean over frames has no order")
     clips = clips_for(network, 4, 32)
     with torch.inference_mode():
@@ -141,10 +141,14 @@ def test_bf16_autocast_gives_float32_features_close_to_float32(network):
         with torch.autocast("cpu", torch.bfloat16):
             features = network(clips)
     assert features.dtype == torch.float32
-    assert 0 < (features - exact).abs().max() < 0.15 * exact.std()
+    difference = (features - exact).abs().max()
+    assert difference < 0.15 * exact.std()
+    assert difference > 0 or not network.needs_weights  # what is no network computes in float32 all the same
 
 
 def test_all_weights_get_a_gradient(network):
+    if not network.needs_weights:
+        pytest.skip("it has none")
     some_sum(network(clips_for(network, 4, 32))).backward()
     gradients = {key: weight.grad for key, weight in network.named_parameters()}
     network.zero_grad()
@@ -152,7 +156,7 @@ def test_all_weights_get_a_gradient(network):
     assert without == UNREAD.get(network.name, set())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [name for name, network in BACKBONES.items() if network.needs_weights])
 def test_state_dict_of_ours_is_recognised_once(name):
     with torch.device("meta"):
         network = build_backbone(name)
