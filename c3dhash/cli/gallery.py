@@ -115,8 +115,8 @@ def _show_report(report: IndexReport, gallery_path: Path, *, num_clips: int) -> 
     told = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
     click.echo(f"{told}, {len(report.failed)} failed; gallery '{gallery_path}' holds {num_clips} clips.")
     if report.flat_windows:
-        click.echo(f"{report.flat_windows} windows of {report.flat_videos} videos show nothing (black, white or of one "
-                   "colour) and have no code.")  # fmt: skip
+        click.echo("Windows that show nothing (black, white or of one colour) have no code: "
+                   f"{report.flat_windows}, of {report.flat_videos} of the videos.")  # fmt: skip
     for video in report.without_codes:
         click.echo(f"no code: {shown_path(video)}")
     for failure in report.failed:

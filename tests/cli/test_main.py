@@ -331,7 +331,8 @@ def test_videos_that_show_nothing_are_said(run, untrained_run, motion_dir, tmp_p
     write_frames(tmp_path / "db" / "late.mp4", [*black_frames(50), *[numbered_frame(number) for number in range(50)]])
     code, out, _ = run("index", "db", "--model", untrained_run.path, "--window-seconds", "2")
     assert (code, out.splitlines()[1:]) == (0, [
-        "2 windows of 2 videos show nothing (black, white or of one colour) and have no code.", "no code: db/black.mp4",
+        "Windows that show nothing (black, white or of one colour) have no code: 2, of 2 of the videos.",
+        "no code: db/black.mp4",
     ])  # fmt: skip
     code, out, err = run("query", "db/black.mp4")
     assert (code, out, error_line(err).startswith("c3dhash: video 'db/black.mp4' shows nothing: ")) == (1, "", True)

@@ -7,9 +7,10 @@ import math
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
-from videos import write_video
+from videos import black_frames, numbered_frame, write_frames, write_video
 
 from c3dhash.config import EncodeConfig, ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
@@ -46,6 +47,19 @@ def test_the_windows_of_a_video_are_averaged(untrained_run, tmp_path):
     (best,) = recognize_videos(untrained_run, [video], config=FP32, top=1)
     assert [prediction.label for prediction in best.top] == [recognition.top[0].label]
     assert best.top[0].probability == pytest.approx(recognition.top[0].probability)  # other batches round differently
+
+
+def test_what_has_no_code_has_classes_and_bars_are_left_in(untrained_run, tmp_path):
+    """Of black frames, too, something is said: a class head was trained on pictures as they are."""
+    black = write_frames(tmp_path / "black.mp4", black_frames(50))
+    frames = [cv2.copyMakeBorder(numbered_frame(number), 32, 32, 0, 0, cv2.BORDER_CONSTANT) for number in range(50)]
+    barred = write_frames(tmp_path / "barred.mp4", frames)
+    cropped = recognize_videos(untrained_run, [black, barred], config=dataclasses.replace(FP32, crop_bars=True))
+    left_in = dataclasses.replace(FP32, crop_bars=False)
+    results = list(encode_videos(untrained_run, [black, barred], config=left_in, with_flat=True))
+    for recognition, result in zip(cropped, results, strict=True):
+        expected = sorted(softmax(result.scores[0].tolist()), reverse=True)
+        assert [prediction.probability for prediction in recognition.top] == pytest.approx(expected, abs=1e-5)
 
 
 def test_several_labels_a_video_do_not_exclude_each_other(untrained_run, tmp_path):

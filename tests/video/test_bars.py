@@ -50,6 +50,12 @@ def test_bars_by_hand(bars, inside, change):
     assert find_inside(frames).cut(frames).shape == (3, inside[1] - inside[0], inside[3] - inside[2], 3)
 
 
+def test_a_narrow_picture_between_four_bars():
+    """Of the whole width it is 0.27, less than an edge; its upper and lower bars show when those beside it are cut."""
+    frame = with_bars(PICTURE[:, :40], 20, 20, 55, 55)
+    assert find_inside(frame[None]) == (21, 139, 56, 94)
+
+
 def test_something_is_written_into_one_of_the_bars():
     frame = with_bars(PICTURE, 40, 40)
     assert find_inside(subtitled(frame, row=188)[None]) == (41, 159, 0, 160)
