@@ -45,6 +45,7 @@ def models(context: click.Context, as_json: bool) -> None:
     click.echo("\nStart with (docs/backbones.md has the figures):\n")
     for purpose, name, weights in RECOMMENDED:
         click.echo(f"{purpose + ':':32}--backbone {name} --weights {weights}")
+    click.echo(f"{'copies of the same film:':32}--backbone phash --hash-length 64")
 
 
 @models.command()

@@ -53,7 +53,7 @@ class PHash(Backbone):
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         device = "cpu" if clips.is_meta else clips.device.type
         with torch.autocast(device, enabled=False):
-            red, green, blue = (clips[:, channel].float().mean(dim=1) for channel in range(3))  # [B, H, W] each
+            red, green, blue = clips.float().mean(dim=2).unbind(dim=1)  # [B, H, W] each
             picture = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
             vertical, horizontal = (torch.from_numpy(cosine_basis(size)).to(picture) for size in clips.shape[3:])
             frequencies = vertical @ picture @ horizontal.T  # [B, H, W] -> [B, NUM_FREQUENCIES, NUM_FREQUENCIES]
