@@ -85,7 +85,8 @@ def test_the_table_is_of_these_backbones():
     assert list(table) == list(BACKBONES)
     for name, facts in table.items():
         measured = measure(name)
-        assert measured.gflops > 0.1 and measured.num_parameters > 1e6
+        is_network = BACKBONES[name].needs_weights
+        assert measured.gflops > 0.1 * is_network and measured.num_parameters >= 1e6 * is_network
         assert dataclasses.replace(facts, gflops=measured.gflops) == measured
         assert facts.gflops == pytest.approx(measured.gflops, rel=1e-3), "versions of PyTorch count a bit differently"
 
