@@ -469,6 +469,27 @@ def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
     assert (code, "--gallery NAME" in error_line(err)) == (1, True)
 
 
+def test_codes_of_pictures(run, motion_dir, tmp_path):
+    """phash needs no weights and has windows of its own, unless others are asked for; also where it is typed again."""
+    shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    for _ in range(2):
+        code, out, err = run("index", "db", "--backbone", "phash", "--hash-length", "16")
+        assert code == 0, err
+    assert "(sign, 16 bits, fitted on" in err and out.startswith("0 added")
+    code, out, err = run("gallery", "info", "--json")
+    windows = json.loads(out)["windows"]
+    assert (windows["window_seconds"], windows["stride_seconds"]) == (1.0, 0.5)
+    video = next((tmp_path / "db").rglob("*.mp4"))
+    code, out, err = run("query", video, "--json", "--top", "1")
+    assert (code, json.loads(out)[0]["distance"]) == (0, 0), err
+    options = ("--backbone", "phash", "--hash-length", "16", "--window-seconds", "2")
+    assert run("index", "db", "--gallery", "other", *options)[0] == 0
+    code, out, err = run("gallery", "info", "--gallery", "other", "--json")
+    assert (json.loads(out)["windows"]["window_seconds"], json.loads(out)["windows"]["stride_seconds"]) == (2.0, None)
+    code, out, err = run("index", "db", "--gallery", "third", "--backbone", "phash", "--hash-length", "300")
+    assert code == 2 and re.search(r"sign makes no more bits than a feature has numbers \(255\)", error_line(err))
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
@@ -486,6 +507,11 @@ def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
         (["index", "db", "--backbone", "c3d"], 2, r"weights \(None\) of --backbone c3d would be random"),
         (["index", "db", "--backbone", "c3d", "--weights", "none"], 2, r"weights \(none\) of --backbone c3d would be"),
         (["index", "db", "--backbone", "c3d", "--model", "m"], 2, "--model .* --backbone .*: leave out one of them"),
+        (
+            ["index", "db", "--backbone", "phash", "--weights", "w"],
+            2,
+            r"weights \(w\) are not for phash, which has none",
+        ),
         (["index", "db", "--backbone", "vgg", "--weights", "w"], 2, r"backbone \('vgg'\) must be one of"),
         (["index", "db", "--backbone", "c3d", "--weights", "w"], 1, "weights 'w' for c3d must be a name"),
         (["index", "db", "--backbone", "c3d", "--weights", "w", "--hash", "pca"], 2, r"hash \('pca'\)"),
