@@ -282,9 +282,11 @@ def query(
             context.exit(0 if is_good else 1)
         hits = query_video(run, gallery, places[0], **asked)
     if html_path is not None:
+        from c3dhash.gallery.indexing import folder_label
         from c3dhash.report.pages import write_query_page
 
-        write_query_page(html_path, query=places[0], hits=hits, gallery_name=str(gallery_path))
+        label = folder_label(places[0].absolute(), run.labels)
+        write_query_page(html_path, query=places[0], hits=hits, gallery_name=str(gallery_path), label=label)
     if as_json:
         print_json([dataclasses.asdict(hit) for hit in hits])
         return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from c3dhash.records import Clip, Duplicate, DuplicateGroup, Hit, Sample, Segmen
 from c3dhash.video.containers import is_still_picture
 from c3dhash.video.frame_folder import FlowClip
 from c3dhash.video.isolation import shared_pool
+from c3dhash.video.reader import probe
 from c3dhash.video.samples import read_sample
 from c3dhash.video.still import still_clips
 
@@ -27,7 +29,15 @@ if TYPE_CHECKING:  # imported where a page is written
 logger = logging.getLogger(__name__)
 
 STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
+PREVIEW_FRAMES, FRAME_MS = 10, (80, 250)  # how long a frame is shown at least and at most
 MAX_GROUPS = 200  # of duplicates on a page: its pictures are inside
+
+
+class Preview(NamedTuple):
+    """A stretch of video as data URIs: one frame of it, and an animation that goes on and on."""
+
+    still: str
+    moving: str
 
 
 def film_strip(sample: Sample) -> str | None:
@@ -35,19 +45,46 @@ def film_strip(sample: Sample) -> str | None:
 
     Of a still picture, which a query may be, it is that.
     """
+    frames = _frames_of(sample, num_frames=STRIP_FRAMES)
+    if frames is None:
+        return None
+    gap = np.full((frames.shape[1], GAP_PX, 3), 255, np.uint8)
+    return _jpeg(np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1))
+
+
+def preview(sample: Sample, *, is_mirrored: bool = False) -> Preview | None:
+    """Return a sample as a small moving picture, as fast as it is where that is a second or two; or None as above."""
+    from PIL import Image
+
+    frames = _frames_of(sample, num_frames=PREVIEW_FRAMES)
+    if frames is None:
+        return None
+    pictures = [Image.fromarray(np.ascontiguousarray(frame[:, ::-1] if is_mirrored else frame)) for frame in frames]
+    seconds = sample.segment.end_seconds - sample.segment.start_seconds if sample.segment else 0.0
+    shown_ms = round(float(np.clip(1000 * seconds / len(frames), *FRAME_MS)))
+    encoded = io.BytesIO()
+    pictures[0].save(encoded, "WEBP", save_all=True, append_images=pictures[1:], duration=shown_ms, loop=0, quality=60)
+    moving = "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
+    return Preview(_jpeg(np.asarray(pictures[len(pictures) // 2])), moving)
+
+
+def _frames_of(sample: Sample, *, num_frames: int) -> np.ndarray | None:
+    """Return frames of a sample, uint8 [T, STRIP_HEIGHT_PX, W, 3], one of a still picture; None where it is unread."""
     try:
         clip: Clip | FlowClip
         if sample.frames is None and is_still_picture(sample.video):
             (clip,) = shared_pool().stream(still_clips, sample.video, num_frames=1, short_side=STRIP_HEIGHT_PX)
         else:
-            (clip,) = read_sample(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
+            (clip,) = read_sample(sample, num_frames=num_frames, short_side=STRIP_HEIGHT_PX)
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None
     assert isinstance(clip, Clip)  # frames were asked for, not optical flow
-    gap = np.full((clip.frames.shape[1], GAP_PX, 3), 255, np.uint8)
-    strip = np.concatenate([part for frame in clip.frames for part in (gap, frame)][1:], axis=1)
-    _, encoded = cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return clip.frames
+
+
+def _jpeg(frame: np.ndarray) -> str:
+    _, encoded = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
@@ -56,21 +93,53 @@ def picture(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def write_query_page(path: Path, *, query: Path, hits: Sequence[Hit], gallery_name: str) -> None:
-    """Write the hits of a query, with film strips, into one HTML file."""
-    rows = [
-        (hit, film_strip(Sample(Path(hit.video), (), "gallery", segment=Segment(hit.start_seconds, hit.end_seconds))))
-        for hit in hits
-    ]
+def write_query_page(
+    path: Path, *, query: Path, hits: Sequence[Hit], gallery_name: str, label: str | None = None
+) -> None:
+    """Write the hits of a query into one HTML file: both as moving pictures, and on both clocks what agrees.
+
+    Args:
+        label: of the query, where it is known; hits with another one are marked.
+    """
+    seconds = _duration_seconds(query)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_page(
         path,
         "query.html",
         query=str(query),
         strip=film_strip(Sample(query, (), "query")),
-        rows=rows,
+        rows=[_row_of(hit, query, query_seconds=seconds, label=label) for hit in hits],
         gallery=gallery_name,
+        label=label,
     )
+
+
+def _row_of(hit: Hit, query: Path, *, query_seconds: float, label: str | None) -> dict[str, object]:
+    """Return what the page shows of a hit."""
+    asked = [(segment.query_start_seconds, segment.query_end_seconds) for segment in hit.segments]
+    found = [(segment.start_seconds, segment.end_seconds) for segment in hit.segments]
+    place = Segment(hit.start_seconds, hit.end_seconds)
+    of_query = None
+    if asked and not is_still_picture(query):
+        of_query = preview(Sample(query, (), "query", segment=Segment(*asked[0])), is_mirrored=hit.is_mirrored)
+    return {
+        "hit": hit,
+        "is_right": None if label is None or hit.label is None else hit.label == label,
+        "of_query": of_query,
+        "of_hit": preview(Sample(Path(hit.video), (), "gallery", segment=place)),
+        "query_stretches": asked,
+        "query_seconds": max([query_seconds, *(end for _, end in asked)]),
+        "stretches": found,
+        "seconds": max([_duration_seconds(Path(hit.video)), *(end for _, end in found)]),
+    }
+
+
+def _duration_seconds(video: Path) -> float:
+    """Return how long a video is by its header; 0 where that cannot be read, or says nothing."""
+    try:
+        return probe(video).duration_seconds
+    except VideoError:
+        return 0.0
 
 
 def write_duplicates_page(path: Path, *, groups: Sequence[DuplicateGroup], gallery_name: str) -> None:

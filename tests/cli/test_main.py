@@ -82,7 +82,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     assert set(hits[0]["segments"][0]) == {
         "query_start_seconds", "query_end_seconds", "start_seconds", "end_seconds", "num_clips", "distance", "score",
     }  # fmt: skip
-    assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 4
+    assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 7
 
     code, out, err = run("evaluate", "--json", "--k", "5", "--radius", "1")
     numbers = json.loads(out)
