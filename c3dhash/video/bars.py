@@ -21,7 +21,7 @@ import numpy as np
 
 BLACK = 32  # of 255, the brightest channel: black in studio levels is 16, and coding adds noise to it
 CLEAN_SHARE = 0.98  # of a row of a bar
-WRITTEN_SHARE = 0.6  # of a row of a bar with subtitles or a logo
+WRITTEN_SHARE = 0.4  # of a row of a bar with subtitles, which leave 0.58, or a logo
 EDGE_PX = 3  # how far an edge is smeared where a picture was resized and coded
 EDGE_SHARE = 0.3  # of a row just inside that is not black in some frame
 MIN_BAR_SHARE, MAX_BARS_SHARE = 0.02, 0.75  # of a side: of one bar, and of both; 9:16 in 16:9 has bars of 0.68

@@ -1,4 +1,4 @@
-"""Clips that show nothing: black, white, one colour, up to the noise of a sensor or of a codec; or flow without motion.
+"""Clips that show nothing: black, white, one colour, up to the noise of a sensor or of a codec; or, to flow, no motion.
 
 Note [Flat frames]
     A frame is flat where the means of 8 x 8 parts of it differ by at most FLAT_LEVELS in each channel, and those of
@@ -17,16 +17,17 @@ import numpy as np
 
 FLAT_PARTS, FLAT_LEVELS = 8, 4
 DOT_PARTS, DOT_LEVELS = 64, 32
-NO_MOTION = 128  # Note [Flow clips] in optical_flow.py
+STILL_LEVELS = 8  # by which these may differ from frame to frame where nothing moves, by what a codec does
 
 
-def is_still(flow: np.ndarray) -> bool:
-    """Tell whether nothing at all moves in a clip of optical flow, uint8 [T, H, W, C] as it is stored.
+def is_still(frames: np.ndarray) -> bool:
+    """Tell whether all frames of a clip are one picture, uint8 [T, H, W, 3]: to optical flow, that is nothing.
 
-    Nothing does in a video of one frame, or while a picture is held. A tenth of a pixel is something: in small pictures
-    a motion may be no more.
+    So they are in a video of one frame, and while a picture is held. (Flow cannot tell: of a small picture in which
+    something small moves, it is next to nothing.)
     """
-    return int(flow.min()) >= NO_MOTION - 1 and int(flow.max()) <= NO_MOTION
+    first, *others = (_dots(frame) for frame in frames)
+    return all(int(cv2.absdiff(other, first).max()) <= STILL_LEVELS for other in others)
 
 
 def is_flat(frames: np.ndarray) -> bool:
@@ -35,10 +36,15 @@ def is_flat(frames: np.ndarray) -> bool:
 
 
 def _is_flat(frame: np.ndarray) -> bool:
-    small = cv2.resize(frame, (DOT_PARTS, DOT_PARTS), interpolation=cv2.INTER_AREA)
+    small = _dots(frame)
     if _levels(small) > DOT_LEVELS:
         return False
     return _levels(cv2.resize(small, (FLAT_PARTS, FLAT_PARTS), interpolation=cv2.INTER_AREA)) <= FLAT_LEVELS
+
+
+def _dots(frame: np.ndarray) -> np.ndarray:
+    """Return the means of DOT_PARTS x DOT_PARTS parts of a frame, uint8."""
+    return cv2.resize(frame, (DOT_PARTS, DOT_PARTS), interpolation=cv2.INTER_AREA)
 
 
 def _levels(picture: np.ndarray) -> int:

@@ -1,7 +1,7 @@
 """A video -> what a network sees of its clips: without bars, as flow, from several views, and not at all of nothing.
 
     clip ──> inside of black bars ──> flow ──> views, uint8 [T, size, size, C]
-                     └─ flat: no view  └─ nothing moves: no view
+                     └─ flat, or nothing moves where flow is wanted: no view
 
 It is the task of a decoder process.
 """
@@ -49,8 +49,8 @@ def read_views(
         channels: "flow" yields optical flow (dis), uint8 [T, size, size, 2 * stack]; anything else the frames.
         stack: of flows, as in Preprocessing.
         crop_bars: cut off black bars, before flow is computed: c3dhash.video.bars.
-        skip_flat: yield no view of a clip whose frames are all flat inside of black bars, nor of flow in which nothing
-            moves: c3dhash.video.flat.
+        skip_flat: yield no view of a clip whose frames are all flat inside of black bars, nor of the flow of frames
+            that are all one picture: c3dhash.video.flat.
         is_mirrored: yield what the network would see of the video in a mirror.
         take_stills: of a picture that does not move, yield a clip of it; c3dhash.video.still. It is refused otherwise.
         options: of `read_clips`.
@@ -68,13 +68,14 @@ def read_views(
     bars = BarFinder()
     for clip in clips:
         inside = bars.inside(clip.frames).cut(clip.frames) if crop_bars or skip_flat else clip.frames
-        is_nothing = skip_flat and is_flat(inside)
+        if skip_flat and (is_flat(inside) or (is_flow and is_still(inside))):
+            yield clip.segment, []
+            continue
         frames = inside if crop_bars else clip.frames
-        if is_flow and not is_nothing:
+        if is_flow:
             frames = _flow(frames, short_side=min(clip.frames.shape[1:3]), stack=stack)
-            is_nothing = skip_flat and is_still(frames)
         frames = mirror_clip(frames) if is_mirrored else frames
-        views = [] if is_nothing else clip_views(frames, size=size, num_views=num_views)
+        views = clip_views(frames, size=size, num_views=num_views)
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 
 

@@ -62,6 +62,10 @@ def test_something_is_written_into_one_of_the_bars():
     assert find_inside(subtitled(frame, row=25)[None]) == (41, 159, 0, 160)
     assert find_inside(subtitled(subtitled(frame, row=188), row=25)[None]) == (0, 200, 0, 160)  # who knows
     assert find_inside(subtitled(frame, row=165)[None]) == (0, 200, 0, 160)  # over the edge
+    wide, filled = frame.copy(), frame.copy()
+    wide[175:190, 10:100] = filled[175:190, 5:155] = 255
+    assert find_inside(wide[None]) == (41, 159, 0, 160)
+    assert find_inside(filled[None]) == (0, 200, 0, 160)
 
 
 def test_what_is_dark_by_itself_is_no_bar():

@@ -60,6 +60,7 @@ def test_flow_is_told_in_the_pixels_that_it_has_without_bars(moving, tmp_path):
 
 @pytest.mark.parametrize("stack", [1, 3])
 def test_flow_in_which_nothing_moves_has_no_view(moving, tmp_path, stack):
+    """A small thing that moves is something."""
     options = {**OPTIONS, "num_views": 1, "channels": "flow", "stack": stack, "skip_flat": True}
     held = write_frames(tmp_path / "held.avi", [moving[0]] * 10)
     assert [len(views) for _, views in read_views(held, **options)] == [0]
@@ -67,6 +68,10 @@ def test_flow_in_which_nothing_moves_has_no_view(moving, tmp_path, stack):
     one = write_frames(tmp_path / "one.avi", moving[:1])
     assert [len(views) for _, views in read_views(one, **options)] == [0]
     assert [len(views) for _, views in read_views(write_frames(tmp_path / "a.avi", moving), **options)] == [1]
+    small = [frame.copy() for frame in [moving[0]] * 10]
+    for number, frame in enumerate(small):
+        frame[80:84, 40 + number : 44 + number] = 0
+    assert [len(views) for _, views in read_views(write_frames(tmp_path / "small.avi", small), **options)] == [1]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp", "mp4"])
