@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
 from c3dhash.files import claim_folder, read_mark, replacing, write_text
+from c3dhash.models.calibration import CALIBRATION_FILE
 from c3dhash.models.checkpoints import RUN_WEIGHTS_NAME
 from c3dhash.models.fingerprints import fingerprint
 from c3dhash.models.hashnet import HashNet, build_model
@@ -114,7 +115,7 @@ def claim_run(path: Path) -> None:
     if read_mark(path, made_by=MADE_BY) is not None:
         return
     is_run = {"backbone", "has_hash_head"} <= _read_config(path).keys()  # also one from before there were marks
-    own_files = (CONFIG_FILE, RUN_WEIGHTS_NAME, LABELS_FILE) if is_run else ()
+    own_files = (CONFIG_FILE, RUN_WEIGHTS_NAME, LABELS_FILE, CALIBRATION_FILE) if is_run else ()
     claim_folder(path, made_by=MADE_BY, own_names=(*TRAINING_FILES, *own_files))
 
 

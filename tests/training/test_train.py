@@ -20,6 +20,7 @@ from c3dhash.evaluation.evaluate import evaluate_run
 from c3dhash.files import MARKER
 from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.batch_norm import training_mode
+from c3dhash.models.calibration import load_calibration
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.runs import load_run
 from c3dhash.models.scaling import FeatureScaling
@@ -64,10 +65,15 @@ def save_weights(folder: Path, backbone: str, **size: int) -> tuple[str, dict[st
 def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
     run_dir = train_run(motion, replace(CONFIG, task=task), run_dir=tmp_path / "run", cache=cache)
     names = {path.name for path in run_dir.iterdir()}
-    assert names == {
+    of_codes = set() if task == "classify" else {"calibration.json"}
+    assert names == of_codes | {
         "config.json", "model.safetensors", "labels.txt", "videos.txt", "metrics.jsonl", "curves.png", "tensorboard",
         "last.pt", MARKER,
     }  # fmt: skip
+    if of_codes:
+        calibration = load_calibration(run_dir, hash_length=CONFIG.hash_length)
+        assert calibration.all_counts.sum() == 6 * 12  # val videos, training videos
+        assert calibration.relevant_counts.sum() == 6 * 4
     assert list((run_dir / "tensorboard").iterdir())
     assert cv2.imread(str(run_dir / "curves.png")).shape[0] > 100
     run = load_run(run_dir)
