@@ -20,6 +20,11 @@ def num_code_bytes(hash_length: int) -> int:
     return (hash_length + 7) // 8
 
 
+def spare_bits(hash_length: int) -> int:
+    """Return the bits of the last byte of a code that are beyond its length, and off; 0 where it fills the byte."""
+    return 0xFF >> hash_length % 8 if hash_length % 8 else 0
+
+
 def pack_codes(embeddings: np.ndarray) -> np.ndarray:
     """Turn embeddings (or bits) into packed codes.
 
@@ -61,7 +66,7 @@ def check_codes(codes: np.ndarray, *, hash_length: int, name: str = "codes") -> 
         raise CodesError(
             f"{name} of {hash_length} bits must be uint8 [N, {width}], got {codes.dtype} {list(codes.shape)}."
         )
-    if hash_length % 8 and len(codes) and (codes[:, -1] & (0xFF >> hash_length % 8)).any():
+    if (spare := spare_bits(hash_length)) and (codes[:, -1] & spare).any():
         raise CodesError(f"{name} have bits set beyond hash_length ({hash_length}); they are codes of another length.")
 
 

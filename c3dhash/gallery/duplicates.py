@@ -12,14 +12,13 @@ Note [Groups]
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from c3dhash.errors import GalleryError, UsageError, VideoError
 from c3dhash.gallery.catalog import GalleryVideo
-from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.filters import VideoFilter, find_video
 from c3dhash.gallery.pairs import Pair
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import Duplicate, DuplicateGroup, VideoFacts
@@ -128,10 +127,12 @@ def _references(gallery: Gallery, folder: str) -> set[str]:
 
 
 def _find(known: Mapping[str, GalleryVideo], gallery: Gallery, name: str) -> GalleryVideo:
-    for each in (name, os.path.abspath(name), os.path.realpath(name)):
-        if each in known:
-            return known[each]
-    raise UsageError(f"'{name}' is no video of gallery '{gallery.path}': take a path that `c3dhash duplicates` prints.")
+    video = find_video(known, name)
+    if video is None:
+        raise UsageError(
+            f"'{name}' is no video of gallery '{gallery.path}': take a path that `c3dhash duplicates` prints."
+        )
+    return video
 
 
 def _duplicate(name: str, pair: Pair, *, is_same: bool) -> Duplicate:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from c3dhash.bits import num_code_bytes
+from c3dhash.bits import num_code_bytes, spare_bits
 from c3dhash.errors import CodesError
 from c3dhash.gallery.checksums import clips_checksum
 from c3dhash.gallery.reader import CLIP_TABLES, ClipRow, Reader, VideoRow
@@ -211,7 +211,7 @@ class _Fit:
 
     def __init__(self, hash_length: int) -> None:
         self.num_bytes = num_code_bytes(hash_length)
-        self._spare_bits = 0xFF >> hash_length % 8 if hash_length % 8 else 0
+        self._spare_bits = spare_bits(hash_length)
 
     def __call__(self, clip: ClipRow) -> bool:
         return (

@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
 from c3dhash.errors import UsageError
 from c3dhash.gallery import roots
+
+Video = TypeVar("Video")
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,9 @@ def _is_day(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
+
+
+def find_video(known: Mapping[str, Video], name: str) -> Video | None:
+    """Return which of the videos of a gallery, by their names, is meant by a name or by a path as seen from here."""
+    paths = (name, os.path.abspath(name), os.path.realpath(name))
+    return next((known[path] for path in paths if path in known), None)

@@ -235,8 +235,8 @@ class HammingIndex:
 
     def video(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids, int64 [N], and codes, uint8 [N, ceil(hash_length / 8)], of a video of the index."""
-        end = self.starts[number + 1] if number + 1 < self.num_videos else len(self)
-        return self._at(np.arange(self.starts[number], end))
+        start, end = self.starts[number], self.starts[number + 1] if number + 1 < self.num_videos else len(self)
+        return self.first_ids[number] + np.arange(end - start), self.codes(start, end)
 
     def codes(self, start: int, end: int) -> np.ndarray:
         """Return the codes from a position to another, uint8 [end - start, ceil(hash_length / 8)]."""
@@ -244,7 +244,8 @@ class HammingIndex:
 
     def sample(self, num_codes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return ids and codes, as of `video`, evenly spread over the index: all where it has fewer."""
-        return self._at(np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64)))
+        positions = np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64))
+        return self.ids_at(positions), self._room[positions, : num_code_bytes(self.hash_length)]
 
     def save(self, path: Path, *, stamp: tuple[int, int]) -> None:
         """Write the index into a file, to be mapped.
@@ -271,10 +272,6 @@ class HammingIndex:
         self.starts, self.first_ids = stored.starts, stored.first_ids
         self.notes.clear()
         return stored.stamp
-
-    def _at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ids and codes, without what they are padded with."""
-        return self.ids_at(positions), self._room[positions, : num_code_bytes(self.hash_length)]
 
     def _videos_at(self, positions: np.ndarray) -> np.ndarray:
         videos: np.ndarray = np.searchsorted(self.starts, positions, side="right") - 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
+from c3dhash.bits import num_code_bytes
 from c3dhash.gallery.checksums import codes_checksum
 from c3dhash.gallery.entries import Entry
 from c3dhash.gallery.reader import open_reader
@@ -81,7 +82,7 @@ def batch_of(entry: Entry, *, hash_length: int) -> CodeBatch:
     Raises:
         CodesError: they have another length.
     """
-    codes = entry.codes if len(entry.codes) else entry.codes.reshape(0, (hash_length + 7) // 8)
+    codes = entry.codes if len(entry.codes) else entry.codes.reshape(0, num_code_bytes(hash_length))
     return CodeBatch(codes, hash_length, entry.start_seconds, entry.end_seconds)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
 from c3dhash.gallery.reader import Reader, VideoRow, open_reader
 
@@ -103,10 +104,10 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
 def _count_ones(reader: Reader, on_clips: Callable[[int], object]) -> tuple[int, np.ndarray]:
     """Count the codes that can be found, and in how many of them each bit is on, int64 [hash_length]."""
     hash_length = reader.hash_length
+    width = num_code_bytes(hash_length)
     num_codes, ones = 0, np.zeros(hash_length, np.int64)
     codes = (code for (code,) in reader.rows("SELECT code FROM clip"))
     while chunk := list(itertools.islice(codes, CODES_PER_CHUNK)):
-        width = (hash_length + 7) // 8
         if any(len(code) != width for code in chunk):
             raise GalleryError(
                 f"catalog of gallery '{reader.directory}' is damaged (not all codes have {width} bytes): `c3dhash "

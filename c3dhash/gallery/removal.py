@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from c3dhash.errors import UsageError
 from c3dhash.gallery.catalog import GalleryVideo
-from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.filters import VideoFilter, find_video
 from c3dhash.gallery.store import Gallery
 
 
@@ -35,10 +34,10 @@ def chosen_videos(gallery: Gallery, names: Sequence[str], *, only: VideoFilter |
 
 
 def _find(known: dict[str, GalleryVideo], gallery: Gallery, name: str) -> GalleryVideo:
-    for each in (name, os.path.abspath(name), os.path.realpath(name)):
-        if each in known:
-            return known[each]
-    raise UsageError(
-        f"'{name}' is no video of gallery '{gallery.path}', and nothing was removed: take names as `c3dhash gallery "
-        "export` writes them, or --folder DIR."
-    )
+    video = find_video(known, name)
+    if video is None:
+        raise UsageError(
+            f"'{name}' is no video of gallery '{gallery.path}', and nothing was removed: take names as `c3dhash "
+            "gallery export` writes them, or --folder DIR."
+        )
+    return video

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from c3dhash.bits import num_code_bytes
+from c3dhash.bits import num_code_bytes, spare_bits
 from c3dhash.errors import VideoError
 from c3dhash.gallery.checksums import clips_checksum
 from c3dhash.gallery.contents import hash_files
@@ -138,7 +138,6 @@ def _problem(
     row: VideoRow, clips: Sequence[ClipRow], table: str, *, is_again: bool, num_bytes: int, work: _Work
 ) -> str | None:
     """Say what is wrong with the clips of a video that follow each other; None where nothing is."""
-    spare_bits = 0xFF >> work.reader.hash_length % 8 if work.reader.hash_length % 8 else 0
     wrong = next((clip for clip in clips if not clip.is_clip(num_bytes)), None)
     if wrong is not None:
         width = f"a code of {len(wrong.code)} bytes" if isinstance(wrong.code, bytes) else "no code"
@@ -149,7 +148,7 @@ def _problem(
         return f"its clips are in table {table}, but it is {'not ' * (row.missing_since is None)}missing"
     if len(clips) != row.num_clips:
         return f"it has {len(clips)} clips, {row.num_clips} were written"
-    if any(clip.code[-1] & spare_bits for clip in clips):
+    if (spare := spare_bits(work.reader.hash_length)) and any(clip.code[-1] & spare for clip in clips):
         return f"a code has bits beyond its {work.reader.hash_length}"
     if row.checksum is not None and clips_checksum(clip[2:] for clip in clips) != row.checksum:
         return "its clips are not those that were written (checksum)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,30 +102,40 @@ def write_query_page(
         label: of the query, where it is known; hits with another one are marked.
     """
     seconds = _duration_seconds(query)
+    stretch = cache(partial(_preview_of_query, query))  # several hits are often of one
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_page(
         path,
         "query.html",
         query=str(query),
         strip=film_strip(Sample(query, (), "query")),
-        rows=[_row_of(hit, query, query_seconds=seconds, label=label) for hit in hits],
+        rows=[_row_of(hit, stretch, query_seconds=seconds, label=label) for hit in hits],
         gallery=gallery_name,
         label=label,
     )
 
 
-def _row_of(hit: Hit, query: Path, *, query_seconds: float, label: str | None) -> dict[str, object]:
+def _preview_of_query(query: Path, start_seconds: float, end_seconds: float, is_mirrored: bool) -> Preview | None:
+    if is_still_picture(query):
+        return None
+    return preview(Sample(query, (), "query", segment=Segment(start_seconds, end_seconds)), is_mirrored=is_mirrored)
+
+
+def _row_of(
+    hit: Hit,
+    preview_of_query: Callable[[float, float, bool], Preview | None],
+    *,
+    query_seconds: float,
+    label: str | None,
+) -> dict[str, object]:
     """Return what the page shows of a hit."""
     asked = [(segment.query_start_seconds, segment.query_end_seconds) for segment in hit.segments]
     found = [(segment.start_seconds, segment.end_seconds) for segment in hit.segments]
     place = Segment(hit.start_seconds, hit.end_seconds)
-    of_query = None
-    if asked and not is_still_picture(query):
-        of_query = preview(Sample(query, (), "query", segment=Segment(*asked[0])), is_mirrored=hit.is_mirrored)
     return {
         "hit": hit,
         "is_right": None if label is None or hit.label is None else hit.label == label,
-        "of_query": of_query,
+        "of_query": preview_of_query(*asked[0], hit.is_mirrored) if asked else None,
         "of_hit": preview(Sample(Path(hit.video), (), "gallery", segment=place)),
         "query_stretches": asked,
         "query_seconds": max([query_seconds, *(end for _, end in asked)]),
