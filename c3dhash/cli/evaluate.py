@@ -128,9 +128,9 @@ def evaluate(
         if len(opened) > 1:
             refuse_given(context, ("calibrate",), why="what distances mean is kept with one run, and --runs names two")
         report = evaluate_run(opened, dataset, reader=readers, config=config, encode=encode)
+        _print_search(report, out=out, as_json=as_json)
         if config.calibrate:
             _calibrate(opened[0], report, dataset)
-        _print_search(report, out=out, as_json=as_json)
 
 
 def _calibrate(run: Any, report: Any, dataset: Any) -> None:
