@@ -15,6 +15,7 @@ from c3dhash.cli.duplicates import duplicates
 from c3dhash.cli.evaluate import evaluate
 from c3dhash.cli.galleries import gallery
 from c3dhash.cli.gallery import index, query
+from c3dhash.cli.interrupts import imports_end_first
 from c3dhash.cli.models import models
 from c3dhash.cli.recognize import classify
 from c3dhash.cli.train import train
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     _log_to_stderr()
     keep_freed_memory()
     try:
-        code = cli.main(arguments, prog_name="c3dhash", standalone_mode=False)
+        with imports_end_first():
+            code = cli.main(arguments, prog_name="c3dhash", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)

@@ -748,7 +748,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, motion_dir):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Go on with: c3dhash train --resume run" in err
     assert "Traceback" not in err
     done = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
