@@ -13,6 +13,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
     codes_file    codes and where videos begin, in a file that is mapped into memory
     index         that file, and what was added or removed since, searched
+    chance        clips of a gallery -> what a distance says, and what chance makes of it
     segments      windows of a query, clips of a video -> the stretches that agree
     finer         videos at distances near each other -> their order by the query's embedding
     evidence      windows and clips -> which videos show the same, by how much speaks for it

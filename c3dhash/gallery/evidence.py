@@ -2,14 +2,7 @@
 
 Note [Evidence]
     A video is not known by its nearest clip: of two films with one intro, each has clips at distance 0 from the other.
-    What a pair of a window and a clip at distance d says is a number of points,
-
-        log2 P(distance >= d, where both show the same) - log2 P(distance <= d, of clips of different videos).
-
-    The second is a normal distribution, fitted to clips of the gallery itself (`_chance`); the first a beta-binomial
-    one of MATCH_SHAPE, whose long tail stands for pictures that were cropped, or coded badly, and for clips that begin
-    half a stride later. Of 48 bits, a pair at distance 0 is 8 to 12 points (without and with labels), one at 19 says
-    nothing, and one at 24, as unrelated clips have it, takes 2.
+    What a pair of a window and a clip at distance d says is a number of points: Note [Points] in chance.py.
     A window that many videos have says less: what speaks for a video is multiplied by log((V + 1) / n) / log(V + 1),
     where n of V videos have a clip within a COMMON_SHARE of the bits, less those that chance puts there; of fewer than
     FEW_VIDEOS, V is that. It is measured on the whole gallery with every query, so nothing about it can be out of date.
@@ -24,17 +17,8 @@ Note [Evidence]
         cropped by a fifth          0.34           0.90            0.93
         160 x 120 px                0.29           0.72            0.72
 
-    The standard error of one is 0.04 to 0.08. MATCH_SHAPE of (2, 8), (2, 12) and (2, 20) gave 1.00 / 0.95 / 0.88 /
-    0.70, 0.98 / 0.93 / 0.88 / 0.65 and 0.98 / 0.93 / 0.83 / 0.68. On other films, by which this was built, COMMON_SHARE
-    of half and of twice as much, and MISMATCH_POINTS of 1 and 4, changed each by 0.05 or less.
-
-Note [Scores by chance]
-    The score of a segment is the best of many sums. Where a pair of clips that have nothing in common says s with
-    probability p(s), less than 0 on average, the best segment of two videos of m and n such clips reaches S with a
-    probability of about m n 2^(-c S), where c is the positive root of: sum of p(s) 2^(c s) = 1. So the score of a
-    segment is c S - log2(m n) bits, and with less than 0 it is what chance makes. The score of a video is their sum.
-    Of real films c is 0.36; where S was summed as it is, the second and the last row above were 0.82 and 0.62.
-    Source: Karlin and Altschul 1990, PNAS 87, 2264; their factor K, which is below 1, is taken for 1.
+    The standard error of one is 0.04 to 0.08. On other films, by which this was built, COMMON_SHARE of half and of
+    twice as much changed each by 0.05 or less.
 """
 
 from __future__ import annotations
@@ -43,23 +27,18 @@ import math
 from bisect import insort
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from c3dhash.bits import hamming_distances
+from c3dhash.gallery.chance import bits_a_point, chance_of_distances, points_of_distances, share_by_chance
 from c3dhash.gallery.finer import finer_order
 from c3dhash.gallery.index import HammingIndex, check_top
 from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, find_segments
 from c3dhash.records import CodeBatch, SegmentMatch
 
-MATCH_SHAPE = (2.0, 5.0)  # of the distances of clips that show the same, a beta-binomial distribution
 COMMON_SHARE = 1 / 12  # of the bits: within it, a video has what the window shows
 FEW_VIDEOS = 20  # of fewer than these, it does not say much that many have a window
-MISMATCH_POINTS = 2.0
-MAX_POINTS = 20.0  # of a pair: nothing is known about a tail so far out
-CHANCE_SAMPLE = 512  # clips; each pair of them
 MAX_CHANCE_PAIRS = 5_000  # a window: of large galleries only what is nearer gives votes
 WINDOWS_AT_A_TIME = 16
 EXAMINED, EXAMINED_PER_HIT = 100, 10  # videos whose clips are compared with all windows: those with the most votes
@@ -70,10 +49,10 @@ Times = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 class VideoEvidence(NamedTuple):
     """What speaks for a video.
 
-    score: bits that chance does not explain, 0 or more: Note [Scores by chance]. distance: of the nearest pair of clips
-    in the first segment; in all of the video where there is no segment. clip_id: of that clip. segments: those that
-    chance does not explain, or else the best one; by falling score; none share a window. A query of one window has
-    none: the nearest clip is all there is to tell.
+    score: bits that chance does not explain, 0 or more: Note [Scores by chance] in chance.py. distance: of the nearest
+    pair of clips in the first segment; in all of the video where there is no segment. clip_id: of that clip. segments:
+    those that chance does not explain, or else the best one; by falling score; none share a window. A query of one
+    window has none: the nearest clip is all there is to tell.
     """
 
     score: float
@@ -215,11 +194,11 @@ def weigh(
         votes: float64 [V], of each video of the index the sum over the windows of the bits of its nearest clip, as far
             as they are above 0.
     """
-    chance, by_chance = _chance(index)
-    said = _said(index)
+    chance, said, num_videos = chance_of_distances(index), points_of_distances(index), index.num_videos
     is_looked_at = (said > 0) & (chance * len(index) <= max_chance_pairs)
     radius = max(0, int(np.count_nonzero(is_looked_at)) - 1)
-    common, num_videos = min(radius, _common(index)), index.num_videos
+    common = min(radius, round(COMMON_SHARE * index.hash_length))
+    by_chance = share_by_chance(index, radius=round(COMMON_SHARE * index.hash_length))
     if len(codes) == 1:
         radius = common  # nothing asks for votes
     bits, votes = np.empty((len(codes), len(said))), np.zeros(num_videos)
@@ -234,25 +213,6 @@ def weigh(
     return bits, votes
 
 
-def bits_a_point(index: HammingIndex) -> float:
-    """Return how many bits of improbability a point of a segment stands for, above 0: Note [Scores by chance]."""
-    if "bits a point" in index.notes:
-        noted: float = index.notes["bits a point"]
-        return noted
-    said, (chance, _) = _said(index), _chance(index)
-    masses = np.diff(chance, prepend=0)
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        if masses @ 2 ** (middle * said) < masses.sum():
-            low = middle
-        else:
-            high = middle
-    scale = max(low, 1e-9)  # where most clips of a gallery are alike, nothing is improbable
-    index.notes["bits a point"] = scale
-    return scale
-
-
 def window_weights(num_near: np.ndarray, *, num_videos: int, by_chance: float) -> np.ndarray:
     """Return how much of what speaks for a video counts, of each window: float64 [Q], above 0 to 1. Note [Evidence].
 
@@ -265,57 +225,3 @@ def window_weights(num_near: np.ndarray, *, num_videos: int, by_chance: float) -
     shares = np.clip(beyond_chance, 1, num_videos) / (of_many + 1)
     weights: np.ndarray = -np.log(shares) / math.log(of_many + 1)
     return weights
-
-
-def _said(index: HammingIndex) -> np.ndarray:
-    """Return what a clip at each distance says, float64 [hash_length + 1], falling. Note [Evidence]."""
-    chance, _ = _chance(index)
-    said = np.log2(_match_tail(index.hash_length)) - np.log2(np.maximum(chance, 2.0**-MAX_POINTS))
-    floored: np.ndarray = np.maximum(said, -MISMATCH_POINTS)
-    return floored
-
-
-def _common(index: HammingIndex) -> int:
-    return round(COMMON_SHARE * index.hash_length)
-
-
-def _chance(index: HammingIndex) -> tuple[np.ndarray, float]:
-    """Return how probable distances up to each are, of clips of different videos, and how many are near by chance.
-
-    Measured on clips that are evenly spread over the gallery; where there is one video alone, as of few random bits.
-
-    Returns:
-        float64 [hash_length + 1]; the share of videos that have a clip within COMMON_SHARE of any code by chance.
-    """
-    if "chance" not in index.notes:
-        hash_length = index.hash_length
-        ids, codes = index.sample(CHANCE_SAMPLE)
-        videos = index.videos_of(ids)
-        distances = hamming_distances(codes, codes)[videos[:, None] != videos]
-        of_random_bits = math.sqrt(hash_length) / 2
-        mean = float(distances.mean()) if len(distances) else hash_length / 2
-        deviation = max(of_random_bits, float(distances.std())) if len(distances) else 2 * of_random_bits
-        chance = np.array([
-            math.erfc((mean - distance - 0.5) / deviation / math.sqrt(2)) / 2 for distance in range(hash_length + 1)
-        ])  # fmt: skip
-        num_clips = np.diff(np.append(index.starts, len(index)))
-        by_chance = float(np.mean(1 - (1 - chance[_common(index)]) ** num_clips))
-        index.notes["chance"] = chance, by_chance
-    noted: tuple[np.ndarray, float] = index.notes["chance"]
-    return noted
-
-
-@lru_cache
-def _match_tail(hash_length: int) -> np.ndarray:
-    """Return how probable distances from each on are, of clips that show the same: float64 [hash_length + 1]."""
-    a, b = MATCH_SHAPE
-
-    def log_beta(a: float, b: float) -> float:
-        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-    mass = [
-        math.comb(hash_length, distance) * math.exp(log_beta(distance + a, hash_length - distance + b) - log_beta(a, b))
-        for distance in range(hash_length + 1)
-    ]
-    tail: np.ndarray = np.maximum(np.cumsum(mass[::-1])[::-1], np.finfo(float).tiny)
-    return tail

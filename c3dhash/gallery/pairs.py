@@ -3,7 +3,7 @@
 Note [Pairs by chance]
     Of G clips there are G (G - 1) / 2 pairs, and a segment that chance makes once in so many is found in every gallery.
     So a segment must be that improbable, and RARE_BITS more, by which one gallery in 64 has one by chance alone.
-    How improbable a score is: Note [Scores by chance] in evidence.py. A single pair of clips says some bits, and a film
+    How improbable a score is: Note [Scores by chance] in chance.py. A single pair of clips says some bits, and a film
     of one window is therefore never told from the many that are only alike: a gallery for duplicates is cut into
     short windows, or somebody looks at what lies within a radius.
 """
@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from c3dhash.bits import hamming_distances
-from c3dhash.gallery.evidence import Times, bits_a_point, clips_of, scored_segments, weigh
+from c3dhash.gallery.chance import bits_a_point
+from c3dhash.gallery.evidence import Times, clips_of, scored_segments, weigh
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.records import CodeBatch, SegmentMatch
 

@@ -1,9 +1,9 @@
 """Windows of a query and clips of a video -> the stretches of the two that agree.
 
 Note [Segments]
-    Pairs that agree on when the video begins, on the query's clock, add up (points: Note [Evidence]). On a grid of the
-    video's stride, windows by clips, they are a diagonal, and a segment is the stretch of a diagonal with the largest
-    sum, as BLAST finds them in the letters of proteins. A pair that speaks against it costs evidence.MISMATCH_POINTS at
+    Pairs that agree on when the video begins, on the query's clock, add up (Note [Points] in chance.py). On a grid of
+    the video's stride, windows by clips, they are a diagonal, and a segment is the stretch of a diagonal with the
+    largest sum, as BLAST finds them in the letters of proteins. A pair that speaks against it costs MISMATCH_POINTS at
     most: a segment goes on over a flash or a logo. It goes on, too, over windows that are only a little alike, so its
     times are those of its core: the stretch of it with the largest sum of what exceeds half of its mean. Then come the
     segments of the windows that are left.

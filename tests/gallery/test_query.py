@@ -14,8 +14,9 @@ from videos import numbered_frame, write_frames
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
+from c3dhash.gallery.chance import bits_a_point
 from c3dhash.gallery.duplicates import find_duplicates
-from c3dhash.gallery.evidence import bits_a_point, weigh
+from c3dhash.gallery.evidence import weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import _better_of, encode_video, query_codes, query_video
 from c3dhash.gallery.segments import find_segments
