@@ -573,6 +573,9 @@ class QueryConfig:
     mirror: bool = setting(
         False, "Also search with the mirror image of VIDEO; what is said of a video found is of the better one."
     )
+    any_speed: bool = setting(
+        False, "Also find what VIDEO shows slower or faster, 0.8 to 1.25 times, and tell by how much; takes longer."
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

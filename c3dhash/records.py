@@ -263,7 +263,8 @@ class SegmentMatch:
 
     num_clips: how many windows of the query speak for it. distance: of the nearest pair of clips in it, bits of a code.
     score: by how many bits it is more improbable than what chance makes of two such videos, 0 where it is not; of a
-    query of one window, how improbable it is. See c3dhash.gallery.evidence.
+    query of one window, how improbable it is. See c3dhash.gallery.evidence. speed: how many seconds of the video a
+    second of the query shows.
     """
 
     query_start_seconds: float
@@ -273,6 +274,7 @@ class SegmentMatch:
     num_clips: int
     distance: int
     score: float
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)

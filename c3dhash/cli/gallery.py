@@ -272,7 +272,7 @@ def query(
         run = load_run(find_run(model)) if model else run_of(gallery)
         asked: dict[str, Any] = {
             "top": config.top, "only": only, "radius": config.radius, "not_itself": not_itself,
-            "mirror": config.mirror, "config": encode_config,
+            "mirror": config.mirror, "any_speed": config.any_speed, "config": encode_config,
         }  # fmt: skip
         if not is_one:
             found = find_each(places)

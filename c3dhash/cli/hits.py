@@ -46,7 +46,8 @@ def print_hits(hits: list[Hit], config: QueryConfig) -> None:
         click.echo("Nothing was found." if config.radius is None else f"Nothing was found within {config.radius} bits.")
         return
     rows = [row for hit in hits for row in _rows(hit)]
-    is_shown = {"same class": any(hit.precision is not None for hit in hits), "query": config.mirror}
+    is_calibrated = any(hit.precision is not None for hit in hits)
+    is_shown = {"same class": is_calibrated, "query": config.mirror or config.any_speed}
     columns = [place for place, name in enumerate(COLUMNS) if is_shown.get(name, True)]
     table = [tuple(row[place] for place in columns) for row in [COLUMNS, *rows]]
     print_table(table[0], table[1:], right=tuple(range(len(columns) - 2)))
@@ -55,21 +56,25 @@ def print_hits(hits: list[Hit], config: QueryConfig) -> None:
 def _rows(hit: Hit) -> list[tuple[str, ...]]:
     """Return the lines of a hit, of COLUMNS: one a segment, and what is said of the video in the first."""
     precision = "" if hit.precision is None else f"{hit.precision:.0%}"
-    mark = "mirrored" if hit.is_mirrored else ""
     of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
     if not hit.segments:
         place = shown_stretch(hit.start_seconds, hit.end_seconds)
-        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), precision, mark, "", place, *of_video)]
+        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), precision, _mark(hit), "", place, *of_video)]
     return [
         (
             "" if number else str(hit.rank),
             f"{segment.score:.1f}",
             str(segment.distance),
             "" if number else precision,
-            mark,
+            _mark(hit, segment.speed),
             shown_stretch(segment.query_start_seconds, segment.query_end_seconds),
             shown_stretch(segment.start_seconds, segment.end_seconds),
             *(of_nothing if number else of_video),
         )
         for number, segment in enumerate(hit.segments)
     ]
+
+
+def _mark(hit: Hit, speed: float = 1.0) -> str:
+    """Say what the query is of what was found."""
+    return ", ".join(["mirrored"] * hit.is_mirrored + [f"{speed:.2f} x"] * (speed != 1))

@@ -34,7 +34,7 @@ import numpy as np
 from c3dhash.gallery.chance import bits_a_point, chance_of_distances, points_of_distances, share_by_chance
 from c3dhash.gallery.finer import finer_order
 from c3dhash.gallery.index import HammingIndex, check_top
-from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, find_segments
+from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, SPEEDS, find_at_any_speed, find_segments, most_points
 from c3dhash.records import CodeBatch, SegmentMatch
 
 COMMON_SHARE = 1 / 12  # of the bits: within it, a video has what the window shows
@@ -69,6 +69,7 @@ def rank_videos(
     times: Times,
     allowed: np.ndarray | None = None,
     radius: int | None = None,
+    any_speed: bool = False,
 ) -> list[VideoEvidence]:
     """Find the videos that most speaks for. Those that nothing speaks for follow, by distance.
 
@@ -81,6 +82,7 @@ def rank_videos(
         allowed: bool [num_videos], which videos of the index may be found; None for all. What is common and what is
             chance is measured on all.
         radius: bits; a video whose distance is larger is not found. None finds any.
+        any_speed: also look for segments that are slower or faster in the query.
     Returns:
         At most `top`, by falling score, then by how improbable the best segment is, then by rising distance, then by
             clip id.
@@ -93,7 +95,9 @@ def rank_videos(
     allowed = np.ones(index.num_videos, bool) if allowed is None else allowed.copy()
     if len(query.codes) == 1:
         return _rank_by_distance(index, query, top=top, allowed=allowed, radius=radius)
-    found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius) if len(index) else []
+    found = []
+    if len(index):
+        found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius, any_speed=any_speed)
     if len(found) < top:
         distances, ids = _nearest(index, query, top=top - len(found), allowed=allowed, radius=radius)
         found += [VideoEvidence(0.0, *pair) for pair in zip(distances.tolist(), ids.tolist(), strict=True)]
@@ -125,7 +129,14 @@ def _nearest(
 
 
 def _examine(
-    index: HammingIndex, query: CodeBatch, *, top: int, times: Times, allowed: np.ndarray, radius: int
+    index: HammingIndex,
+    query: CodeBatch,
+    *,
+    top: int,
+    times: Times,
+    allowed: np.ndarray,
+    radius: int,
+    any_speed: bool,
 ) -> list[VideoEvidence]:
     """Look for segments in the videos with the most votes, as long as these could bring them among the first.
 
@@ -142,7 +153,7 @@ def _examine(
         if len(scores) >= top and 0 < scores[-top] > most_bits[video]:
             break
         ids, clips = clips_of(index, video, times)
-        segments, best_bits = scored_segments(index, points, query, clips)
+        segments, best_bits = scored_segments(index, points, query, clips, any_speed=any_speed)
         if not segments:
             continue
         allowed[video] = False
@@ -163,20 +174,29 @@ def clips_of(index: HammingIndex, video: int, times: Times) -> tuple[np.ndarray,
 
 
 def scored_segments(
-    index: HammingIndex, points: np.ndarray, query: CodeBatch, clips: CodeBatch
+    index: HammingIndex, points: np.ndarray, query: CodeBatch, clips: CodeBatch, *, any_speed: bool = False
 ) -> tuple[list[tuple[SegmentMatch, int]], float]:
     """Find the segments of a query and a video that chance does not explain; or, where it explains all, the best one.
 
     Args:
         points: of the windows of the query, as of `weigh`.
+        any_speed: take the speed at which the first one is the least probable: among two times as many chances, half of
+            which are for 1.
     Returns:
         What `segments.find_segments` does, with scores as in Note [Scores by chance], the last one's 0; and how
         improbable the first one is alone, in bits, 0 where there is none.
     """
     found = find_segments(points, query, clips)
+    scale, by_chance = bits_a_point(index), math.log2(len(query.codes) * len(clips.codes))
+    if any_speed and len(clips.codes) > 1:
+        of_speeds = math.log2(len(SPEEDS))
+        needed = max(found[0][0].score if found else 0.0, by_chance / scale) + of_speeds / scale
+        if most_points(points, query, clips) > needed:
+            other = find_at_any_speed(points, query, clips)
+            if other and other[0][0].score > needed:
+                found, by_chance = other, by_chance + of_speeds
     if not found:
         return [], 0.0
-    scale, by_chance = bits_a_point(index), math.log2(len(query.codes) * len(clips.codes))
     scored = [(replace(each, score=max(0.0, scale * each.score - by_chance)), place) for each, place in found]
     return [each for each in scored if each[0].score > 0] or scored[:1], scale * found[0][0].score
 

@@ -50,6 +50,7 @@ class Pair(NamedTuple):
                 query_end_seconds=each.end_seconds,
                 start_seconds=each.query_start_seconds,
                 end_seconds=each.query_end_seconds,
+                speed=1 / each.speed,
             )
             for each in self.segments
         )

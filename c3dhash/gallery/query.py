@@ -67,13 +67,14 @@ def query_video(
     radius: int | None = None,
     not_itself: bool = False,
     mirror: bool = False,
+    any_speed: bool = False,
     config: EncodeConfig | None = None,
 ) -> list[Hit]:
     """Find the videos of a gallery that are most similar to a video, cut into windows as the gallery's are.
 
     Args:
         video: its path, or that of a still picture, as of `encode_video`.
-        top, only, radius: as of `query_codes`.
+        top, only, radius, any_speed: as of `query_codes`.
         not_itself: leave out files with the bytes of the video.
         mirror: also search with the mirror image of the video; each video is found once, by the better of the two.
     Raises:
@@ -83,7 +84,7 @@ def query_video(
     """
     ((_, answer),) = query_videos(
         run, gallery, [Path(video)],
-        top=top, only=only, radius=radius, not_itself=not_itself, mirror=mirror, config=config,
+        top=top, only=only, radius=radius, not_itself=not_itself, mirror=mirror, any_speed=any_speed, config=config,
     )  # fmt: skip
     if isinstance(answer, VideoError):
         raise answer
@@ -100,13 +101,14 @@ def query_videos(
     radius: int | None = None,
     not_itself: bool = False,
     mirror: bool = False,
+    any_speed: bool = False,
     config: EncodeConfig | None = None,
 ) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:
     """Query one video after the other, while the next ones are decoded.
 
     Args:
         videos: each is a query.
-        top, only, radius, not_itself, mirror, config: as of `query_video`.
+        top, only, radius, not_itself, mirror, any_speed, config: as of `query_video`.
     Returns:
         Each video, in their order, with its hits, or with why it cannot be read; as each is known.
     Raises:
@@ -123,7 +125,10 @@ def query_videos(
             f"mirror: the codes of gallery '{gallery.path}' are of {config.views} views, half of them mirror images: "
             "those of a mirrored query are the same, leave --mirror out."
         )
-    answer = partial(_answer, gallery, _calibration_of(run), only=only, top=top, radius=radius, not_itself=not_itself)
+    search = partial(
+        query_codes, gallery, top=top, radius=radius, any_speed=any_speed, calibration=_calibration_of(run)
+    )
+    answer = partial(_answer, search, only=only, top=top, not_itself=not_itself)
     return _answer_each(run, videos, answer, mirror=mirror, config=config)
 
 
@@ -149,23 +154,17 @@ def _answer_each(
 
 
 def _answer(
-    gallery: Gallery,
-    calibration: Calibration | None,
-    results: list[VideoResult],
-    *,
-    only: VideoFilter,
-    top: int,
-    radius: int | None,
-    not_itself: bool,
+    search: Callable[..., list[Hit]], results: list[VideoResult], *, only: VideoFilter, top: int, not_itself: bool
 ) -> list[Hit]:
     """Answer a query.
 
     Args:
+        search: `query_codes`, but for the query and the filter.
         results: of the video, and, where it is asked for, of its mirror image.
     """
     codes = [_codes_of(result) for result in results]
     only = replace(only, without_content=content_hash(results[0].video)) if not_itself else only
-    found = [query_codes(gallery, each, top=top, only=only, radius=radius, calibration=calibration) for each in codes]
+    found = [search(each, only=only) for each in codes]
     if len(found) == 1:
         return found[0]
     mirrored = [replace(hit, is_mirrored=True) for hit in found[1]]
@@ -201,6 +200,7 @@ def query_codes(
     top: int = 10,
     only: VideoFilter | None = None,
     radius: int | None = None,
+    any_speed: bool = False,
     calibration: Calibration | None = None,
 ) -> list[Hit]:
     """Find the videos that show the same as a query, or something similar.
@@ -211,6 +211,7 @@ def query_codes(
         top: how many videos.
         only: which videos may be found; None for all.
         radius: bits; a video whose distance is larger is left out. None leaves none out.
+        any_speed: also find what plays slower or faster in the query, 0.8 to 1.25 times.
         calibration: what the distances of the codes mean, where that was measured.
     Returns:
         At most `top` hits, one a video, by falling score, which is 0 of those that are only near; then by rising
@@ -220,7 +221,7 @@ def query_codes(
         UsageError: top is below 1, or no video passes the filter.
         GalleryError: the gallery is empty, or all of its videos are missing.
     """
-    found = gallery.similar_videos(query, top=top, only=only, radius=radius)
+    found = gallery.similar_videos(query, top=top, only=only, radius=radius, any_speed=any_speed)
     if not found and len(query.codes) and ((radius is None and not only) or not gallery.videos()):
         num_flat, num_missing = len(gallery.videos()), len(gallery.missing_videos())
         why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"

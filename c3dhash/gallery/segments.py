@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 
 import numpy as np
 
@@ -22,23 +23,27 @@ from c3dhash.records import CodeBatch, SegmentMatch
 MIN_SEGMENT_POINTS = 6.0  # with less, nothing begins
 MAX_SEGMENTS = 20  # of a video
 TAKEN = -1e6  # points, of windows that are in a segment: no other goes on over them
+SPEED_STEP = 0.025
+SPEEDS = tuple((1 + SPEED_STEP) ** step for step in range(-9, 10) if step)  # 0.80 to 1.25, of copies played at another
 MAX_CELLS = 2**21  # of diagonals that are laid out at a time, float64
 
 
-def find_segments(points: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[tuple[SegmentMatch, int]]:
+def find_segments(
+    points: np.ndarray, query: CodeBatch, clips: CodeBatch, *, speed: float = 1.0
+) -> list[tuple[SegmentMatch, int]]:
     """Find the stretches of a query and of a video that agree. Note [Segments].
 
     Args:
         points: what a clip at each distance from each window says, float64 [Q, hash_length + 1].
         query, clips: the windows of the query, Q of them, and those of the video; at rising times.
+        speed: how many seconds of the video a second of the query shows.
     Returns:
         Segments of at least MIN_SEGMENT_POINTS, their scores, by falling score, each with the place of its nearest clip
         in `clips`.
     """
     distances = hamming_distances(query.codes, clips.codes)
     said = np.take_along_axis(points, distances, axis=1)
-    stride = _stride(clips) or _stride(query) or 1.0
-    rows, columns = (np.ceil(part.start_seconds / stride - 0.5).astype(np.int64) for part in (query, clips))
+    rows, columns = _places(query, clips, speed=speed)
     found: list[tuple[SegmentMatch, int]] = []
     for score, line, first, last in _stretches(*_on_grid(said, rows, columns)):
         of_windows = np.flatnonzero((rows >= first) & (rows <= last))
@@ -55,11 +60,48 @@ def find_segments(points: np.ndarray, query: CodeBatch, clips: CodeBatch) -> lis
             len(np.unique(windows[said[windows, places] > 0])),
             int(distances[windows[nearest], places[nearest]]),
             score,
+            speed,
         )
         found.append((segment, int(places[nearest])))
         if len(found) == MAX_SEGMENTS:
             break
     return found
+
+
+def most_points(points: np.ndarray, query: CodeBatch, clips: CodeBatch) -> float:
+    """Return what all segments together say at most, at whatever speed: no window counts twice."""
+    nearest = hamming_distances(query.codes, clips.codes).min(axis=1)
+    return float(np.maximum(0, points[np.arange(len(nearest)), nearest]).sum())
+
+
+def find_at_any_speed(points: np.ndarray, query: CodeBatch, clips: CodeBatch) -> list[tuple[SegmentMatch, int]]:
+    """Return what `find_segments` does at the speed at which the first segment says most; of SPEEDS, and between.
+
+    Between two of them the ends of a long segment lie more than a stride apart. So speeds beside the best one are
+    tried, ever closer to it, until they make no difference of a stride.
+    """
+    said = np.take_along_axis(points, hamming_distances(query.codes, clips.codes), axis=1)
+
+    def best_at(speed: float) -> tuple[float, float]:
+        grid, rows, columns = _on_grid(said, *_places(query, clips, speed=speed))
+        return float(_Diagonals(grid, rows, columns).best().max()), speed
+
+    best = max(map(best_at, SPEEDS), key=itemgetter(0))
+    step, seconds = SPEED_STEP / 2, float(np.ptp(query.start_seconds))
+    while step * seconds > _stride(clips) / 2:
+        best = max(best, *(best_at(best[1] * (1 + sign * step)) for sign in (-1, 1)), key=itemgetter(0))
+        step /= 2
+    return find_segments(points, query, clips, speed=best[1])
+
+
+def _places(query: CodeBatch, clips: CodeBatch, *, speed: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows, int64 [Q], and columns, int64 [N], of windows and clips on a grid of the video's stride."""
+    stride = _stride(clips) or _stride(query) or 1.0
+    rows, columns = (
+        np.ceil(seconds / stride - 0.5).astype(np.int64)
+        for seconds in (speed * query.start_seconds, clips.start_seconds)
+    )
+    return rows, columns
 
 
 def _core(points: np.ndarray) -> slice:

@@ -302,7 +302,13 @@ class Gallery:
             return self._replica.index().search(codes, k=k)
 
     def similar_videos(
-        self, query: CodeBatch, *, top: int, only: VideoFilter | None = None, radius: int | None = None
+        self,
+        query: CodeBatch,
+        *,
+        top: int,
+        only: VideoFilter | None = None,
+        radius: int | None = None,
+        any_speed: bool = False,
     ) -> list[tuple[VideoEvidence, GalleryClip]]:
         """Find the videos that most speaks for: see c3dhash.gallery.evidence.
 
@@ -312,7 +318,7 @@ class Gallery:
             query: the windows of a video.
             top: how many videos, 1 or more.
             only: which may be found; None for all.
-            radius: as of `evidence.rank_videos`.
+            radius, any_speed: as of `evidence.rank_videos`.
         Returns:
             (evidence, nearest clip) of each video, in the order of `evidence.rank_videos`; fewer than `top` where the
             gallery has fewer. Of clips at one distance, the one with the lowest id is a video's nearest.
@@ -323,7 +329,10 @@ class Gallery:
         with self._lock, self._catalog.snapshot():
             index = self._replica.index()
             allowed = self._allowed(index, only) if only and len(index) else None
-            found = rank_videos(index, query, top=top, times=self._catalog.times, allowed=allowed, radius=radius)
+            found = rank_videos(
+                index, query,
+                top=top, times=self._catalog.times, allowed=allowed, radius=radius, any_speed=any_speed,
+            )  # fmt: skip
             return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
 
     def matching_pairs(

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 from videos import numbered_frame, write_frames
 
@@ -40,6 +41,29 @@ def test_mirrored_hits_are_marked(run, indexed):
     code, out, _ = run("query", "flipped.avi", "--top", "1", "--html", "page.html")
     assert (code, out.split()[3:5]) == (0, ["of", "the"])
     assert "<b>mirrored</b>" not in (indexed / "page.html").read_text()
+
+
+def test_the_speed_of_a_copy_is_told(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, num_frames in (("film", 400), ("other", 400), ("another", 200)):
+        (tmp_path / "db").mkdir(exist_ok=True)
+        scenes = rng.integers(0, 256, (2 + num_frames // 20, 6, 8, 3), np.uint8)
+        frames = []
+        for number in range(num_frames):
+            scene, share = number // 20, number % 20 / 20
+            mixed = (1 - share) * scenes[scene] + share * scenes[scene + 1]
+            frames.append(cv2.resize(mixed.astype(np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC))
+        write_frames(tmp_path / "db" / f"{name}.avi", frames, fps=20)
+        if name == "film":
+            write_frames(tmp_path / "fast.avi", frames, fps=24)
+    assert run("index", "db", "--backbone", "phash")[0] == 0
+    code, out, _ = run("query", "fast.avi", "--any-speed", "--html", "page.html")
+    header, row, *_ = out.splitlines()
+    assert (code, header.split()[3], row.split()[3:5]) == (0, "query", ["1.22", "x"]) and row.endswith("db/film.avi")
+    assert "at 1.22 times the speed" in (tmp_path / "page.html").read_text()
+    hits = [json.loads(run("query", "fast.avi", *options, "--json")[1])[0] for options in (["--any-speed"], [])]
+    assert [round(hit["segments"][0]["speed"], 2) for hit in hits] == [1.22, 1]
+    assert [hit["segments"][0]["end_seconds"] > 18 for hit in hits] == [True, False]
 
 
 def test_a_picture_is_a_query(run, indexed):

@@ -81,6 +81,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     assert (tmp_path / "page.html").read_text().count(" % same class") == 3
     assert set(hits[0]["segments"][0]) == {
         "query_start_seconds", "query_end_seconds", "start_seconds", "end_seconds", "num_clips", "distance", "score",
+        "speed",
     }  # fmt: skip
     assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 7
 

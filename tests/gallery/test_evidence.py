@@ -120,6 +120,31 @@ def test_clocks_that_do_not_agree_to_the_second(phase, stride):
     assert (segment.start_seconds, segment.end_seconds) == (10 + phase, 21 + phase)
 
 
+def slow_film(rng: np.random.Generator, *, seconds: float) -> np.ndarray:
+    """Codes of a film, ten a second, of which each differs a little from the one before."""
+    steps = rng.random((round(10 * seconds), BITS)) < 0.04
+    return np.packbits(np.cumsum(steps, axis=0) % 2, axis=1)
+
+
+@pytest.mark.parametrize("speed", [0.8, 0.96, 1.0, 1.04, 1.173, 1.25])
+def test_a_copy_at_another_speed(gallery, speed):
+    """Of 60 s behind 10 s of something else: one segment, with its speed and its ends, where that is asked for."""
+    rng = np.random.default_rng(11)
+    film, others = slow_film(rng, seconds=200), [slow_film(rng, seconds=60)[::10] for _ in range(20)]
+    fill(gallery, {"film": film[::10]} | {f"{number}": codes for number, codes in enumerate(others)})
+    part = film[300 + np.round(10 * speed * np.arange(60)).astype(int)]
+    query = at(flipped(rng, np.concatenate([slow_film(rng, seconds=10)[::10], part]), 0.04))
+    hit, *_ = query_codes(gallery, query, any_speed=True)
+    assert (hit.video, len(hit.segments)) == ("film", 1)
+    (segment,) = hit.segments
+    assert segment.speed == pytest.approx(speed, abs=0.02) and (speed != 1 or segment.speed == 1)
+    ends = segment.query_start_seconds, segment.query_end_seconds, segment.start_seconds, segment.end_seconds
+    assert ends == pytest.approx((10, 71, 30, 31 + 60 * speed), abs=3)
+    plain, *_ = query_codes(gallery, query)
+    assert plain.video == "film" and {each.speed for each in plain.segments} == {1}
+    assert (plain.score == hit.score) if speed == 1 else (plain.score < hit.score - 5)
+
+
 def all_stretches(said: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> float:
     """The definition: the largest sum over rows that follow each other, on any line."""
     best = 0.0
@@ -236,9 +261,14 @@ def test_what_is_only_near_follows_by_distance(gallery):
     assert all(hit.segments for hit in hits if hit.score)
 
 
-@pytest.mark.parametrize("shot", [1, 3])
-@pytest.mark.parametrize(("windows", "clips"), [(21, 21), (60, 12), (9, 51)])
-def test_a_score_is_as_improbable_as_it_says(gallery, windows, clips, shot):
+@pytest.mark.parametrize(
+    ("windows", "clips", "shot", "any_speed"),
+    [
+        *[(21, 21, 1, False), (60, 12, 1, False), (9, 51, 1, False), (21, 21, 1, True)],
+        *[(21, 21, 3, False), (60, 12, 3, False), (9, 51, 3, False)],
+    ],
+)
+def test_a_score_is_as_improbable_as_it_says(gallery, windows, clips, shot, any_speed):
     """Of videos that have nothing in common with the query, 2^-S at the most score S bits: Note [Scores by chance].
 
     So too where the clips of a shot, which follow each other, are nearly the same.
@@ -252,7 +282,7 @@ def test_a_score_is_as_improbable_as_it_says(gallery, windows, clips, shot):
     index, times = gallery._replica.index(), gallery._catalog.times
     scores = []
     for _ in range(10):
-        found = rank_videos(index, at(unrelated(windows)), top=300, times=times)
+        found = rank_videos(index, at(unrelated(windows)), top=300, times=times, any_speed=any_speed)
         assert all(len(each.segments) <= 1 for each in found if not each.score), "what chance makes is told once"
         scores += [each.score for each in found[:100]]  # more are not looked at, and have less
     for bits in (1, 3, 5, 7):

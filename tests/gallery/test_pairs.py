@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,8 @@ def test_copies_parts_and_what_is_alike_by_chance(gallery):
     assert (turned.first_share, turned.second_share) == (12 / 24, 12 / 30)
     assert turned.turned() == inside
     assert (turned.segments[0].query_start_seconds, turned.segments[0].start_seconds) == (12, 4)
+    faster = inside._replace(segments=(replace(inside.segments[0], speed=1.25),))
+    assert faster.turned().segments[0].speed == 0.8
 
 
 def test_chance_is_counted_by_the_pairs_of_clips(gallery):
