@@ -288,6 +288,8 @@ class Hit:
     precision: how probable it is, by what was measured with the run, that both are of one class (see
     c3dhash.models.calibration); None where nothing was measured.
     is_mirrored: it is the mirror image of the query that all of this is told of.
+    same_film: how probable it is, by what was measured with the gallery, that both show the same film, or a part of it
+    (see c3dhash.gallery.same_film); None where nothing was measured.
     """
 
     rank: int
@@ -300,6 +302,7 @@ class Hit:
     segments: tuple[SegmentMatch, ...]
     precision: float | None = None
     is_mirrored: bool = False
+    same_film: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from c3dhash.cli.calibrate import calibrate
 from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path, workers_option
 from c3dhash.cli.exchange import export, import_, merge
 from c3dhash.errors import UsageError
@@ -26,6 +27,7 @@ def gallery() -> None:
     """Look after a gallery: what is in it, whether it is sound, out of it, into it, and smaller."""
 
 
+gallery.add_command(calibrate)
 gallery.add_command(export)
 gallery.add_command(import_)
 gallery.add_command(merge)

@@ -15,7 +15,7 @@ from c3dhash.config import QueryConfig
 if TYPE_CHECKING:
     from c3dhash.records import Hit
 
-COLUMNS = ("rank", "score", "distance", "same class", "query", "of the query", "segment", "label", "video")
+COLUMNS = ("rank", "score", "same film", "distance", "same class", "query", "of the query", "segment", "label", "video")
 
 
 def print_answers(answers: Iterable[tuple[Path, Any]], config: QueryConfig, *, as_json: bool) -> bool:
@@ -46,8 +46,11 @@ def print_hits(hits: list[Hit], config: QueryConfig) -> None:
         click.echo("Nothing was found." if config.radius is None else f"Nothing was found within {config.radius} bits.")
         return
     rows = [row for hit in hits for row in _rows(hit)]
-    is_calibrated = any(hit.precision is not None for hit in hits)
-    is_shown = {"same class": is_calibrated, "query": config.mirror or config.any_speed}
+    is_shown = {
+        "same film": any(hit.same_film is not None for hit in hits),
+        "same class": any(hit.precision is not None for hit in hits),
+        "query": config.mirror or config.any_speed,
+    }
     columns = [place for place, name in enumerate(COLUMNS) if is_shown.get(name, True)]
     table = [tuple(row[place] for place in columns) for row in [COLUMNS, *rows]]
     print_table(table[0], table[1:], right=tuple(range(len(columns) - 2)))
@@ -55,15 +58,28 @@ def print_hits(hits: list[Hit], config: QueryConfig) -> None:
 
 def _rows(hit: Hit) -> list[tuple[str, ...]]:
     """Return the lines of a hit, of COLUMNS: one a segment, and what is said of the video in the first."""
-    precision = "" if hit.precision is None else f"{hit.precision:.0%}"
+    precision, same_film = ("" if share is None else f"{share:.0%}" for share in (hit.precision, hit.same_film))
     of_video, of_nothing = (hit.label or "", shown_path(hit.video)), ("", "")
     if not hit.segments:
         place = shown_stretch(hit.start_seconds, hit.end_seconds)
-        return [(str(hit.rank), f"{hit.score:.1f}", str(hit.distance), precision, _mark(hit), "", place, *of_video)]
+        return [
+            (
+                str(hit.rank),
+                f"{hit.score:.1f}",
+                same_film,
+                str(hit.distance),
+                precision,
+                _mark(hit),
+                "",
+                place,
+                *of_video,
+            )
+        ]
     return [
         (
             "" if number else str(hit.rank),
             f"{segment.score:.1f}",
+            "" if number else same_film,
             str(segment.distance),
             "" if number else precision,
             _mark(hit, segment.speed),

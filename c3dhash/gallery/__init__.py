@@ -38,7 +38,9 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     plan          what the gallery knows, what is there -> what to do
     indexing      scan, plan, apply
     fitting       a model of the gallery's own, without labels
+    same_film     the score of a hit -> how often it is right
     query         a video -> hits
+    copies        videos of a gallery -> copies of them, found or not
     duplicates    a gallery -> groups of videos that show the same
     compact       a gallery -> the same on less disk
     removal       names or a filter -> the videos that are taken out
@@ -49,6 +51,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 __all__ = [
     "catalog",
     "compact",
+    "copies",
     "duplicates",
     "exports",
     "filters",
@@ -63,6 +66,7 @@ __all__ = [
     "query",
     "removal",
     "runs",
+    "same_film",
     "store",
     "verify",
     "windows",

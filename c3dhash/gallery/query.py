@@ -14,6 +14,7 @@ from c3dhash.config import EncodeConfig
 from c3dhash.errors import CheckpointError, GalleryError, UsageError, VideoError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import check_top
+from c3dhash.gallery.same_film import SameFilm, load_same_film
 from c3dhash.gallery.store import Gallery
 from c3dhash.gallery.windows import with_windows
 from c3dhash.models.calibration import Calibration, load_calibration
@@ -126,8 +127,9 @@ def query_videos(
             "those of a mirrored query are the same, leave --mirror out."
         )
     search = partial(
-        query_codes, gallery, top=top, radius=radius, any_speed=any_speed, calibration=_calibration_of(run)
-    )
+        query_codes, gallery, top=top, radius=radius, any_speed=any_speed, calibration=_calibration_of(run),
+        same_film=load_same_film(gallery.path, model_fingerprint=run.fingerprint),
+    )  # fmt: skip
     answer = partial(_answer, search, only=only, top=top, not_itself=not_itself)
     return _answer_each(run, videos, answer, mirror=mirror, config=config)
 
@@ -202,6 +204,7 @@ def query_codes(
     radius: int | None = None,
     any_speed: bool = False,
     calibration: Calibration | None = None,
+    same_film: SameFilm | None = None,
 ) -> list[Hit]:
     """Find the videos that show the same as a query, or something similar.
 
@@ -213,6 +216,7 @@ def query_codes(
         radius: bits; a video whose distance is larger is left out. None leaves none out.
         any_speed: also find what plays slower or faster in the query, 0.8 to 1.25 times.
         calibration: what the distances of the codes mean, where that was measured.
+        same_film: what scores mean, where that was measured.
     Returns:
         At most `top` hits, one a video, by falling score, which is 0 of those that are only near; then by rising
         distance, then by clip id. Of a query of one window, by distance, the asymmetric one where its embedding is
@@ -241,7 +245,7 @@ def query_codes(
         hits.append(
             Hit(
                 rank, evidence.distance, clip.video, first.start_seconds, first.end_seconds, clip.label, evidence.score,
-                segments, precision,
+                segments, precision, same_film=None if same_film is None else same_film.precision(evidence.score),
             )
         )  # fmt: skip
     return hits
