@@ -16,38 +16,46 @@ Note [Points]
 
 Note [Scores by chance]
     The score of a segment is the best of many sums. Where a pair of clips that have nothing in common says s with
-    probability p(s), less than 0 on average, the best segment of two videos of m and n such clips reaches S with a
-    probability of about m n 2^(-c S), where c is the positive root of: sum of p(s) 2^(c s) = 1. So the score of a
-    segment is c S - log2(m n) bits, and with less than 0 it is what chance makes. The score of a video is their sum.
-    Of real films c is 0.36; where S was summed as it is, two of the four rows in evidence.py were 0.82 and 0.62.
+    probability p(s), less than 0 on average, two videos of m and n such clips have K m n 2^(-c S) segments of S points
+    or more, on average. So the score of a segment is c S - log2(K m n) bits, and with less than 0 it is what chance
+    makes. The score of a video is their sum.
 
-    That holds for pairs that say what they say independently. But clips that follow each other are alike, all the more
-    where they overlap, and sums of them scatter more. By how much, the design effect, is measured on stretches of
-    STRETCH clips of different videos beside each other; of a normal process, c is smaller by just that. Variances are
-    those of what lies between the tenths at both ends, as a gallery may be full of copies.
-    Of films of 12 s in windows of 1 s every 0.5 s (phash, 64 bits) it is 2.0; without it, 16 pairs of different films
-    among 48, of one camera each, passed for pairs with a part in common (c3dhash duplicates).
+    If pairs say what they say independently, c is the positive root of: sum of p(s) 2^(c s) = 1, and K below 1; 1 is
+    taken. But clips that follow each other are alike, all the more where they overlap; and films of one camera are,
+    too. So the best segments of PAIRS pairs of videos, or stretches of them, are looked at. Where more of these exceed
+    one of CHECKED_BITS than should, c and K are measured, by the points that shares (QUANTILES) of them exceed: first
+    by usual ones; then, without pairs that are too improbable for so few, as copies are, by rarer ones, which tell more
+    about what is rare.
 
-Sources: Karlin and Altschul 1990, PNAS 87, 2264; their factor K, which is below 1, is taken for 1. Kish 1965, Survey
-Sampling (design effect).
+    Films joined from clips, in windows of 1 s every 0.5 s (phash, 64 bits), had by chance 2, 4, 6, 8 and 10 bits once
+    in 2^2.5, 2^4.2, 2^5.6, 2^6.5 and 2^7.9 pairs. As if pairs were independent, it was once in 2^2.2, 2^2.9, 2^3.5,
+    2^4.1 and 2^4.6, and `c3dhash duplicates` told 16 pairs of different films among 48.
+
+Source: Karlin and Altschul 1990, PNAS 87, 2264; that c and K may be estimated from scores: Altschul and Gish 1996,
+Methods in Enzymology 266, 460.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from c3dhash.bits import hamming_distances
 from c3dhash.gallery.index import HammingIndex
+from c3dhash.gallery.segments import best_sum
 
 MATCH_SHAPE = (2.0, 5.0)  # of the distances of clips that show the same, a beta-binomial distribution
 MISMATCH_POINTS = 2.0
 MAX_POINTS = 20.0  # of a pair: nothing is known about a tail so far out
 SAMPLE = 512  # clips; each pair of them
-STRETCH, STRETCHES = 8, 256
-MIN_PAIRS = 100  # of stretches; with fewer, nothing is known about sums
+PAIRS, STRETCH = 1000, 64  # of videos; clips of each
+MIN_PAIRS = 100  # with fewer, nothing is known of them
+QUANTILES = (0.5, 0.2), (0.3, 0.05)  # shares of pairs that have so many points, or more
+CHECKED_BITS = 2.0, 4.0
+COPY_BITS = 3.0  # a pair that has less chance among all than one in eight is none of different films
 
 
 def points_of_distances(index: HammingIndex) -> np.ndarray:
@@ -66,8 +74,8 @@ def chance_of_distances(index: HammingIndex) -> np.ndarray:
     if "chance" not in index.notes:
         hash_length = index.hash_length
         ids, codes = index.sample(SAMPLE)
-        videos = index.videos_of(ids)[:, 0]
-        distances = hamming_distances(codes[:, 0], codes[:, 0])[videos[:, None] != videos]
+        videos = index.videos_of(ids)
+        distances = hamming_distances(codes, codes)[videos[:, None] != videos]
         of_random_bits = math.sqrt(hash_length) / 2
         mean = float(distances.mean()) if len(distances) else hash_length / 2
         deviation = max(of_random_bits, float(distances.std())) if len(distances) else 2 * of_random_bits
@@ -88,11 +96,39 @@ def share_by_chance(index: HammingIndex, *, radius: int) -> float:
     return noted
 
 
-def bits_a_point(index: HammingIndex) -> float:
-    """Return how many bits of improbability a point of a segment stands for, above 0: Note [Scores by chance]."""
-    if "bits a point" in index.notes:
-        noted: float = index.notes["bits a point"]
-        return noted
+class Chance(NamedTuple):
+    """What makes points of a segment improbable: Note [Scores by chance].
+
+    bits_a_point: c, above 0. log2_k: of K.
+    """
+
+    bits_a_point: float
+    log2_k: float
+
+    def bits(self, points: Any) -> Any:
+        """Return how improbable a segment of so many points is, but for how many places there are for it."""
+        return self.bits_a_point * points - self.log2_k
+
+
+def chance_of_segments(index: HammingIndex) -> Chance:
+    """Return what segments of different videos of a gallery have by chance."""
+    if "segments" not in index.notes:
+        chance, (best, num_pairs) = Chance(bits_a_pair(index), 0.0), _best_points(index)
+        bits = chance.bits(best) - np.log2(num_pairs)
+        is_refuted = any(np.mean(bits >= checked) > 2**-checked for checked in CHECKED_BITS if len(best) >= MIN_PAIRS)
+        for usual, rare in QUANTILES if is_refuted else ():
+            if (fitted := _fit(best, num_pairs, usual=usual, rare=rare, start=chance)) is None:
+                break
+            chance = fitted
+            is_usual = chance.bits(best) - np.log2(num_pairs) < math.log2(len(best)) + COPY_BITS
+            best, num_pairs = best[is_usual], num_pairs[is_usual]
+        index.notes["segments"] = chance
+    noted: Chance = index.notes["segments"]
+    return noted
+
+
+def bits_a_pair(index: HammingIndex) -> float:
+    """Return how many bits of improbability a point is where pairs are independent, as one alone is; above 0."""
     points, masses = points_of_distances(index), np.diff(chance_of_distances(index), prepend=0)
     low, high = 0.0, 1.0
     for _ in range(50):
@@ -101,31 +137,38 @@ def bits_a_point(index: HammingIndex) -> float:
             low = middle
         else:
             high = middle
-    scale = max(low, 1e-9)  # where most clips of a gallery are alike, nothing is improbable
-    index.notes["bits a point"] = scale / design_effect(index)
-    return bits_a_point(index)
+    return max(low, 1e-9)  # where most clips of a gallery are alike, nothing is improbable
 
 
-def design_effect(index: HammingIndex) -> float:
-    """Return how many times the variance of sums of distances is that of independent ones: Note [Scores by chance].
+def _best_points(index: HammingIndex) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most points on a diagonal of pairs of videos, float64 [P], and how many pairs of clips each has."""
+    points, num_clips = points_of_distances(index), np.diff(np.append(index.starts, len(index)))
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, max(1, index.num_videos), (2, PAIRS))
+    best, num_pairs = [], []
+    for numbers in set(zip(first[first != second].tolist(), second[first != second].tolist(), strict=True)):
+        lengths = np.minimum(num_clips[list(numbers)], STRETCH)
+        starts = [index.starts[number] + rng.integers(0, num_clips[number] - length + 1)
+                  for number, length in zip(numbers, lengths.tolist(), strict=True)]  # fmt: skip
+        one, other = (index.codes(start, start + length) for start, length in zip(starts, lengths, strict=True))
+        said = points[hamming_distances(one, other)]
+        best.append(best_sum(said))
+        num_pairs.append(len(one) * len(other))
+    return np.array(best), np.array(num_pairs, np.float64)
 
-    Sums are over clips that follow each other in two videos. 1 where they vary less, or too few videos have STRETCH
-    clips.
-    """
-    ids, codes = index.sample(STRETCHES, length=STRETCH)
-    videos = index.videos_of(ids[:, 0])
-    is_pair = videos[:, None] < videos
-    if np.count_nonzero(is_pair) < MIN_PAIRS:
-        return 1.0
-    distances = np.stack([hamming_distances(each, each)[is_pair] for each in codes.swapaxes(0, 1)])  # [STRETCH, pairs]
-    of_one, of_sums = _middle_variance(distances), _middle_variance(distances.sum(axis=0))
-    return max(1.0, of_sums / (STRETCH * of_one))
 
-
-def _middle_variance(values: np.ndarray) -> float:
-    """Return the variance of whole numbers, those below the first and above the last tenth moved there."""
-    spread = values + np.random.default_rng(0).uniform(-0.5, 0.5, values.shape)  # else a tenth ends between two of them
-    return float(np.clip(spread, *np.percentile(spread, [10, 90])).var())
+def _fit(best: np.ndarray, num_pairs: np.ndarray, *, usual: float, rare: float, start: Chance) -> Chance | None:
+    """Return the c and K at which such shares of pairs have as many points as they have; None where they tell none."""
+    if len(best) < MIN_PAIRS or np.quantile(best, 1 - usual) <= 0:
+        return None
+    expected = [-math.log(1 - share) for share in (usual, rare)]  # segments of so many points, in a pair of videos
+    c = start.bits_a_point
+    for _ in range(20):  # what the numbers of clips are worth depends on c
+        low, high = np.quantile(best - np.log2(num_pairs) / c, [1 - usual, 1 - rare]).tolist()
+        if high - low < 1e-6:
+            return None
+        c = math.log2(expected[0] / expected[1]) / (high - low)
+    return Chance(c, math.log2(expected[0]) + c * low)
 
 
 @lru_cache

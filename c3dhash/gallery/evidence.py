@@ -31,7 +31,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from c3dhash.gallery.chance import bits_a_point, chance_of_distances, points_of_distances, share_by_chance
+from c3dhash.gallery.chance import (
+    bits_a_pair,
+    chance_of_distances,
+    chance_of_segments,
+    points_of_distances,
+    share_by_chance,
+)
 from c3dhash.gallery.finer import finer_order
 from c3dhash.gallery.index import HammingIndex, check_top
 from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, SPEEDS, find_at_any_speed, find_segments, most_points
@@ -116,7 +122,7 @@ def _rank_by_distance(
         videos = index.videos_of(ids)
         distances, ids = finer_order(index, query.codes[0], query.embeddings[0], videos, radius=radius)
     points, _ = weigh(index, query.codes)
-    scores = bits_a_point(index) * np.maximum(0, points[0, distances])
+    scores = bits_a_pair(index) * np.maximum(0, points[0, distances])
     return list(map(VideoEvidence, scores.tolist(), distances.tolist(), ids.tolist()))[:top]
 
 
@@ -148,7 +154,7 @@ def _examine(
     scores: list[float] = []  # rising
     voted = np.flatnonzero((votes >= MIN_SEGMENT_POINTS) & allowed)
     voted = voted[np.argsort(-votes[voted], kind="stable")]
-    most_bits = bits_a_point(index) * votes - math.log2(max(1, len(query.codes)))
+    most_bits = chance_of_segments(index).bits(votes) - math.log2(max(1, len(query.codes)))
     for video in voted[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
         if len(scores) >= top and 0 < scores[-top] > most_bits[video]:
             break
@@ -186,19 +192,19 @@ def scored_segments(
         What `segments.find_segments` does, with scores as in Note [Scores by chance], the last one's 0; and how
         improbable the first one is alone, in bits, 0 where there is none.
     """
-    found = find_segments(points, query, clips)
-    scale, by_chance = bits_a_point(index), math.log2(len(query.codes) * len(clips.codes))
+    found, chance = find_segments(points, query, clips), chance_of_segments(index)
+    places = math.log2(len(query.codes) * len(clips.codes))
     if any_speed and len(clips.codes) > 1:
         of_speeds = math.log2(len(SPEEDS))
-        needed = max(found[0][0].score if found else 0.0, by_chance / scale) + of_speeds / scale
-        if most_points(points, query, clips) > needed:
+        usual = max(chance.bits(found[0][0].score) if found else 0.0, places)
+        if chance.bits(most_points(points, query, clips)) - of_speeds > usual:
             other = find_at_any_speed(points, query, clips)
-            if other and other[0][0].score > needed:
-                found, by_chance = other, by_chance + of_speeds
+            if other and chance.bits(other[0][0].score) - of_speeds > usual:
+                found, places = other, places + of_speeds
     if not found:
         return [], 0.0
-    scored = [(replace(each, score=max(0.0, scale * each.score - by_chance)), place) for each, place in found]
-    return [each for each in scored if each[0].score > 0] or scored[:1], scale * found[0][0].score
+    scored = [(replace(each, score=max(0.0, chance.bits(each.score) - places)), place) for each, place in found]
+    return [each for each in scored if each[0].score > 0] or scored[:1], chance.bits(found[0][0].score)
 
 
 def weigh(

@@ -242,19 +242,9 @@ class HammingIndex:
         """Return the codes from a position to another, uint8 [end - start, ceil(hash_length / 8)]."""
         return self._room[start : min(end, len(self)), : num_code_bytes(self.hash_length)]
 
-    def sample(self, num: int, *, length: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Return ids, int64 [N, length], and codes, uint8 [N, length, ceil(hash_length / 8)], of stretches of videos.
-
-        Args:
-            num: how many, evenly spread over the index; all where it has fewer.
-            length: clips of a stretch.
-        """
-        num_stretches = np.maximum(0, np.diff(np.append(self.starts, len(self))) - length + 1)  # that begin in a video
-        ends = np.cumsum(num_stretches)
-        total = int(ends[-1]) if len(ends) else 0
-        chosen = np.unique(np.linspace(0, total - 1, num).astype(np.int64)) if total else np.empty(0, np.int64)
-        videos = np.searchsorted(ends, chosen, side="right")
-        positions = (self.starts[videos] + chosen - ends[videos] + num_stretches[videos])[:, None] + np.arange(length)
+    def sample(self, num_codes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and codes, as of `video`, evenly spread over the index: all where it has fewer."""
+        positions = np.unique(np.linspace(0, len(self) - 1, num_codes).astype(np.int64))
         return self.ids_at(positions), self._room[positions, : num_code_bytes(self.hash_length)]
 
     def save(self, path: Path, *, stamp: tuple[int, int]) -> None:

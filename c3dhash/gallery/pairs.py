@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from c3dhash.bits import hamming_distances
-from c3dhash.gallery.chance import bits_a_point
+from c3dhash.gallery.chance import chance_of_segments
 from c3dhash.gallery.evidence import Times, clips_of, scored_segments, weigh
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.records import CodeBatch, SegmentMatch
@@ -86,7 +86,7 @@ def matching_pairs(
     """
     if not len(index):
         return
-    scale = bits_a_point(index)
+    chance = chance_of_segments(index)
     needed = needed_bits(len(index) * (len(index) - 1) / 2)
     same = defaultdict(list)
     for number, content in enumerate(contents):
@@ -95,7 +95,7 @@ def matching_pairs(
         _, query = clips_of(index, first, times)
         points, votes = weigh(index, query.codes, max_chance_pairs=MAX_CHANCE_PAIRS)
         if radius is None:
-            found = np.flatnonzero(scale * votes >= needed)
+            found = np.flatnonzero(chance.bits(votes) >= needed)
         else:
             found = np.unique(index.near_videos(query.codes, radius=radius)[1])
         copies = set(same[contents[first]]) if contents[first] else set()

@@ -104,6 +104,11 @@ def _places(query: CodeBatch, clips: CodeBatch, *, speed: float) -> tuple[np.nda
     return rows, columns
 
 
+def best_sum(said: np.ndarray) -> float:
+    """Return the most that a segment says of two videos at one stride, 0 or more, given what each pair does."""
+    return float(_Diagonals(said, *map(np.arange, said.shape)).best().max())
+
+
 def _core(points: np.ndarray) -> slice:
     """Return the core of a segment, given its points in the order of its windows: Note [Segments]."""
     _, first, last = _largest_sum(points - points.mean() / 2)

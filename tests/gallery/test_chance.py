@@ -8,7 +8,7 @@ from random_codes import BITS, flipped, random_codes
 
 from c3dhash.bits import hamming_distances
 from c3dhash.gallery import chance
-from c3dhash.gallery.chance import STRETCH, design_effect
+from c3dhash.gallery.chance import Chance, bits_a_pair, chance_of_segments, points_of_distances
 from c3dhash.gallery.index import HammingIndex
 
 
@@ -24,49 +24,67 @@ def shots(rng: np.random.Generator, *, num: int, clips: int) -> np.ndarray:
     return flipped(rng, random_codes(rng, num).repeat(clips, axis=0), 0.05)
 
 
-def test_independent_clips_have_none():
+def test_independent_pairs_are_taken_for_that():
+    """c by its definition: sum of p(s) 2^(c s) = 1."""
     rng = np.random.default_rng(0)
     index = index_of([random_codes(rng, 20) for _ in range(50)])
-    assert 1 <= design_effect(index) < 1.1
+    found = chance_of_segments(index)
+    assert found == Chance(bits_a_pair(index), 0.0)
+    masses = np.diff(chance.chance_of_distances(index), prepend=0)
+    assert masses @ 2 ** (found.bits_a_point * points_of_distances(index)) == pytest.approx(masses.sum())
+
+
+def measured(index: HammingIndex, videos: list[np.ndarray]) -> np.ndarray:
+    """How improbable the best segments of all pairs are said to be, float64 [P]."""
+    said, found = points_of_distances(index), chance_of_segments(index)
+    pairs = [(one, other) for place, one in enumerate(videos) for other in videos[:place]]
+    best = np.array([best_by_hand(said[hamming_distances(one, other)]) for one, other in pairs])
+    return found.bits(best) - np.log2([len(one) * len(other) for one, other in pairs])
+
+
+def best_by_hand(said: np.ndarray) -> float:
+    best = 0.0
+    for line in range(-len(said) + 1, said.shape[1]):
+        held = 0.0
+        for value in said.diagonal(line).tolist():
+            held = max(0.0, held + value)
+            best = max(best, held)
+    return best
 
 
 def test_clips_that_follow_each_other_are_alike():
-    """Of every stretch of every pair of videos, from its definition."""
+    """c and K are such that scores are as improbable as they say, of videos of all lengths."""
     rng = np.random.default_rng(1)
-    videos = [shots(rng, num=5, clips=4) for _ in range(50)]
-    sums, singles = [], []
-    for number, codes in enumerate(videos):
-        for other in videos[:number]:
-            distances = hamming_distances(codes, other)
-            singles.append(distances.ravel())
-            for first in range(len(codes) - STRETCH + 1):
-                for place in range(len(other) - STRETCH + 1):
-                    sums.append(distances[first : first + STRETCH, place : place + STRETCH].trace())
-    expected = np.var(sums) / STRETCH / np.var(np.concatenate(singles))
-    assert expected > 1.7
-    assert design_effect(index_of(videos)) == pytest.approx(expected, rel=0.1)
-
-
-def test_copies_do_not_pass_for_it():
-    """A gallery may be full of them: of 60 videos here, 20 show one film."""
-    rng = np.random.default_rng(2)
-    film = random_codes(rng, 20)
-    videos = [random_codes(rng, 20) for _ in range(40)] + [flipped(rng, film, 0.05) for _ in range(20)]
+    videos = [shots(rng, num=int(num), clips=4) for num in rng.integers(3, 12, 80)]
     index = index_of(videos)
-    assert 1 <= design_effect(index) < 1.3
-    distances = hamming_distances(film, videos[-1])
-    assert distances.trace() < 5 * len(film), "without care, their sums would scatter most of all"
+    found = chance_of_segments(index)
+    assert found.bits_a_point < 0.7 * bits_a_pair(index) and found.log2_k < 0
+    bits = measured(index, videos)
+    for checked in (2, 4, 6):
+        assert np.log2(np.mean(bits >= checked)) == pytest.approx(-checked, abs=1)
 
 
-@pytest.mark.parametrize("videos", [[], [20], [7] * 100, [8, 8, 8], [1] * 30])
-def test_of_few_stretches_nothing_is_known(videos):
+def test_copies_do_not_pass_for_chance():
+    """A gallery may be full of them: of 80 videos 16 show one film."""
+    rng = np.random.default_rng(2)
+    own = [shots(rng, num=6, clips=4) for _ in range(80)]
+    film = shots(rng, num=6, clips=4)
+    copies = own[16:] + [flipped(rng, film, 0.05) for _ in range(16)]
+    without, with_copies = chance_of_segments(index_of(own)), chance_of_segments(index_of(copies))
+    assert with_copies.bits_a_point == pytest.approx(without.bits_a_point, rel=0.25)
+    assert with_copies.bits(200.0) > 30
+
+
+@pytest.mark.parametrize("videos", [[], [20], [20] * 3, [1] * 30])
+def test_of_few_or_short_videos_little_is_known(videos):
     rng = np.random.default_rng(3)
-    assert design_effect(index_of([random_codes(rng, 1).repeat(clips, axis=0) for clips in videos])) == 1
+    index = index_of([random_codes(rng, 1).repeat(clips, axis=0) for clips in videos])
+    assert chance_of_segments(index).log2_k == 0
 
 
 def test_where_all_clips_are_the_same():
     codes = np.zeros((20, BITS // 8), np.uint8)
-    assert design_effect(index_of([codes] * 30)) == 1
+    assert chance_of_segments(index_of([codes] * 30)).bits(100.0) < 1
 
 
 @pytest.mark.parametrize("hash_length", [1, 8, 16, 48, 64, 256, 1000])

@@ -219,21 +219,7 @@ def test_adding_many_times_copies_seldom() -> None:
         rooms.add(len(index._room))
     assert (len(index), index.num_videos) == (10_000, 1000)
     assert len(rooms) < 50, "a room that is as large as the codes would be made a thousand times"
-    np.testing.assert_array_equal(index.sample(10_000)[1][:, 0, 0], np.repeat(np.arange(1000) % 256, 10))
-
-
-def test_stretches_lie_within_videos() -> None:
-    index, codes = HammingIndex(16), np.arange(40, dtype=np.uint8).repeat(2).reshape(40, 2)
-    for first, num_clips in ((0, 3), (3, 10), (13, 2), (15, 25)):
-        ids = np.arange(first, first + num_clips) + 100 * (first + 1)
-        add(index, codes[first : first + num_clips], ids, np.full(num_clips, first))
-    ids, found = index.sample(1000, length=4)
-    starts = [*range(3, 10), *range(15, 37)]
-    np.testing.assert_array_equal(found[:, :, 0], np.array(starts)[:, None] + np.arange(4))
-    np.testing.assert_array_equal(ids[:, 0], [400 + start if start < 13 else 1600 + start for start in starts])
-    np.testing.assert_array_equal(ids - ids[:, :1], np.arange(4)[None].repeat(len(starts), 0))
-    assert index.sample(5, length=4)[0][[0, -1], 0].tolist() == [403, 1636]
-    assert [len(part) for part in index.sample(5, length=26)] == [0, 0]
+    np.testing.assert_array_equal(index.sample(10_000)[1][:, 0], np.repeat(np.arange(1000) % 256, 10))
 
 
 def test_an_add_that_fails_changes_nothing() -> None:

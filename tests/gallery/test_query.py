@@ -14,7 +14,7 @@ from videos import numbered_frame, write_frames
 from c3dhash.bits import hamming_distances
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError, ModelMismatchError, UsageError
-from c3dhash.gallery.chance import bits_a_point
+from c3dhash.gallery.chance import chance_of_segments
 from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.evidence import weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
@@ -208,7 +208,7 @@ def test_equals_a_look_at_every_clip(gallery, seed):
             place = segments[0][1] if segments else int(np.argmin(distances))
             distance = segments[0][0].distance if segments else int(distances[place])
             start = segments[0][0].start_seconds if segments else float(place)
-            bits = [bits_a_point(index) * segment.score for segment, _ in segments]
+            bits = [chance_of_segments(index).bits(segment.score) for segment, _ in segments]
             score = sum(max(0, each - math.log2(num_windows * len(codes))) for each in bits)
             best.append((-score, -max(bits, default=0), distance, clips[place][0], name, start))
         for top in (1, 7, 100):
