@@ -20,7 +20,7 @@ import numpy as np
 from c3dhash.bits import check_codes, pad_codes
 from c3dhash.gallery.approximate_file import StoredIndex
 from c3dhash.gallery.index import NO_DISTANCE, NO_ID, HammingIndex, check_top
-from c3dhash.gallery.kinds import KINDS
+from c3dhash.gallery.kinds import KINDS, search
 from c3dhash.gallery.lists import NO_END, codes_of_lists, ends_of, videos_of_lists
 from c3dhash.gallery.search import nearest_codes, nearest_videos
 
@@ -78,8 +78,8 @@ class ApproximateIndex:
     def search(self, index: HammingIndex, codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find k near codes of each query, nearly all of them the nearest; else as `HammingIndex.search`.
 
-        Those that are known to be the nearest of what was looked at come first by (distance, id), at their exact
-        distances; a query that has fewer than k such is answered exactly.
+        Ordered by (distance, id), at their exact distances; of codes tied at the last rank any may be there. A query of
+        which the index finds fewer than k is answered exactly.
         """
         moves = self.moves(index)
         if moves is None or k < 1 or k > MAX_ASKED // 2 or not len(codes) or moves.tail < k:
@@ -87,13 +87,14 @@ class ApproximateIndex:
         check_codes(codes, hash_length=index.hash_length, name="query codes")
         queries = pad_codes(codes, num_bytes=index.num_bytes)
         distances, positions = self._lists(moves, queries, num_asked=min(MAX_ASKED, int(k / moves.share) + k))
+        is_full = np.count_nonzero(positions >= 0, axis=1) >= k  # what is in the tail says nothing of the others
         if moves.tail < len(index):
             tail = index.padded_codes[moves.tail :]
             others = nearest_codes(queries, tail, k=min(k, len(tail)))
             distances = np.concatenate([distances, others[0]], axis=1)
             positions = np.concatenate([positions, others[1] + moves.tail], axis=1)
         no_ends = np.full(len(queries), NO_END, np.int64)  # what may have been cut off is as far as what is taken
-        distances, positions, is_full = codes_of_lists(distances, positions, ends=no_ends, k=k)
+        distances, positions, _ = codes_of_lists(distances, positions, ends=no_ends, k=k)
         ids = np.where(positions < 0, NO_ID, index.ids_at(np.maximum(positions, 0)))
         distances[positions < 0] = NO_DISTANCE
         if not is_full.all():
@@ -152,7 +153,7 @@ class ApproximateIndex:
 
     def _raw_lists(self, queries: np.ndarray, *, num_asked: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what FAISS finds, distances and positions when it was built, and where the lists end."""
-        distances, positions = self.stored.index.search(queries, min(num_asked, self.stored.num_codes))
+        distances, positions = search(self.stored.index, queries, num_asked)
         return distances, positions, ends_of(distances, positions)
 
     def _move(self, moves: Moves, positions: np.ndarray, may_be: np.ndarray) -> np.ndarray:

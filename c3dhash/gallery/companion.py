@@ -23,7 +23,7 @@ from c3dhash.gallery.approximate import ApproximateIndex
 from c3dhash.gallery.approximate_file import StoredIndex, is_ours, read_index, write_index
 from c3dhash.gallery.catalog import Catalog, Revision
 from c3dhash.gallery.index import HammingIndex, padded_num_bytes
-from c3dhash.gallery.kinds import KINDS, build
+from c3dhash.gallery.kinds import KINDS, build, search
 from c3dhash.gallery.recall import NUM_QUERIES, TARGET, Facts, K, Search, choose_effort, draw_sample, exact_seconds
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class Companion:
 
         def search_with(effort: int) -> Search:
             KINDS[kind].set_effort(built, effort)
-            return lambda codes, num: built.search(codes, min(num, len(index)))
+            return lambda codes, num: search(built, codes, num)
 
         effort, recall, seconds = choose_effort(search_with, KINDS[kind].efforts(built), sample, exact=exact)
         num_queries = min(NUM_QUERIES, len(sample.codes))

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
+from c3dhash.gallery.search import over_queries
+
 LISTS_PER_ROOT = 2  # lists: so many times the root of the number of codes; with 4, k-means took 14 times as long
 CODES_PER_LIST = 40  # that centres are fitted to; FAISS's k-means wants 39
 TRAINING_ROUNDS = 10
@@ -87,6 +89,20 @@ KINDS: dict[str, Kind] = {
     "hnsw": Kind(_build_hnsw, "efSearch", lambda index: _steps(16, 1024), _set_ef_search),
     "multihash": Kind(_build_multihash, "nflip", lambda index: list(range(min(4, index.b + 1))), _set_nflip),
 }
+
+
+def search(index: Any, query_codes: np.ndarray, num_asked: int) -> tuple[np.ndarray, np.ndarray]:
+    """Search an index, at the effort that it was set to, without the threads of FAISS: Note [Own threads].
+
+    Args:
+        query_codes: uint8 [Q, num_bytes], not empty.
+        num_asked: how many codes a query; no more than the index holds are asked for.
+    Returns:
+        distances: int32 [Q, n] and positions: int64 [Q, n], by rising distance; where fewer are found, -1 at the end.
+    """
+    num_asked = min(num_asked, int(index.ntotal))
+    found = over_queries(lambda part: index.search(query_codes[part], num_asked), len(query_codes))
+    return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
 
 def build(kind: str, codes: np.ndarray, *, hash_length: int) -> Any:
