@@ -172,10 +172,8 @@ class ApproximateIndex:
         numbers = np.where(is_there, numbers, 0)
         if tail_video:
             is_there &= index.first_ids[numbers] == first_ids
-        if int(is_there.sum()) != tail_video or not tail_video:
-            return None
         tail = int(index.starts[tail_video]) if tail_video < index.num_videos else len(index)
-        if int(self._num_clips[is_there].sum()) != tail:
+        if not tail or int(self._num_clips[is_there].sum()) != tail:
             return None
         shifts = index.starts[numbers] - starts
         return Moves(shifts, is_there, numbers, tail / self.stored.num_codes, tail, tail_video)

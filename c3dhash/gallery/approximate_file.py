@@ -24,6 +24,7 @@ import faiss
 import numpy as np
 
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.kinds import KINDS
 from c3dhash.gallery.recall import Facts
 
 MAGIC = b"c3dhapx1"
@@ -85,8 +86,8 @@ def read_index(path: Path, *, hash_length: int, num_bytes: int) -> StoredIndex:
     try:
         with path.open("rb") as file:
             return _parse(file, hash_length=hash_length, num_bytes=num_bytes)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+    except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".") or "there is no memory for it"
         raise GalleryError(f"approximate index '{path}' cannot be read: {reason}.") from error
 
 
@@ -121,6 +122,8 @@ def _parse(file: BinaryIO, *, hash_length: int, num_bytes: int) -> StoredIndex:
         )
     file.seek(HEADER_BYTES)
     facts = Facts(**json.loads(file.read(num_fact_bytes)))
+    if facts.kind not in KINDS:
+        raise ValueError(f"it is of kind {facts.kind!r}, which this version does not know")
     starts, first_ids = np.frombuffer(file.read(2 * 8 * num_videos), "<i8").astype(np.int64).reshape(2, num_videos)
     index = faiss.read_index_binary(faiss.PyCallbackIOReader(file.read, BYTES_AT_A_TIME))
     if index.ntotal != num_codes or 8 * num_bytes != index.d:

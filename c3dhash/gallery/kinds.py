@@ -43,10 +43,7 @@ class Kind(NamedTuple):
 
 def _build_ivf(codes: np.ndarray, hash_length: int) -> Any:
     num_lists = max(1, min(int(LISTS_PER_ROOT * math.sqrt(len(codes))), len(codes) // CODES_PER_LIST))
-    quantizer = faiss.IndexBinaryFlat(8 * codes.shape[1])
-    index = faiss.IndexBinaryIVF(quantizer, 8 * codes.shape[1], num_lists)
-    quantizer.this.disown()
-    index.own_fields = True
+    index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * codes.shape[1]), 8 * codes.shape[1], num_lists)
     index.cp.niter, index.cp.min_points_per_centroid = TRAINING_ROUNDS, 1
     step = max(1, len(codes) // (CODES_PER_LIST * num_lists))
     index.train(np.ascontiguousarray(codes[::step]))

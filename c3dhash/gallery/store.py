@@ -374,7 +374,7 @@ class Gallery:
     def settle_search(self, kind: str | None = None) -> None:
         """Choose what searches the gallery, and build it where need be: see c3dhash.gallery.companion.
 
-        `index` does so after each run. Nothing else of the gallery changes.
+        `index`, `import` and `merge` do so in the end. Nothing else of the gallery changes.
 
         Args:
             kind: what to search with from now on, one of `config.INDEX_KINDS`; None leaves what was asked for.

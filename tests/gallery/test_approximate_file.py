@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -68,7 +69,7 @@ def test_no_flipped_byte_and_no_cut_reaches_faiss(path: Path, monkeypatch: pytes
         read_index(path, hash_length=48, num_bytes=8)
 
 
-def test_unusable_files_are_refused(path: Path, tmp_path: Path) -> None:
+def test_unusable_files_are_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GalleryError, match=r"it is of 48-bit codes in 8 bytes, not of 64-bit ones in 8\."):
         read_index(path, hash_length=64, num_bytes=8)
     with pytest.raises(GalleryError, match=r"missing' cannot be read: No such file"):
@@ -79,8 +80,14 @@ def test_unusable_files_are_refused(path: Path, tmp_path: Path) -> None:
     write_index(path, fewer, hash_length=48, num_bytes=8)
     with pytest.raises(GalleryError, match="its index holds 500 codes of 64 bits, not 499 of 64"):
         read_index(path, hash_length=48, num_bytes=8)
-    strange = stored_of("ivf").facts
-    assert dataclasses.asdict(strange)["kind"] == "ivf"
+    later = stored_of("ivf")
+    write_index(path, later._replace(facts=replace(later.facts, kind="lsh")), hash_length=48, num_bytes=8)
+    with pytest.raises(GalleryError, match="it is of kind 'lsh', which this version does not know"):
+        read_index(path, hash_length=48, num_bytes=8)
+    monkeypatch.setattr(dataclasses, "asdict", lambda facts: {"kind": "ivf", "depth": 3})
+    write_index(path, later, hash_length=48, num_bytes=8)
+    with pytest.raises(GalleryError, match="unexpected keyword argument 'depth'"):
+        read_index(path, hash_length=48, num_bytes=8)
 
 
 def test_whose_file_it_is(path: Path, tmp_path: Path) -> None:

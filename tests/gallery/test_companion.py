@@ -17,8 +17,11 @@ from c3dhash.config import INDEX_KINDS
 from c3dhash.errors import UsageError
 from c3dhash.gallery import approximate, companion
 from c3dhash.gallery.companion import Companion, Setting
+from c3dhash.gallery.exports import export_gallery
 from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.imports import import_file
 from c3dhash.gallery.inventory import SearchFacts, take_inventory
+from c3dhash.gallery.merge import merge_galleries
 from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.recall import Facts
 from c3dhash.gallery.store import APPROXIMATE_NAME, CATALOG_NAME, CODES_NAME, Gallery
@@ -278,6 +281,32 @@ def test_a_kind_that_misses_the_target_says_so(
     gallery.settle_search("ivf")
     assert "below the target of 1.1" in log.text and facts_of(gallery).kind == "ivf"
     assert not facts_of(gallery).is_reached
+
+
+def test_pairs_and_counts_stay_exact(gallery: Gallery, used: list[str]) -> None:
+    """An index that finds next to nothing changes no pair of videos, and no weight of a window."""
+    gallery.add("copy", batch_of(near_codes(7)), content_hash="copy")
+    windows = batch_of(near_codes(7))
+    expected = gallery.matching_pairs(radius=3), gallery.similar_videos(windows, top=5)
+    assert expected[0]
+    gallery.settle_search("ivf")
+    loaded = gallery._companion.current(gallery._replica.index())
+    assert loaded is not None
+    loaded.stored.index.nprobe = 0
+    used.clear()
+    assert gallery.matching_pairs(radius=3) == expected[0] and not used
+    assert gallery.similar_videos(windows, top=5) == expected[1]
+
+
+def test_whoever_adds_many_settles_it(gallery: Gallery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Codes of other methods come in by import, and never see `index`."""
+    export_gallery(gallery.path, tmp_path / "codes.npz")
+    slow(monkeypatch)
+    import_file(tmp_path / "imported", tmp_path / "codes.npz")
+    assert take_inventory(tmp_path / "imported").search.kind == "ivf"
+    with Gallery.create(tmp_path / "merged", hash_length=48, model_fingerprint="f") as merged:
+        merge_galleries(merged, [gallery.path])
+        assert facts_of(merged).kind == "ivf"
 
 
 def test_one_video_cannot_be_measured(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
