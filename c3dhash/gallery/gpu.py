@@ -60,10 +60,10 @@ class SlicedSearch:
 
     def nearest_codes(self, query_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what `search.nearest_codes` does: Note [Same as on a CPU]."""
-        if k > MAX_ASKED // 2:
+        lists = self._lists(query_codes, k=k)
+        if lists is None:
             return search.nearest_codes(query_codes, self._codes, k=k)
-        distances, positions, ends = self._lists(query_codes, k=k)
-        distances, positions, is_known = codes_of_lists(distances, positions, ends=ends, k=k)
+        distances, positions, is_known = codes_of_lists(*lists[:2], ends=lists[2], k=k)
         if not is_known.all():
             distances[~is_known], positions[~is_known] = search.nearest_codes(query_codes[~is_known], self._codes, k=k)
         return distances, positions
@@ -74,9 +74,9 @@ class SlicedSearch:
         """Return what `search.nearest_videos` does: Note [Same as on a CPU]."""
         num_allowed = len(starts) if allowed is None else int(allowed.sum())
         wanted = min(top, num_allowed)
-        if wanted and wanted <= MAX_ASKED // 2:
-            queries = np.unique(query_codes, axis=0)
-            distances, positions, ends = self._lists(queries, k=wanted)
+        lists = self._lists(np.unique(query_codes, axis=0), k=wanted) if wanted else None
+        if lists is not None:
+            distances, positions, ends = lists
             if allowed is not None:
                 videos = np.searchsorted(starts, positions, side="right") - 1
                 positions = np.where((positions >= 0) & allowed[videos], positions, -1)
@@ -85,8 +85,20 @@ class SlicedSearch:
                 return found[0].astype(np.int32), found[1]
         return search.nearest_videos(query_codes, self._codes, starts=starts, top=top, allowed=allowed)
 
-    def _lists(self, query_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return distances and positions of lists longer than k side by side, and the nearest of their ends [Q]."""
+    def _lists(self, query_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Return distances and positions of lists longer than k side by side, and the nearest of their ends [Q].
+
+        None where that is more than a GPU selects, or it cannot search.
+        """
+        if k > MAX_ASKED // 2:
+            return None
+        try:
+            return self._all_lists(query_codes, k=k)
+        except RuntimeError as error:  # FAISS's, where there is no memory for the queries
+            logger.info("The GPU cannot search (%s): the CPU does.", str(error).splitlines()[0])
+            return None
+
+    def _all_lists(self, query_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         num_asked = min(MAX_ASKED, max(MIN_ASKED, ASKED_PER_K * k))
         lists = []
         for start, index in self._slices:

@@ -107,6 +107,27 @@ def test_what_does_not_fit_stays_outside(room: Any, caplog: pytest.LogCaptureFix
     assert "2000 of 4000 codes fit into the GPU (out of memory)." in caplog.text
 
 
+def test_a_gpu_that_cannot_search_leaves_it_to_the_cpu(
+    room: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", logger="c3dhash")
+    codes, queries = make_codes(1000, on=0.2), make_codes(20, on=0.2, seed=1)
+    sliced = gpu.SlicedSearch(codes, make_index=FromTheBack, codes_per_slice=300)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory\nin cudaMalloc")
+
+    monkeypatch.setattr(FromTheBack, "search", fail)
+    truth = search.nearest_codes(queries, codes, k=10)
+    for ours, theirs in zip(sliced.nearest_codes(queries, k=10), truth, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    starts = np.arange(0, 1000, 5)
+    truth = search.nearest_videos(queries, codes, starts=starts, top=10)
+    for ours, theirs in zip(sliced.nearest_videos(queries, starts=starts, top=10), truth, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert caplog.text.count("The GPU cannot search (out of memory): the CPU does.") == 2
+
+
 @pytest.mark.parametrize("top", [1, 5, 60, 400])
 @pytest.mark.parametrize("share", [None, 0.0, 0.02, 0.5])
 def test_videos_are_those_of_the_cpu(top: int, share: float | None, room: Any) -> None:
