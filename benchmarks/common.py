@@ -14,7 +14,7 @@ from pathlib import Path
 def machine(*packages: str) -> str:
     """Describe the CPU, its cores, and the versions of what does the work, of further `packages` too."""
     versions = [f"Python {platform.python_version()}"]
-    for package in ("numpy", "torch", "faiss-cpu", *packages):
+    for package in ("numpy", "torch", "faiss-cpu", "faiss-gpu", *packages):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:

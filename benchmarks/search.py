@@ -1,12 +1,16 @@
 """Search through a gallery against bare FAISS and usearch; how a gallery is filled, opened, changed, and what it takes.
 
     python benchmarks/search.py [--sizes 1000000 10000000] [--codes random clustered] [--repeats 9] [--graphs]
+    python benchmarks/search.py --sizes 1000000 --kinds ivf hnsw multihash
 
 All search the same codes exactly, in one process and in turns, after a pause each, since the threads of FAISS and
 usearch go on spinning for a while after a call. The results are compared first. `random` codes are the hard case.
 `clustered`: codes around a hundredth as many centres, of which a bit in twelve is flipped, and queries like them: as
 trained codes have it, many are tied. Memory is what a fresh process has at the peak of opening, searching, adding and
 removing, over what it had with everything imported; the mapped file counts.
+
+--kinds ivf hnsw multihash: in place of that, what approximate indexes of a gallery of 48 bits take to build and to
+keep, what they find, and how fast they are beside exact search.
 
 --graphs: HNSW of FAISS and usearch on the smallest size, which are not exact: what they take to build, how fast they
 are, and which share of the ten nearest they find (an equal distance counts as found).
@@ -28,6 +32,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 from common import machine, median_seconds
+from kinds import compare_kinds
 from usearch.index import Index, MetricKind
 from usearch.index import search as usearch_search
 
@@ -228,6 +233,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--codes", nargs="+", choices=("random", "clustered"), default=["random", "clustered"])
     parser.add_argument("--bits", type=int, nargs="+", choices=(48, 64), default=[48, 64], help="48, or both.")
+    parser.add_argument("--kinds", nargs="+", choices=("ivf", "hnsw", "multihash"), help="Approximate indexes.")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--graphs", action="store_true", help="HNSW on the smallest size.")
     options = parser.parse_args()
@@ -235,14 +241,19 @@ def main() -> None:
     for size in options.sizes:
         for kind in options.codes:
             print(f"{size:,} {kind} codes; load of the machine {os.getloadavg()[0]:.1f} before")
-            made = {bits: make_codes(kind, size, bits, num_queries=100) for bits in {48, *options.bits}}
+            all_bits = {48} if options.kinds else {48, *options.bits}
+            made = {bits: make_codes(kind, size, bits, num_queries=100) for bits in all_bits}
             with tempfile.TemporaryDirectory() as folder:
                 galleries = {}
                 for bits, (codes, _) in made.items():
                     print(f"  gallery of {bits} bits")
                     galleries[bits] = fill(Path(folder, str(bits)), codes, bits)
                 codes, queries = ({bits: pair[place] for bits, pair in made.items()} for place in (0, 1))
-                compare(galleries, codes, queries, repeats=options.repeats)
+                if options.kinds:
+                    compare_kinds(galleries[48], queries[48], options.kinds, repeats=options.repeats,
+                                  seconds_in_turns=seconds_in_turns)  # fmt: skip
+                else:
+                    compare(galleries, codes, queries, repeats=options.repeats)
                 for gallery in galleries.values():
                     gallery.close()
             if options.graphs and size == min(options.sizes):

@@ -24,6 +24,7 @@ SIGN = "sign"  # also a way to make bits, of features whose first entries say mo
 WITHOUT_WEIGHTS = ("phash",)  # backbones that need none
 ENGINES = ("auto", "torch", "openvino", "onnx")
 FUSION = "With --runs, how class scores are joined: sum, mean, or two weights, as 1,0.5."
+INDEX_KINDS = ("auto", "exact", "ivf", "hnsw", "multihash")
 HOG = "hog"
 TORCHVISION_DETECTORS = (  # of people, the best first
     "fasterrcnn_resnet50_fpn_v2",
@@ -448,7 +449,7 @@ class EncodeConfig:
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """What becomes of videos whose files are missing, and of a second writer."""
+    """What becomes of videos whose files are missing, of a second writer, and what searches the codes."""
 
     prune: bool = setting(
         False, "Drop the videos of these places whose files are missing, instead of keeping them aside."
@@ -458,6 +459,13 @@ class IndexConfig:
     )
     wait_seconds: float | None = setting(
         None, "How long to wait for another process that writes the gallery; by default until it is done.", low=0
+    )
+    kind: str | None = setting(
+        None,
+        "What searches the codes from now on: all of them (exact), or an index of FAISS that looks at some (ivf; "
+        "hnsw, some 150 bytes a code in memory; multihash), whose recall is measured; auto is exact up to 0.1 s a "
+        "query on this gallery, then ivf. By default as the gallery is, a new one auto.",
+        choices=INDEX_KINDS,
     )
 
     def __post_init__(self) -> None:

@@ -42,6 +42,8 @@ def info(gallery_path: Path, as_json: bool) -> None:
     \b
     codes    how many differ from each other, and in which share of them a bit
              is on: 0.5 says most, a dead bit (0 or 1) says nothing
+    search   whether all codes are searched, or an index of some (`index --kind`),
+             and which share of the nearest that found when it was built
     folders  where the videos are, and whether the folder is there now
     """
     from tqdm import tqdm
@@ -210,6 +212,7 @@ def _lines(inventory: Inventory) -> list[tuple[str, str]]:
         ("codes", _codes(inventory)),
         ("model", f"{inventory.model_name or 'no name'}, fingerprint {inventory.model_fingerprint}"),
         ("windows", _windows(inventory)),
+        ("search", _search(inventory)),
         ("labels", f"{len(inventory.labels):,}, of {labelled:,} videos" if labelled else "none"),
         ("no match", f"{inventory.num_not_matches:,} noted by `duplicates --ignore`"),
         ("on disk", f"{size(sum(inventory.sizes_bytes.values()))}: {sizes}"),
@@ -230,6 +233,18 @@ def _codes(inventory: Inventory) -> str:
         more = ", ..." if len(numbers) > MAX_NAMES else ""
         dead = f"{len(numbers)} dead bits ({', '.join(map(str, numbers[:MAX_NAMES]))}{more})"
     return f"{text}, {inventory.distinct_codes:,} distinct, a bit is on in {low:.2f} to {high:.2f} of them, {dead}"
+
+
+def _search(inventory: Inventory) -> str:
+    search = inventory.search
+    asked = f" ({search.setting})" if search.setting != search.kind else ""
+    if search.measured is not None:
+        measured = search.measured
+        return (
+            f"{search.kind}{asked}, {measured.effort_name} {measured.effort}: found {measured.recall:.3f} of the "
+            f"{measured.k} nearest when it was built, of {measured.num_queries} queries"
+        )
+    return f"exact{asked}{f'; {search.problem}' if search.problem else ''}"
 
 
 def _windows(inventory: Inventory) -> str:

@@ -12,6 +12,8 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     catalog       the truth about videos, clips and their codes
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
     codes_file    codes and where videos begin, in a file that is mapped into memory
+    lists         lists of nearest codes -> codes and videos, where the lists are long enough
+    gpu           exact search on a GPU
     index         that file, and what was added or removed since, searched
     chance        clips of a gallery -> what a distance says, and what chance makes of it
     segments      windows of a query, clips of a video -> the stretches that agree
@@ -19,6 +21,11 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     evidence      windows and clips -> which videos show the same, by how much speaks for it
     pairs         all videos -> the pairs that show the same, somewhere
     replica       the index as a copy of the catalog
+    kinds         codes -> an index of FAISS that looks at some of them
+    recall        how much of the exact answer it finds, and how hard it must search
+    approximate_file  such an index in a file
+    approximate   such an index, and what was added or removed since, searched
+    companion     the approximate index of a gallery: chosen, built, kept
     lock          one writer at a time
     store         the gallery: what these are together
     reader        a catalog as it is, also a damaged one, for what looks at all of it

@@ -145,6 +145,17 @@ class Catalog:
             engines = json.dumps({**known, **{name: max(day, known.get(name, "")) for name, day in days.items()}})
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('engines', ?)", (engines,))
 
+    def search_setting(self) -> dict[str, Any]:
+        """Return what the gallery is asked to search with, as `note_search_setting` noted it; {} before."""
+        with self._errors():
+            row = self._connection.execute("SELECT value FROM meta WHERE key = 'search'").fetchone()
+        return dict(json.loads(row[0])) if row else {}
+
+    def note_search_setting(self, setting: Mapping[str, Any]) -> None:
+        """Note what the gallery is asked to search with. No code changes: copies of the catalog stay what they are."""
+        with self._errors(), schema.writing(self._connection):
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('search', ?)", (json.dumps(dict(setting)),))
+
     @contextlib.contextmanager
     def editing(self) -> Iterator[Edits]:
         """Make one transaction, a revision of its own, of what happens inside; nothing of it where that fails."""
@@ -171,6 +182,12 @@ class Catalog:
             ).fetchone()
         return Revision(*row) if row else EMPTY
 
+    def is_state(self, revision: Revision) -> bool:
+        """Tell whether the catalog was or is in a state, be it the empty one."""
+        is_known = "SELECT count(*) FROM change WHERE revision = ? AND token = ?"
+        with self._errors():
+            return revision == EMPTY or bool(self._one(is_known, revision.number, revision.token))
+
     def changes(self, *, since: Revision, last_id: int) -> Changes | None:
         """Read what a copy of an earlier state lacks.
 
@@ -183,8 +200,7 @@ class Catalog:
             GalleryError: the clips of a video do not follow each other.
         """
         with self.snapshot():
-            is_known = "SELECT count(*) FROM change WHERE revision = ? AND token = ?"
-            if since != EMPTY and not self._one(is_known, since.number, since.token):
+            if not self.is_state(since):
                 return None
             removed = self._connection.execute(
                 "SELECT first_clip_id FROM removal WHERE revision > ? AND first_clip_id <= ?", (since.number, last_id)

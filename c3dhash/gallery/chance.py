@@ -142,9 +142,11 @@ def bits_a_pair(index: HammingIndex) -> float:
 
 def _best_points(index: HammingIndex) -> tuple[np.ndarray, np.ndarray]:
     """Return the most points on a diagonal of pairs of videos, float64 [P], and how many pairs of clips each has."""
+    if index.num_videos < 2:
+        return np.empty(0), np.empty(0)
     points, num_clips = points_of_distances(index), np.diff(np.append(index.starts, len(index)))
     rng = np.random.default_rng(0)
-    first, second = rng.integers(0, max(1, index.num_videos), (2, PAIRS))
+    first, second = rng.integers(0, index.num_videos, (2, PAIRS))
     best, num_pairs = [], []
     for numbers in set(zip(first[first != second].tolist(), second[first != second].tolist(), strict=True)):
         lengths = np.minimum(num_clips[list(numbers)], STRETCH)

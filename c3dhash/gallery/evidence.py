@@ -27,6 +27,7 @@ import math
 from bisect import insort
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,7 @@ WINDOWS_AT_A_TIME = 16
 EXAMINED, EXAMINED_PER_HIT = 100, 10  # videos whose clips are compared with all windows: those with the most votes
 
 Times = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+SearchVideos = Callable[..., tuple[np.ndarray, np.ndarray]]  # as `HammingIndex.search_videos`
 
 
 class VideoEvidence(NamedTuple):
@@ -76,6 +78,7 @@ def rank_videos(
     allowed: np.ndarray | None = None,
     radius: int | None = None,
     any_speed: bool = False,
+    search_videos: SearchVideos | None = None,
 ) -> list[VideoEvidence]:
     """Find the videos that most speaks for. Those that nothing speaks for follow, by distance.
 
@@ -89,6 +92,9 @@ def rank_videos(
             chance is measured on all.
         radius: bits; a video whose distance is larger is not found. None finds any.
         any_speed: also look for segments that are slower or faster in the query.
+        search_videos: finds the nearest videos in the place of the index, as an approximate one does. How many videos
+            are near a window, and with that which have votes, is counted in the index in any case: a count of what
+            was found would say of each window that fewer have it.
     Returns:
         At most `top`, by falling score, then by how improbable the best segment is, then by rising distance, then by
             clip id.
@@ -98,24 +104,25 @@ def rank_videos(
     """
     check_top(top)
     radius = index.hash_length if radius is None else radius
+    nearest = partial(_nearest, search_videos or index.search_videos, radius=radius)
     allowed = np.ones(index.num_videos, bool) if allowed is None else allowed.copy()
     if len(query.codes) == 1:
-        return _rank_by_distance(index, query, top=top, allowed=allowed, radius=radius)
+        return _rank_by_distance(index, query, nearest, top=top, allowed=allowed, radius=radius)
     found = []
     if len(index):
         found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius, any_speed=any_speed)
     if len(found) < top:
-        distances, ids = _nearest(index, query, top=top - len(found), allowed=allowed, radius=radius)
+        distances, ids = nearest(query, top=top - len(found), allowed=allowed)
         found += [VideoEvidence(0.0, *pair) for pair in zip(distances.tolist(), ids.tolist(), strict=True)]
     return found[:top]
 
 
 def _rank_by_distance(
-    index: HammingIndex, query: CodeBatch, *, top: int, allowed: np.ndarray, radius: int
+    index: HammingIndex, query: CodeBatch, nearest: SearchVideos, *, top: int, allowed: np.ndarray, radius: int
 ) -> list[VideoEvidence]:
     """Return what `rank_videos` does of a query of one window."""
     num_examined = top if query.embeddings is None else max(EXAMINED, EXAMINED_PER_HIT * top)
-    distances, ids = _nearest(index, query, top=num_examined, allowed=allowed, radius=radius)
+    distances, ids = nearest(query, top=num_examined, allowed=allowed)
     if not len(ids):
         return []
     if query.embeddings is not None:
@@ -127,10 +134,10 @@ def _rank_by_distance(
 
 
 def _nearest(
-    index: HammingIndex, query: CodeBatch, *, top: int, allowed: np.ndarray, radius: int
+    search_videos: SearchVideos, query: CodeBatch, *, top: int, allowed: np.ndarray, radius: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return distances and clip ids of the nearest videos, as `HammingIndex.search_videos`, within a radius."""
-    distances, ids = index.search_videos(query.codes, top=top, allowed=allowed)
+    distances, ids = search_videos(query.codes, top=top, allowed=allowed)
     return distances[distances <= radius], ids[distances <= radius]
 
 

@@ -60,6 +60,7 @@ def import_file(
         opened.note_engines(header.engines)
         if header.not_matches:
             opened.note_not_matches(header.not_matches)
+        opened.settle_search()
     return intake
 
 

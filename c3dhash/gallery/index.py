@@ -27,6 +27,7 @@ import numpy as np
 
 from c3dhash.bits import check_codes, num_code_bytes, pad_codes
 from c3dhash.errors import CodesError, UsageError
+from c3dhash.gallery import gpu
 from c3dhash.gallery.codes_file import StoredCodes, map_codes, write_codes
 from c3dhash.gallery.search import near_pairs, nearest_codes, nearest_videos
 
@@ -71,6 +72,11 @@ class HammingIndex:
     @property
     def num_videos(self) -> int:
         return len(self.starts)
+
+    @property
+    def padded_codes(self) -> np.ndarray:
+        """The codes as they are searched, uint8 [G, num_bytes]: Note [Fast widths]."""
+        return self._room[: self._size]
 
     @property
     def last_id(self) -> int:
@@ -162,7 +168,11 @@ class HammingIndex:
         ids = np.full((len(codes), k), NO_ID, np.int64)
         num_found = min(k, len(self))
         if num_found and len(codes):
-            found_distances, positions = nearest_codes(self._padded(codes), self._all_codes(), k=num_found)
+            queries, on_gpu = self._padded(codes), gpu.held(self.notes, self.padded_codes, num_queries=len(codes))
+            if on_gpu is None:
+                found_distances, positions = nearest_codes(queries, self.padded_codes, k=num_found)
+            else:
+                found_distances, positions = on_gpu.nearest_codes(queries, k=num_found)
             distances[:, :num_found] = found_distances
             ids[:, :num_found] = self.ids_at(positions)
         return distances, ids
@@ -188,13 +198,14 @@ class HammingIndex:
         check_codes(codes, hash_length=self.hash_length, name="query codes")
         if not len(codes) or not len(self):
             return np.empty(0, np.int32), np.empty(0, np.int64)
-        distances, positions = nearest_videos(
-            self._padded(codes),
-            self._all_codes(),
-            starts=self.starts,
-            top=min(top, self.num_videos),
-            allowed=allowed,
-        )
+        on_gpu = gpu.held(self.notes, self.padded_codes, num_queries=len(codes))
+        queries, top = self._padded(codes), min(top, self.num_videos)
+        if on_gpu is None:
+            distances, positions = nearest_videos(
+                queries, self.padded_codes, starts=self.starts, top=top, allowed=allowed
+            )
+        else:
+            distances, positions = on_gpu.nearest_videos(queries, starts=self.starts, top=top, allowed=allowed)
         return distances, self.ids_at(positions)
 
     def near_videos(self, codes: np.ndarray, *, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,7 +225,7 @@ class HammingIndex:
         if not len(codes) or not len(self):
             none = np.empty(0, np.int64)
             return none, none, none
-        queries, positions, distances = near_pairs(self._padded(codes), self._all_codes(), radius=radius)
+        queries, positions, distances = near_pairs(self._padded(codes), self.padded_codes, radius=radius)
         videos = self._videos_at(positions)
         pairs = queries * self.num_videos + videos
         firsts = np.flatnonzero(np.diff(pairs, prepend=-1))
@@ -256,7 +267,7 @@ class HammingIndex:
         Raises:
             OSError: the file cannot be written.
         """
-        stored = StoredCodes(self._all_codes(), self.starts, self.first_ids, stamp)
+        stored = StoredCodes(self.padded_codes, self.starts, self.first_ids, stamp)
         write_codes(path, stored, hash_length=self.hash_length)
 
     def load(self, path: Path) -> tuple[int, int]:
@@ -277,10 +288,6 @@ class HammingIndex:
         videos: np.ndarray = np.searchsorted(self.starts, positions, side="right") - 1
         return videos
 
-    def _all_codes(self) -> np.ndarray:
-        """Show the codes, uint8 [G, num_bytes]."""
-        return self._room[: self._size]
-
     def _padded(self, codes: np.ndarray) -> np.ndarray:
         return pad_codes(codes, num_bytes=self.num_bytes)
 
@@ -289,7 +296,7 @@ class HammingIndex:
         if len(self._room) >= num_codes and self._room.flags.writeable:
             return
         room = np.empty((num_codes + int(ROOM_SHARE * num_codes), self.num_bytes), np.uint8)
-        room[: len(self)] = self._all_codes()
+        room[: len(self)] = self.padded_codes
         self._room = room
 
 

@@ -124,7 +124,7 @@ def index_videos(
         gallery: is written to, by nobody else meanwhile.
         places: folders, searched with their subfolders, or single video files.
         config: batch size, device, and the gallery's windows; None takes these and the defaults.
-        index: what becomes of missing videos, and how long to wait for another writer.
+        index: what becomes of missing videos, how long to wait for another writer, and what searches the codes.
         known_codes: returns the codes of a video where they are known already, so that it is not decoded, else None.
     Returns:
         An IndexReport.
@@ -148,6 +148,7 @@ def index_videos(
             if known_codes is not None:
                 rest = encoding.take_known(rest, known_codes, workers=own.workers)
             encoding.encode(rest, own)
+        gallery.settle_search(index.kind)
     return report
 
 

@@ -14,7 +14,13 @@ import numpy as np
 
 from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.approximate_file import read_index
+from c3dhash.gallery.companion import setting_of
+from c3dhash.gallery.index import padded_num_bytes
+from c3dhash.gallery.kinds import KINDS
 from c3dhash.gallery.reader import Reader, VideoRow, open_reader
+from c3dhash.gallery.recall import Facts
+from c3dhash.gallery.store import APPROXIMATE_NAME
 
 CODES_PER_CHUNK = 20_000
 
@@ -30,13 +36,28 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class SearchFacts:
+    """What searches a gallery.
+
+    setting: what was asked for, one of `config.INDEX_KINDS`. kind: what it is now. measured: of an approximate index,
+    what was measured when it was built, as `recall.Facts`; None of exact search. problem: why the file of one is not in
+    use, "" where nothing is wrong.
+    """
+
+    setting: str
+    kind: str
+    measured: Facts | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Inventory:
     """What is in a gallery. Clips and codes are those that can be found; those of missing videos are counted apart.
 
     labels: how many videos have each, missing ones too. folders: the largest first. windows: how videos are cut, as
     `index` noted it. engines: what computed the codes, and the day it last did. num_not_matches: pairs said to be none.
     ones: of each bit, the share of codes in which it is on; [] without codes. dead_bits: those that are on in none, or
-    in all. sizes_bytes: of each file and folder in the gallery.
+    in all. search: what searches them. sizes_bytes: of each file and folder in the gallery.
     """
 
     gallery: str
@@ -56,6 +77,7 @@ class Inventory:
     distinct_codes: int
     ones: list[float]
     dead_bits: list[int]
+    search: SearchFacts
     sizes_bytes: dict[str, int]
 
 
@@ -92,6 +114,7 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
             distinct_codes=distinct,
             ones=[round(share, 6) for share in (ones / num_codes).tolist()] if num_codes else [],
             dead_bits=np.flatnonzero((ones == 0) | (ones == num_codes)).tolist() if num_codes else [],
+            search=_search_facts(reader),
             sizes_bytes=sizes,
         )
         if reader.damage:
@@ -117,6 +140,22 @@ def _count_ones(reader: Reader, on_clips: Callable[[int], object]) -> tuple[int,
         num_codes, ones = num_codes + len(chunk), ones + bits.sum(axis=0, dtype=np.int64)
         on_clips(len(chunk))
     return num_codes, ones
+
+
+def _search_facts(reader: Reader) -> SearchFacts:
+    """Look at the file of an approximate index as a search would."""
+    setting = setting_of(reader.search_setting).kind
+    path, hash_length = reader.directory / APPROXIMATE_NAME, reader.hash_length
+    if setting == "exact" or not (path.exists() or setting in KINDS):
+        return SearchFacts(setting, "exact")
+    try:
+        stored = read_index(path, hash_length=hash_length, num_bytes=padded_num_bytes(hash_length))
+    except GalleryError as error:
+        return SearchFacts(setting, "exact", problem=str(error))
+    ((is_known,),) = reader.rows("SELECT count(*) FROM change WHERE revision = ? AND token = ?", *stored.stamp)
+    if not is_known or setting not in ("auto", stored.facts.kind):
+        return SearchFacts(setting, "exact", problem=f"'{path}' is of another state of the gallery")
+    return SearchFacts(setting, stored.facts.kind, stored.facts)
 
 
 def _folders(videos: list[VideoRow]) -> list[Folder]:

@@ -48,6 +48,7 @@ def merge_galleries(
             with open_reader(other) as reader:
                 _check(gallery, reader, other)
                 _merge(gallery, reader, other, intake=intake, replace=replace, on_video=on_video)
+        gallery.settle_search()
     return intake
 
 

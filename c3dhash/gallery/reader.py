@@ -97,6 +97,11 @@ class Reader:
         """As `Gallery.engines`."""
         return self._json("engines")
 
+    @property
+    def search_setting(self) -> dict[str, Any]:
+        """As `Catalog.search_setting`."""
+        return self._json("search")
+
     def _json(self, key: str) -> dict[str, Any]:
         try:
             content = json.loads(self.meta.get(key, "{}"))

@@ -69,6 +69,11 @@ class Replica:
             self._save(index)
         return index
 
+    @property
+    def revision(self) -> Revision:
+        """The state of the catalog that the index was brought up to last."""
+        return self._revision
+
     def problem(self) -> str | None:
         """Say what is wrong with the file, which is compared with the catalog code by code; None where nothing is.
 

@@ -29,6 +29,7 @@ Found = TypeVar("Found")
 
 # Below so many comparisons, about two milliseconds, a task is not worth a thread.
 MIN_COMPARISONS_PER_TASK = 2_000_000
+MIN_QUERIES_PER_TASK = 16  # of an index that looks at some codes, a fraction of a millisecond each
 # FAISS's kernel "mc" counts: it keeps k slots for every possible distance, so it needs no heap but
 # (8 * num_bytes + 1) * k * 8 bytes per query. It wins for narrow codes and for large k.
 MAX_QUERIES_PER_TASK = 16
@@ -131,6 +132,12 @@ def near_pairs(
     pairs = np.concatenate([block for part in parts for block in part], axis=1)
     queries, positions, distances = pairs[:, np.argsort(pairs[0], kind="stable")]  # positions rise already
     return queries, positions, distances
+
+
+def over_queries(function: Callable[[slice], Found], num_queries: int) -> list[Found]:
+    """Call a function of FAISS for parts of the queries, one a thread; results in their order. Note [Own threads]."""
+    num_threads = max(1, min(int(faiss.omp_get_max_threads()), num_queries // MIN_QUERIES_PER_TASK))
+    return _run(function, [(part,) for part in _bounds(num_queries, num_threads)], num_threads=num_threads)
 
 
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:

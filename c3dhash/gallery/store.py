@@ -3,6 +3,7 @@
 gallery/
   catalog.sqlite   the truth: videos, clips, codes, and the model that made them (catalog.py)
   codes.bin        a copy of the codes to search in (codes_file.py, replica.py); it may be deleted, and is made again
+  approximate.bin  an index of these that looks at some of them, where there is one (companion.py); it may be deleted
   model/           a run directory, where the gallery has a model of its own (fitting.py)
   writer.lock      who writes all of this now (lock.py); there while somebody does
 """
@@ -16,14 +17,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from c3dhash.bits import check_codes, num_code_bytes
+from c3dhash.config import INDEX_KINDS
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import lock, schema
 from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
+from c3dhash.gallery.companion import Companion
 from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.gallery.evidence import VideoEvidence, rank_videos
 from c3dhash.gallery.filters import VideoFilter
@@ -34,6 +38,7 @@ from c3dhash.records import CodeBatch
 
 CATALOG_NAME = "catalog.sqlite"
 CODES_NAME = "codes.bin"
+APPROXIMATE_NAME = "approximate.bin"
 MODEL_DIR = "model"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 MAX_NAMES = 20  # of labels in a message
@@ -68,6 +73,7 @@ class Gallery:
         self._lock = threading.RLock()
         self._turns = threading.RLock()  # of writers: one that waits for another process keeps no reader waiting
         self._replica = Replica(self._catalog, self.path / CODES_NAME)
+        self._companion = Companion(self._catalog, self.path / APPROXIMATE_NAME)
         self._num_written = 0  # clips that this object added to the catalog
 
     @classmethod
@@ -287,6 +293,8 @@ class Gallery:
     def search(self, codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest clips of each query, among all that the gallery holds at this moment.
 
+        Where the gallery has an approximate index, nearly all of them: see c3dhash.gallery.approximate.
+
         Args:
             codes: queries, uint8 [Q, ceil(hash_length / 8)].
             k: results per query, 1 or more.
@@ -299,7 +307,9 @@ class Gallery:
             CodesError: the codes have another width.
         """
         with self._lock:
-            return self._replica.index().search(codes, k=k)
+            index = self._replica.index()
+            approximate = self._companion.current(index)
+            return index.search(codes, k=k) if approximate is None else approximate.search(index, codes, k=k)
 
     def similar_videos(
         self,
@@ -329,9 +339,11 @@ class Gallery:
         with self._lock, self._catalog.snapshot():
             index = self._replica.index()
             allowed = self._allowed(index, only) if only and len(index) else None
+            approximate = self._companion.current(index)
+            search_videos = None if approximate is None else partial(approximate.search_videos, index)
             found = rank_videos(
-                index, query,
-                top=top, times=self._catalog.times, allowed=allowed, radius=radius, any_speed=any_speed,
+                index, query, top=top, times=self._catalog.times, allowed=allowed, radius=radius, any_speed=any_speed,
+                search_videos=search_videos,
             )  # fmt: skip
             return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
 
@@ -364,6 +376,23 @@ class Gallery:
         """Note pairs of content hashes that are no match, whatever their codes say; or, with are_matches, forget it."""
         with self._turn():
             self._catalog.note_not_matches(pairs, are_matches=are_matches)
+
+    def settle_search(self, kind: str | None = None) -> None:
+        """Choose what searches the gallery, and build it where need be: see c3dhash.gallery.companion.
+
+        `index`, `import` and `merge` do so in the end. Nothing else of the gallery changes.
+
+        Args:
+            kind: what to search with from now on, one of `config.INDEX_KINDS`; None leaves what was asked for.
+        Raises:
+            UsageError: another kind.
+            GalleryError: another writer is not done in time.
+        """
+        if kind is not None and kind not in INDEX_KINDS:
+            raise UsageError(f"kind ({kind!r}) must be one of {', '.join(INDEX_KINDS)}.")
+        with self._turn():
+            index = self._replica.index()
+            self._companion.settle(index, self._replica.revision, kind=kind)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -426,6 +455,11 @@ class Gallery:
         """Say what is wrong with codes.bin, which is made again where something is; None where nothing is."""
         with self._lock:
             return self._replica.problem()
+
+    def problem_of_approximate_file(self) -> str | None:
+        """Say what is wrong with approximate.bin, which is passed over then; None where nothing is."""
+        with self._lock:
+            return self._companion.problem(self._replica.index())
 
     def videos(self, only: VideoFilter | None = None) -> list[GalleryVideo]:
         """List what the gallery knows about its videos, in the order of their names; without those that are missing.

@@ -219,8 +219,8 @@ def _check_copy(work: _Work) -> Iterator[Finding]:
         return
     work.on_step("Checking the codes to search in", 0)
     with Gallery.open(work.reader.directory) as gallery:
-        problem = gallery.problem_of_codes_file()
-    if problem is not None:
+        problems = [gallery.problem_of_codes_file(), gallery.problem_of_approximate_file()]
+    for problem in filter(None, problems):
         yield Finding("damage", None, f"{problem.rstrip('.')}: delete it, and it is made again.")
 
 

@@ -326,6 +326,32 @@ def test_index_json_and_exit_codes(run, untrained_run, motion_dir, tmp_path):
     assert (code, json.loads(out)[0]["distance"]) == (0, 0)
 
 
+def test_index_changes_what_searches_and_nothing_else(run, untrained_run, motion_dir, tmp_path):
+    shutil.copytree(motion_dir / "gallery", tmp_path / "db")
+    assert run("index", "db", "--model", untrained_run.path)[0] == 0
+    video = sorted((tmp_path / "db").glob("*/*.mp4"))[0]
+    exact = json.loads(run("query", video, "--json")[1])
+    code, out, err = run("index", "db", "--kind", "ivf", "--json")
+    report = json.loads(out)
+    assert (code, report["unchanged"], report["clips"]) == (0, 9, 0), "nothing is encoded again"
+    assert re.search(r"Search: ivf, nprobe 1: finds 1\.000 of the 10 nearest, in .* ms, exact search takes", err, re.M)
+    code, out, _ = run("gallery", "info")
+    assert re.search(
+        r"^search    ivf, nprobe 1: found 1\.000 of the 10 nearest when it was built, of 9 queries$", out, re.M
+    )
+    measured = json.loads(run("gallery", "info", "--json")[1])["search"]
+    assert (measured["setting"], measured["kind"], measured["measured"]["recall"]) == ("ivf", "ivf", 1.0)
+    assert json.loads(run("query", video, "--json")[1]) == exact
+    assert run("index", "db")[0] == 0
+    assert (tmp_path / "gallery" / "approximate.bin").exists(), "it is remembered"
+    code, _, err = run("index", "db", "--kind", "exact")
+    assert code == 0 and not (tmp_path / "gallery" / "approximate.bin").exists()
+    assert re.search(r"^search    exact$", run("gallery", "info")[1], re.M)
+    code, _, err = run("index", "db", "--kind", "auto")
+    assert re.search(r"Search: exact, which takes .* ms a query \(auto takes ivf from 100 ms on\)\.$", err, re.M)
+    assert re.search(r"^search    exact \(auto\)$", run("gallery", "info")[1], re.M)
+
+
 def test_videos_that_show_nothing_are_said(run, untrained_run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
     write_frames(tmp_path / "db" / "black.mp4", black_frames(50))
@@ -527,6 +553,8 @@ def test_codes_of_pictures(run, motion_dir, tmp_path):
         (["data", "synth", "x", "--classes", "1"], 2, r"num_classes \(1\)"),
         (["data", "synth", "x", "--seed", "-1"], 2, r"seed \(-1\)"),
         (["train", "--size", "4"], 2, r"size \(4\) must be between 8 and 1024\.$"),
+        (["index", "x", "--kind", "flat"], 2, r"kind \('flat'\) must be one of auto, exact, ivf, hnsw, multihash\.$"),
+        (["index", "x", "--kind"], 2, "--kind"),
         (["index", "x", "--window-seconds", "inf"], 2, r"window_seconds \(inf\)"),
         (["index", "x", "--window-seconds", "0", "--stride-seconds", "1"], 2, r"stride_seconds \(1\.0\)"),
         (["evaluate", "--codes", "a.npz", "--batch-size", "3"], 2, "leave out --batch-size"),
