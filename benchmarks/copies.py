@@ -132,7 +132,7 @@ def search_ours(
         codes = {name: hash_features(run, batch) for name, batch in features.items()}
         found = {name: _as_found(query_codes(gallery, batch, top=10)) for name, batch in codes.items()}
         if mirror:
-            for name, batch in features_of(run, queries, encode=encode, is_mirrored=True).items():
+            for name, batch in features_of(run, queries, encode=encode, mirrored=True).items():
                 mirrored = _as_found(query_codes(gallery, hash_features(run, batch), top=10))
                 found[name] = _better_of(found[name], mirrored)
         told = told_duplicates(gallery, truth, codes)
@@ -140,11 +140,14 @@ def search_ours(
     return (found, seconds, num_bytes), told
 
 
-def features_of(run: Run, videos: list[Path], *, encode: EncodeConfig, **options: bool) -> dict[str, FeatureBatch]:
+def features_of(
+    run: Run, videos: list[Path], *, encode: EncodeConfig, mirrored: bool = False
+) -> dict[str, FeatureBatch]:
     features = {}
-    for result in encode_videos(run, videos, config=encode, with_features=True, **options):
-        assert result.features is not None, result.error
-        features[result.video.name] = result.features
+    for result in encode_videos(run, videos, config=encode, with_features=True, with_mirrored=mirrored):
+        shown = result.mirrored if mirrored else result
+        assert shown is not None and shown.features is not None, result.error
+        features[result.video.name] = shown.features
     return features
 
 
