@@ -36,6 +36,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     contents      content hashes of many files
     plan          what the gallery knows, what is there -> what to do
     indexing      scan, plan, apply
+    mirrors       codes -> those of the mirrored videos, where that is known
     fitting       a model of the gallery's own, without labels
     query         a video -> hits
     duplicates    a gallery -> groups of videos that show the same
