@@ -36,6 +36,7 @@ from films import FPS, Frames, Stretch, frames_of, make_copies, write
 from c3dhash.config import EncodeConfig, HashConfig
 from c3dhash.gallery.fitting import hash_features, index_with_features, make_run
 from c3dhash.gallery.indexing import open_gallery
+from c3dhash.gallery.mirrors import mirror_mask
 from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.encode import encode_videos
@@ -116,7 +117,8 @@ def search_ours(
 
     Args:
         features: of the queries, from an earlier call with the same network; filled where it is empty.
-        mirror: search with the mirror image of each query, too, as `query --mirror` does.
+        mirror: search with the mirror image of each query, too, as `query --mirror` does, and match mirror images, as
+            `duplicates --mirror` does.
     """
     films = folder / "gallery"
     began = time.perf_counter()
@@ -132,19 +134,22 @@ def search_ours(
         codes = {name: hash_features(run, batch) for name, batch in features.items()}
         found = {name: _as_found(query_codes(gallery, batch, top=10)) for name, batch in codes.items()}
         if mirror:
-            for name, batch in features_of(run, queries, encode=encode, is_mirrored=True).items():
+            for name, batch in features_of(run, queries, encode=encode, mirrored=True).items():
                 mirrored = _as_found(query_codes(gallery, hash_features(run, batch), top=10))
                 found[name] = _better_of(found[name], mirrored)
-        told = told_duplicates(gallery, truth, codes)
+        told = told_duplicates(gallery, truth, codes, mask=mirror_mask(gallery) if mirror else None)
         num_bytes = gallery.codes()[1].nbytes
     return (found, seconds, num_bytes), told
 
 
-def features_of(run: Run, videos: list[Path], *, encode: EncodeConfig, **options: bool) -> dict[str, FeatureBatch]:
+def features_of(
+    run: Run, videos: list[Path], *, encode: EncodeConfig, mirrored: bool = False
+) -> dict[str, FeatureBatch]:
     features = {}
-    for result in encode_videos(run, videos, config=encode, with_features=True, **options):
-        assert result.features is not None, result.error
-        features[result.video.name] = result.features
+    for result in encode_videos(run, videos, config=encode, with_features=True, with_mirrored=mirrored):
+        shown = result.mirrored if mirrored else result
+        assert shown is not None and shown.features is not None, result.error
+        features[result.video.name] = shown.features
     return features
 
 
@@ -159,7 +164,7 @@ def _better_of(found: Found, other: Found) -> Found:
 
 
 def told_duplicates(
-    gallery: Gallery, truth: dict[str, dict], codes: dict[str, CodeBatch]
+    gallery: Gallery, truth: dict[str, dict], codes: dict[str, CodeBatch], *, mask: np.ndarray | None
 ) -> dict[str, tuple[float, int]]:
     """Return, of each kind, which share of pairs of a film and its copy is told, and how many others are; the copies of
     one kind are in the gallery with the films at a time."""
@@ -174,7 +179,7 @@ def told_duplicates(
                 edits.add(query, codes[query], content_hash=query, size_bytes=0, mtime_ns=0, label=None)
         pairs = {
             frozenset(Path(clip.video).name for clip in (first, second))
-            for first, second, _ in gallery.matching_pairs()
+            for first, second, _ in gallery.matching_pairs(mirror_mask=mask)
         }
         gallery.remove(queries)
         wanted = {frozenset((query, stretch[0])) for query in queries for stretch in truth[query]["stretches"]}

@@ -603,6 +603,9 @@ class DuplicatesConfig:
     reference: str | None = setting(
         None, "A folder of videos to keep: each is the best of its group, and two of them are no match."
     )
+    mirror: bool = setting(
+        False, "Also find mirrored copies, in galleries of phash; the codes tell them, and no video is read again."
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

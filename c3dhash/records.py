@@ -327,6 +327,7 @@ class Duplicate:
     relation: "same bytes"; "copy": each holds nearly all of the other; "part": the best holds nearly all of it;
     "whole": it holds nearly all of the best; "shared": neither does. score: of its segments together, bits of evidence.
     segments: the stretches that agree, by falling score; the query of a SegmentMatch is the best of the group.
+    is_mirrored: it matches the best in a mirror.
     """
 
     video: str
@@ -334,6 +335,7 @@ class Duplicate:
     score: float
     segments: tuple[SegmentMatch, ...]
     facts: VideoFacts
+    is_mirrored: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def calibrate(
 
     config = take(EncodeConfig, options)
     with Gallery.open(gallery_path) as opened, tqdm(desc="Copies", unit="copy", leave=False) as bar:
-        bar.total = min(videos, opened.num_videos) * len(kinds_of(mirror=mirror)) * (2 if mirror else 1)
+        bar.total = min(videos, opened.num_videos) * len(kinds_of(mirror=mirror))
         run = load_run(find_run(model)) if model else run_of(opened)
         trial = try_copies(
             run, opened, num_videos=videos, seed=seed, mirror=mirror, any_speed=any_speed, config=config,

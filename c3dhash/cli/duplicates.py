@@ -47,6 +47,7 @@ def duplicates(
     gallery_path: Path,
     radius: int | None,
     reference: str | None,
+    mirror: bool,
     ignored: Sequence[tuple[str, str]],
     forgotten: Sequence[tuple[str, str]],
     as_json: bool,
@@ -60,7 +61,7 @@ def duplicates(
     several windows: to look for copies, index without labels, with --hash-length 256 --window-seconds 2
     --stride-seconds 1. Each member of a group matches its best file, the one that is advised to be kept.
     """
-    config = DuplicatesConfig(radius, reference)
+    config = DuplicatesConfig(radius, reference, mirror)
     if as_json and print_paths:
         raise UsageError("--json and --print-paths both say what is printed: leave out one of them.")
 
@@ -74,7 +75,9 @@ def duplicates(
             for video, other in pairs:
                 note_not_match(gallery, video, other, is_match=is_match)
         with tqdm(total=gallery.num_videos, desc="Comparing", unit="video", leave=False) as bar:
-            groups = find_duplicates(gallery, radius=config.radius, reference=config.reference, on_video=bar.update)
+            groups = find_duplicates(
+                gallery, radius=config.radius, reference=config.reference, mirror=config.mirror, on_video=bar.update
+            )
     if csv_path is not None:
         _write_table(csv_path, groups)
     if html_path is not None:
@@ -106,7 +109,7 @@ def _print_groups(groups: Sequence[DuplicateGroup], radius: int | None) -> None:
             more = f" +{len(member.segments) - 1}" if len(member.segments) > 1 else ""
             rows.append((
                 f"{member.score:.1f}",
-                member.relation,
+                member.relation + (", mirrored" if member.is_mirrored else ""),
                 shown_stretch(first.query_start_seconds, first.query_end_seconds) + more,
                 shown_stretch(first.start_seconds, first.end_seconds),
                 _told(member.facts),
@@ -131,10 +134,12 @@ def _write_table(path: Path, groups: Sequence[DuplicateGroup]) -> None:
 
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("group", "video", "relation", "score", *(item.name for item in dataclasses.fields(VideoFacts))))
+    names = (item.name for item in dataclasses.fields(VideoFacts))
+    rows.writerow(("group", "video", "relation", "score", *names, "is_mirrored"))
     for number, group in enumerate(groups, 1):
-        rows.writerow((number, group.best, "best", "", *dataclasses.astuple(group.facts)))
+        rows.writerow((number, group.best, "best", "", *dataclasses.astuple(group.facts), ""))
         for member in group.members:
-            rows.writerow((number, member.video, member.relation, member.score, *dataclasses.astuple(member.facts)))
+            facts = dataclasses.astuple(member.facts)
+            rows.writerow((number, member.video, member.relation, member.score, *facts, int(member.is_mirrored)))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, table.getvalue())

@@ -44,6 +44,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     contents      content hashes of many files
     plan          what the gallery knows, what is there -> what to do
     indexing      scan, plan, apply
+    mirrors       codes -> those of the mirrored videos, where that is known
     fitting       a model of the gallery's own, without labels
     same_film     the score of a hit -> how often it is right
     query         a video -> hits

@@ -229,11 +229,11 @@ def _encode(
     from c3dhash.models.encode import encode_videos
 
     codes: dict[Path, list[CodeBatch]] = {path: [] for path in paths}
-    for is_mirrored in (False, True) if mirror else (False,):
-        for result in encode_videos(run, paths, config=config, is_mirrored=is_mirrored):
-            if result.codes is not None and len(result.codes.codes):
-                codes[Path(result.video)].append(result.codes)
-            on_copy()
+    for result in encode_videos(run, paths, config=config, with_mirrored=mirror):
+        for each in (result, result.mirrored):
+            if each is not None and each.codes is not None and len(each.codes.codes):
+                codes[Path(result.video)].append(each.codes)
+        on_copy()
     return codes
 
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from c3dhash.errors import GalleryError, UsageError, VideoError
 from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.filters import VideoFilter, find_video
+from c3dhash.gallery.mirrors import mirror_mask
 from c3dhash.gallery.pairs import Pair
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import Duplicate, DuplicateGroup, VideoFacts
@@ -36,6 +37,7 @@ def find_duplicates(
     *,
     radius: int | None = None,
     reference: str | None = None,
+    mirror: bool = False,
     on_video: Callable[[], object] = lambda: None,
 ) -> list[DuplicateGroup]:
     """Find the videos of a gallery that show the same, and group them: Note [Groups].
@@ -45,13 +47,15 @@ def find_duplicates(
     Args:
         radius: bits; take what is within it for the same, as `pairs.matching_pairs` does, in the place of evidence.
         reference: a folder whose videos are the best of their groups, whatever they are like, and members of none.
+        mirror: also match videos with the mirror images of others, of codes of which these are known.
         on_video: called for each video of the gallery that has clips.
     Returns:
         Groups, by falling score of their first members.
     Raises:
-        UsageError: no video of the gallery lies in the reference.
+        UsageError: no video of the gallery lies in the reference; or as of `mirrors.mirror_mask`.
         GalleryError: the gallery is empty.
     """
+    mask = mirror_mask(gallery) if mirror else None
     with gallery.reading():
         videos = {video.video: video for video in gallery.videos()}
         if not videos:
@@ -59,7 +63,7 @@ def find_duplicates(
         references = _references(gallery, reference) if reference is not None else set()
         ignored = gallery.not_matches()
         matches: defaultdict[str, dict[str, Duplicate]] = defaultdict(dict)
-        for first, second, pair in gallery.matching_pairs(radius=radius, on_video=on_video):
+        for first, second, pair in gallery.matching_pairs(radius=radius, mirror_mask=mask, on_video=on_video):
             contents = min(first.content_hash, second.content_hash), max(first.content_hash, second.content_hash)
             if contents in ignored or {first.video, second.video} <= references:
                 continue
@@ -140,7 +144,8 @@ def _duplicate(name: str, pair: Pair, *, is_same: bool) -> Duplicate:
     is_held, is_whole = pair.second_share >= NEARLY_ALL, pair.first_share >= NEARLY_ALL
     relation = {(True, True): "copy", (True, False): "part", (False, True): "whole"}.get((is_held, is_whole), "shared")
     score = sum(segment.score for segment in pair.segments)
-    return Duplicate(name, "same bytes" if is_same else relation, score, pair.segments, VideoFacts())
+    relation = "same bytes" if is_same else relation
+    return Duplicate(name, relation, score, pair.segments, VideoFacts(), pair.is_mirrored)
 
 
 def _by_quality(facts: VideoFacts) -> tuple[float, ...]:

@@ -60,12 +60,14 @@ class VideoEvidence(NamedTuple):
     score: bits that chance does not explain, 0 or more: Note [Scores by chance] in chance.py. distance: of the nearest
     pair of clips in the first segment; in all of the video where there is no segment. clip_id: of that clip. segments:
     those that chance does not explain, or else the best one; by falling score; none share a window. A query of one
-    window has none: the nearest clip is all there is to tell.
+    window has none: the nearest clip is all there is to tell. finer_distance: asymmetric, of a query of one window
+    whose embedding is known; otherwise the distance.
     """
 
     score: float
     distance: int
     clip_id: int
+    finer_distance: float
     segments: tuple[SegmentMatch, ...] = ()
 
 
@@ -113,7 +115,8 @@ def rank_videos(
         found = _examine(index, query, top=top, times=times, allowed=allowed, radius=radius, any_speed=any_speed)
     if len(found) < top:
         distances, ids = nearest(query, top=top - len(found), allowed=allowed)
-        found += [VideoEvidence(0.0, *pair) for pair in zip(distances.tolist(), ids.tolist(), strict=True)]
+        rest = zip(distances.tolist(), ids.tolist(), strict=True)
+        found += [VideoEvidence(0.0, distance, clip_id, distance) for distance, clip_id in rest]
     return found[:top]
 
 
@@ -125,12 +128,14 @@ def _rank_by_distance(
     distances, ids = nearest(query, top=num_examined, allowed=allowed)
     if not len(ids):
         return []
+    finer_distances = distances
     if query.embeddings is not None:
         videos = index.videos_of(ids)
-        distances, ids = finer_order(index, query.codes[0], query.embeddings[0], videos, radius=radius)
+        finer_distances, distances, ids = finer_order(index, query.codes[0], query.embeddings[0], videos, radius=radius)
     points, _ = weigh(index, query.codes)
     scores = bits_a_pair(index) * np.maximum(0, points[0, distances])
-    return list(map(VideoEvidence, scores.tolist(), distances.tolist(), ids.tolist()))[:top]
+    rows = (scores, distances, ids, finer_distances)
+    return list(map(VideoEvidence, *(row.tolist() for row in rows)))[:top]
 
 
 def _nearest(
@@ -174,7 +179,8 @@ def _examine(
         if nearest.distance <= radius:
             score = sum(segment.score for segment, _ in segments)
             insort(scores, score)
-            evidence = VideoEvidence(score, nearest.distance, int(ids[place]), tuple(each for each, _ in segments))
+            told = tuple(each for each, _ in segments)
+            evidence = VideoEvidence(score, nearest.distance, int(ids[place]), nearest.distance, told)
             found.append((best_bits, evidence))
     found.sort(key=lambda each: (-each[1].score, -each[0], each[1].distance, each[1].clip_id))
     return [evidence for _, evidence in found]

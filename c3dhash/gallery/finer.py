@@ -32,7 +32,7 @@ from c3dhash.gallery.index import HammingIndex
 
 def finer_order(
     index: HammingIndex, code: np.ndarray, embedding: np.ndarray, videos: np.ndarray, *, radius: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put videos into the order of their asymmetric distance: Note [Asymmetric distance].
 
     Args:
@@ -40,8 +40,8 @@ def finer_order(
         videos: int64 [V], numbers of the index; each has a clip within the radius.
         radius: bits; clips farther away are not looked at.
     Returns:
-        distances: Hamming, int64 [V], and ids: int64 [V], of the nearest clip of each video by asymmetric distance;
-        ordered by (asymmetric distance, Hamming distance, id).
+        asymmetric distances: float64 [V], Hamming distances: int64 [V], and ids: int64 [V], of the nearest clip of each
+        video by asymmetric distance; ordered by all three.
     """
     weights = np.abs(embedding, dtype=np.float64)
     bits = unpack_codes(code[None], hash_length=index.hash_length)
@@ -54,4 +54,5 @@ def finer_order(
         nearest = int(finer.argmin())  # of equal ones the first, whose id is the lowest
         rows.append((finer[nearest], distances[nearest], ids[nearest]))
     rows.sort()
-    return np.array([row[1] for row in rows], np.int64), np.array([row[2] for row in rows], np.int64)
+    finer_distances = np.array([row[0] for row in rows], np.float64)
+    return finer_distances, np.array([row[1] for row in rows], np.int64), np.array([row[2] for row in rows], np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -127,7 +127,7 @@ def query_videos(
             "those of a mirrored query are the same, leave --mirror out."
         )
     search = partial(
-        query_codes, gallery, top=top, radius=radius, any_speed=any_speed, calibration=_calibration_of(run),
+        _find, gallery, top=top, radius=radius, any_speed=any_speed, calibration=_calibration_of(run),
         same_film=load_same_film(gallery.path, model_fingerprint=run.fingerprint),
     )  # fmt: skip
     answer = partial(_answer, search, only=only, top=top, not_itself=not_itself)
@@ -135,53 +135,53 @@ def query_videos(
 
 
 def _answer_each(
-    run: Run, videos: Sequence[Path], answer: Callable[[list[VideoResult]], list[Hit]], *, mirror: bool,
-    config: EncodeConfig,
-) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:  # fmt: skip
+    run: Run, videos: Sequence[Path], answer: Callable[[VideoResult], list[Hit]], *, mirror: bool, config: EncodeConfig
+) -> Generator[tuple[Path, list[Hit] | VideoError], None, None]:
     """Answer the queries of `query_videos`, each from what is encoded of it: as it is, and in a mirror."""
     from c3dhash.models.encode import encode_videos
 
-    with ExitStack() as stack:
-        streams = [
-            stack.enter_context(
-                closing(encode_videos(run, videos, config=config, take_stills=True, is_mirrored=is_mirrored))
-            )
-            for is_mirrored in ((False, True) if mirror else (False,))
-        ]
-        for video, *results in zip(videos, *streams, strict=True):
+    with closing(encode_videos(run, videos, config=config, take_stills=True, with_mirrored=mirror)) as results:
+        for video, result in zip(videos, results, strict=True):
             try:
-                yield video, answer(results)
+                yield video, answer(result)
             except VideoError as error:
                 yield video, error
 
 
 def _answer(
-    search: Callable[..., list[Hit]], results: list[VideoResult], *, only: VideoFilter, top: int, not_itself: bool
+    search: Callable[..., list[tuple[Hit, float]]],
+    result: VideoResult,
+    *,
+    only: VideoFilter,
+    top: int,
+    not_itself: bool,
 ) -> list[Hit]:
     """Answer a query.
 
     Args:
-        search: `query_codes`, but for the query and the filter.
-        results: of the video, and, where it is asked for, of its mirror image.
+        search: `_find`, but for the query and the filter.
+        result: of the video, with that of its mirror image where it is searched with, too.
     """
-    codes = [_codes_of(result) for result in results]
-    only = replace(only, without_content=content_hash(results[0].video)) if not_itself else only
+    codes = [_codes_of(each) for each in (result, result.mirrored) if each is not None]
+    only = replace(only, without_content=content_hash(result.video)) if not_itself else only
     found = [search(each, only=only) for each in codes]
     if len(found) == 1:
-        return found[0]
-    mirrored = [replace(hit, is_mirrored=True) for hit in found[1]]
+        return [hit for hit, _ in found[0]]
+    mirrored = [(replace(hit, is_mirrored=True), distance) for hit, distance in found[1]]
     return _better_of(found[0], mirrored, top=top, by_distance=len(codes[0].codes) == 1)
 
 
-def _better_of(hits: list[Hit], others: list[Hit], *, top: int, by_distance: bool) -> list[Hit]:
-    """Join the hits of two queries, each by the order of `query_codes`: one a video, of ties the first.
+def _better_of(
+    found: list[tuple[Hit, float]], others: list[tuple[Hit, float]], *, top: int, by_distance: bool
+) -> list[Hit]:
+    """Join what `_find` found for two queries: one hit a video, of ties the first.
 
     Args:
-        by_distance: whether that is the order, as of queries of one window.
+        by_distance: whether the order is by that, as of queries of one window.
     """
-    order = sorted([*hits, *others], key=lambda hit: (0 if by_distance else -hit.score, hit.distance))
+    order = sorted([*found, *others], key=lambda each: (each[1] if by_distance else -each[0].score, each[0].distance))
     best: dict[str, Hit] = {}
-    for hit in order:
+    for hit, _ in order:
         best.setdefault(hit.video, hit)
     return [replace(hit, rank=rank) for rank, hit in enumerate(list(best.values())[:top], 1)]
 
@@ -225,6 +225,25 @@ def query_codes(
         UsageError: top is below 1, or no video passes the filter.
         GalleryError: the gallery is empty, or all of its videos are missing.
     """
+    found = _find(
+        gallery, query,
+        top=top, only=only, radius=radius, any_speed=any_speed, calibration=calibration, same_film=same_film,
+    )  # fmt: skip
+    return [hit for hit, _ in found]
+
+
+def _find(
+    gallery: Gallery,
+    query: CodeBatch,
+    *,
+    top: int,
+    only: VideoFilter | None,
+    radius: int | None,
+    any_speed: bool,
+    calibration: Calibration | None,
+    same_film: SameFilm | None,
+) -> list[tuple[Hit, float]]:
+    """Return the hits of `query_codes`, each with the distance by which those of a query of one window are ordered."""
     found = gallery.similar_videos(query, top=top, only=only, radius=radius, any_speed=any_speed)
     if not found and len(query.codes) and ((radius is None and not only) or not gallery.videos()):
         num_flat, num_missing = len(gallery.videos()), len(gallery.missing_videos())
@@ -242,10 +261,9 @@ def query_codes(
         first = segments[0] if segments else clip
         num_pairs = len(query.codes) * clip.num_clips
         precision = None if calibration is None else calibration.precision(evidence.distance, num_pairs=num_pairs)
-        hits.append(
-            Hit(
-                rank, evidence.distance, clip.video, first.start_seconds, first.end_seconds, clip.label, evidence.score,
-                segments, precision, same_film=None if same_film is None else same_film.precision(evidence.score),
-            )
+        hit = Hit(
+            rank, evidence.distance, clip.video, first.start_seconds, first.end_seconds, clip.label, evidence.score,
+            segments, precision, same_film=None if same_film is None else same_film.precision(evidence.score),
         )  # fmt: skip
+        hits.append((hit, evidence.finer_distance))
     return hits

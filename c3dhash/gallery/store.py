@@ -348,12 +348,16 @@ class Gallery:
             return list(zip(found, self._catalog.clips(each.clip_id for each in found), strict=True))
 
     def matching_pairs(
-        self, *, radius: int | None = None, on_video: Callable[[], object] = lambda: None
+        self,
+        *,
+        radius: int | None = None,
+        mirror_mask: np.ndarray | None = None,
+        on_video: Callable[[], object] = lambda: None,
     ) -> list[tuple[GalleryClip, GalleryClip, Pair]]:
         """Find the pairs of videos that have a segment in common: see c3dhash.gallery.pairs.
 
         Args:
-            radius: as of `pairs.matching_pairs`.
+            radius, mirror_mask: as of `pairs.matching_pairs`.
             on_video: called for each video of the gallery that has clips.
         Returns:
             The first clip of each of the two, and the pair. Videos of the same bytes are always among them.
@@ -363,8 +367,9 @@ class Gallery:
             clips = self._catalog.clips(index.first_ids)
             contents = [clip.content_hash for clip in clips]
             pairs = matching_pairs(
-                index, times=self._catalog.times, contents=contents, radius=radius, on_video=on_video
-            )
+                index, times=self._catalog.times, contents=contents, radius=radius, mirror_mask=mirror_mask,
+                on_video=on_video,
+            )  # fmt: skip
             return [(clips[pair.first], clips[pair.second], pair) for pair in pairs]
 
     def not_matches(self) -> set[tuple[str, str]]:

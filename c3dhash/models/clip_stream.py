@@ -23,13 +23,14 @@ AHEAD = 128  # videos that may be begun before the first of them is through
 
 class Message(NamedTuple):
     """A clip of a video, and its window; with clip None, a window of which a flat clip is left out; without that, too,
-    the end of the video, with the error that ended it."""
+    the end of the video, with the error that ended it. is_mirrored: the clip is of the video in a mirror."""
 
     number: int
     video: Path
     clip: np.ndarray | None
     span: tuple[float, float] | None
     error: VideoError | None
+    is_mirrored: bool = False
 
     @property
     def is_end(self) -> bool:
@@ -152,8 +153,9 @@ class ClipStream:
                 span = (segment.start_seconds, segment.end_seconds)
                 if not views:
                     self._queue.put(Message(number, video, None, span, None))
-                for view in views:
-                    self._queue.put(Message(number, video, view, span, None))
+                for place, view in enumerate(views):
+                    is_mirrored = place >= self._options["num_views"]  # read_views: these are behind the others
+                    self._queue.put(Message(number, video, view, span, None, is_mirrored))
         except Stopped:
             return
         except VideoError as caught:

@@ -11,6 +11,7 @@ are mostly in the frame cache by then.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -50,7 +51,8 @@ class Encoded(NamedTuple):
 class VideoResult(NamedTuple):
     """One video after encoding: its codes and class scores [windows, num_classes], or why there are none.
 
-    features: what the codes were made of, where it was asked for.
+    features: what the codes were made of, where it was asked for. mirrored: the same of the video in a mirror, where
+    it was asked for.
     """
 
     video: Path
@@ -58,6 +60,7 @@ class VideoResult(NamedTuple):
     scores: np.ndarray | None
     error: VideoError | None
     features: FeatureBatch | None = None
+    mirrored: VideoResult | None = None
 
 
 class Encoder:
@@ -208,7 +211,7 @@ def encode_videos(
     with_features: bool = False,
     with_flat: bool = False,
     take_stills: bool = False,
-    is_mirrored: bool = False,
+    with_mirrored: bool = False,
     prepare: Callable[[Path], object] | None = None,
     on_engine: Callable[[str], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
@@ -227,7 +230,7 @@ def encode_videos(
         with_flat: also encode clips whose frames are all flat. Without it the network does not see them, and a window
             of no other clip is left out: a code of black frames is that of every other film with some.
         take_stills: take a still picture, too, as a video of one frame.
-        is_mirrored: encode what the videos are in a mirror; flow in it moves to the other side.
+        with_mirrored: encode also what the videos are in a mirror, of one decoding; flow in it moves to the other side.
         prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
             is that video's. Where it takes long, it calls `loader.stop_point`.
         on_engine: called once, before the first video, with what computes the network, its version and precision.
@@ -244,9 +247,9 @@ def encode_videos(
     if on_engine is not None:
         on_engine(encoder.engine_name)
     options |= {"crop_bars": config.crops_bars, "skip_flat": not with_flat}
-    options |= {"take_stills": take_stills, "is_mirrored": is_mirrored}
+    options |= {"take_stills": take_stills, "with_mirrored": with_mirrored}
     stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
-    collected: dict[int, _Collected] = {}
+    collected: defaultdict[int, tuple[_Collected, _Collected]] = defaultdict(_as_it_is_and_mirrored)
     done: dict[int, VideoResult] = {}
     try:
         for chunk in stream.chunks():
@@ -254,13 +257,15 @@ def encode_videos(
             if clips:
                 features = encoder.features(np.stack([message.clip for message in clips if message.clip is not None]))
                 for message, feature in zip(clips, features, strict=True):
-                    collected.setdefault(message.number, _Collected([], [], [])).append(message, feature)
+                    collected[message.number][message.is_mirrored].append(message, feature)
             for message in chunk:
                 if message.is_end:
-                    clips_of_it = collected.pop(message.number, _Collected([], [], []))
-                    done[message.number] = _result(message, clips_of_it, encoder, with_features=with_features)
+                    parts = collected.pop(message.number, _as_it_is_and_mirrored())
+                    result, mirrored = (_result(message, part, encoder, with_features=with_features) for part in parts)
+                    done[message.number] = result._replace(mirrored=mirrored if with_mirrored else None)
                 elif message.clip is None:
-                    collected.setdefault(message.number, _Collected([], [], [])).flat_spans.append(message.span)
+                    for part in collected[message.number]:
+                        part.flat_spans.append(message.span)
             while stream.num_taken in done:
                 yield done.pop(stream.num_taken)
                 stream.take()
@@ -300,6 +305,11 @@ class _Collected(NamedTuple):
         assert message.span is not None  # a clip has one
         self.spans.append(message.span)
         self.features.append(feature)
+
+
+def _as_it_is_and_mirrored() -> tuple[_Collected, _Collected]:
+    """Return where the clips of a video are collected, and those of it in a mirror: nothing yet."""
+    return _Collected([], [], []), _Collected([], [], [])
 
 
 def _result(end: Message, collected: _Collected, encoder: Encoder, *, with_features: bool) -> VideoResult:

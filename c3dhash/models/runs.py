@@ -84,6 +84,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         config: what ModelConfig holds, and more; clip size, preprocessing, heads and fingerprint are added.
     Raises:
         UsageError: the folder is neither empty nor a run's.
+        CheckpointError: a file cannot be written.
     """
     claim_run(path)
     model = model.without_scaling()
@@ -100,10 +101,16 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path / RUN_WEIGHTS_NAME) as partial:
-        save_file(weights, partial, metadata=weights_metadata(model.backbone))
-    write_text(path / LABELS_FILE, "".join(f"{label}\n" for label in labels))
-    write_text(path / CONFIG_FILE, json.dumps(config, indent=2, default=str) + "\n")
+    try:
+        with replacing(path / RUN_WEIGHTS_NAME) as partial:
+            save_file(weights, partial, metadata=weights_metadata(model.backbone))
+        write_text(path / LABELS_FILE, "".join(f"{label}\n" for label in labels))
+        write_text(path / CONFIG_FILE, json.dumps(config, indent=2, default=str) + "\n")
+    except (OSError, SafetensorError) as error:  # the second is what safetensors makes of the first
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(
+            f"run '{path}' cannot be written ({reason}): look for room and rights, then type the same command again."
+        ) from error
 
 
 def claim_run(path: Path) -> None:

@@ -37,7 +37,7 @@ def read_views(
     crop_bars: bool = False,
     skip_flat: bool = False,
     take_stills: bool = False,
-    is_mirrored: bool = False,
+    with_mirrored: bool = False,
     on_frame: Callable[[], object] | None = None,
     **options: Any,
 ) -> Iterator[tuple[Segment, list[np.ndarray]]]:
@@ -51,7 +51,7 @@ def read_views(
         crop_bars: cut off black bars, before flow is computed: c3dhash.video.bars.
         skip_flat: yield no view of a clip whose frames are all flat inside of black bars, nor of the flow of frames
             that are all one picture: c3dhash.video.flat.
-        is_mirrored: yield what the network would see of the video in a mirror.
+        with_mirrored: yield, behind the views, as many of what the video is in a mirror.
         take_stills: of a picture that does not move, yield a clip of it; c3dhash.video.still. It is refused otherwise.
         options: of `read_clips`.
     Raises:
@@ -74,8 +74,9 @@ def read_views(
         frames = inside if crop_bars else clip.frames
         if is_flow:
             frames = _flow(frames, short_side=min(clip.frames.shape[1:3]), stack=stack)
-        frames = mirror_clip(frames) if is_mirrored else frames
         views = clip_views(frames, size=size, num_views=num_views)
+        if with_mirrored:
+            views = [*views, *clip_views(mirror_clip(frames), size=size, num_views=num_views)]
         yield clip.segment, [np.ascontiguousarray(view) for view in views]
 
 

@@ -6,9 +6,10 @@ import csv
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
-from videos import write_video
+from videos import write_frames, write_video
 
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
@@ -89,3 +90,33 @@ def test_a_reference_and_what_is_no_match(run, gallery):
 def test_what_is_refused(run, gallery, options, code, message):
     found = run("duplicates", *options)
     assert found[:2] == (code, "") and message in found[2] and len(found[2].splitlines()) == 1
+
+
+def test_mirrored_copies_are_marked(run, tmp_path):
+    (tmp_path / "db").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        coarse = rng.integers(0, 256, (9, 6, 8, 3), np.uint8)
+        frames = [cv2.resize(coarse[time // 25], (96, 72), interpolation=cv2.INTER_CUBIC) for time in range(225)]
+        write_frames(tmp_path / "db" / f"{number}.avi", frames, fourcc="FFV1")
+        if number == 2:
+            write_frames(tmp_path / "db" / "flipped.avi", [frame[:, ::-1] for frame in frames], fourcc="FFV1")
+    assert run("index", "db", "--backbone", "phash", "--hash-length", "64")[0] == 0
+    assert run("duplicates")[1] == "No videos match.\n"
+    code, out, err = run("duplicates", "--mirror", "--csv", "table.csv", "--html", "page.html")
+    assert code == 0, err
+    assert {line.split()[-1] for line in out.splitlines()[1:3]} == {"db/2.avi", "db/flipped.avi"}
+    assert out.splitlines()[2].split()[1:3] == ["copy,", "mirrored"]
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert [row["is_mirrored"] for row in csv.DictReader(file)] == ["", "1"]
+    assert "<b>copy, mirrored</b>" in (tmp_path / "page.html").read_text()
+    ((member,),) = [group["members"] for group in json.loads(run("duplicates", "--mirror", "--json")[1])]
+    assert (member["relation"], member["is_mirrored"]) == ("copy", True)
+
+
+def test_mirrored_copies_of_other_codes_are_not_known(run, gallery):
+    code, out, err = run("duplicates", "--mirror")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert (
+        "only those of phash, hash sign, are known, and gallery 'gallery' has those of a run that is not there" in err
+    )

@@ -470,7 +470,7 @@ def test_codes_without_training(run, motion_dir, tmp_path, monkeypatch):
     table = out.split("\n\n")[1].splitlines()
     assert table[0].split("  ")[0] == "method"
     assert [line.split("  ")[0] for line in table[1:]] == [
-        "features, cosine", "itq", "lsh", "this run", "its finer order",
+        "features, cosine", "itq", "lsh", "rabitq, as many bits", "this run", "its finer order",
     ]  # fmt: skip
     code, out, err = run("evaluate", "--model", "gallery/model", "--data", motion_dir, "--json", "--no-compare")
     assert (code, "comparison" in json.loads(out)) == (0, False)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import re
 
+import faiss
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from c3dhash.errors import CodesError
 from c3dhash.evaluation import comparison
 from c3dhash.evaluation.accuracy import label_average_precision
 from c3dhash.evaluation.codes import Codes
-from c3dhash.evaluation.comparison import asymmetric_counts, compare, describe_comparison, feature_counts
+from c3dhash.evaluation.comparison import asymmetric_counts, compare, describe_comparison, feature_counts, rabitq_counts
 from c3dhash.evaluation.evaluate import evaluate_codes
 from c3dhash.evaluation.metrics import average_precision, rank_counts
 from c3dhash.models.hashing import fit_hash
@@ -81,12 +82,12 @@ def test_rows(compared):
     codes, gallery, queries, embeddings = compared
     report = evaluate_codes(codes)
     rows = compare(codes, gallery, queries, query_embeddings=embeddings, counts=report.counts, k=100)
-    assert [row["method"] for row in rows] == ["float", "itq", "lsh", "run", "finer"]
+    assert [row["method"] for row in rows] == ["float", "itq", "lsh", "rabitq+8", "run", "finer"]
     assert all(list(row) == ["method", "mAP", "mAP@100/hits", "precision@1", "bytes_per_item"] for row in rows)
-    assert [row["bytes_per_item"] for row in rows] == [4 * 24, 2, 2, 2, 2]
-    assert rows[3]["mAP"] == report.numbers["mAP"]["expected"]
-    assert rows[3]["mAP@100/hits"] == report.numbers["mAP@100/hits"]
-    assert rows[3]["precision@1"] == report.numbers["precision@1"]
+    assert [row["bytes_per_item"] for row in rows] == [4 * 24, 2, 2, 2 + 8, 2, 2]
+    assert rows[4]["mAP"] == report.numbers["mAP"]["expected"]
+    assert rows[4]["mAP@100/hits"] == report.numbers["mAP@100/hits"]
+    assert rows[4]["precision@1"] == report.numbers["precision@1"]
     for row, method in zip(rows[1:3], ("itq", "lsh"), strict=True):
         head = fit_hash(gallery, hash_length=11, method=method)  # on the gallery, never on queries
         packed = pack_codes(head(queries)), pack_codes(head(gallery))
@@ -122,9 +123,11 @@ def test_what_cannot_be_fitted_is_not_defined_and_the_rest_is(compared, caplog, 
     with caplog.at_level(logging.WARNING, logger="c3dhash"):
         rows = compare(codes, gallery, queries, query_embeddings=embeddings, counts=evaluate_codes(codes).counts)
     assert rows[1] == {"method": "itq", "mAP": None, "mAP@100/hits": None, "precision@1": None, "bytes_per_item": None}
-    assert all(row["mAP"] > 0 for row in (rows[0], *rows[2:]))
+    assert all(row["mAP"] > 0 for row in (rows[0], rows[2], *rows[4:]))
     assert caplog.text.count("itq is not compared with") == 1
-    assert re.search(reason, caplog.text)
+    assert re.search(f"itq is .*{reason}", caplog.text)
+    assert rows[3] == rows[1] | {"method": "rabitq+8"}
+    assert f"rabitq+8 is not compared with: its {hash_length} dim" in caplog.text
     header, table = describe_comparison(rows)
     assert header == ("method", "mAP", "mAP@100/hits", "precision@1", "bytes an item")
     assert table[1] == ("itq", "not defined", "not defined", "not defined", "-")
@@ -144,12 +147,77 @@ def test_several_labels_an_item(compared):
         assert row["mAP"] == pytest.approx(same["mAP"])
 
 
+def rabitq_scores(gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """The estimate of an inner product as the paper has it, from vectors [G, D] and [Q, D], one pair at a time.
+
+    With o = item - centre, q = query - centre and b the signs of o over sqrt(D): <o, q> ~ |o| <b, q> / <b, o / |o|>.
+    """
+    centre, dims = gallery.mean(axis=0), gallery.shape[1]
+    scores = np.empty((len(queries), len(gallery)))
+    for row, query in enumerate(queries - centre):
+        for column, item in enumerate(gallery - centre):
+            signs, length = np.where(item > 0, 1, -1) / np.sqrt(dims), np.linalg.norm(item)
+            estimate = length * (signs @ query) / (signs @ item / length)
+            scores[row, column] = estimate + centre @ (query + item + centre)
+    return scores
+
+
+@pytest.mark.parametrize("num_scores", [1 << 24, 130])
+def test_rabitq_estimates_what_its_paper_says(labelled, monkeypatch, num_scores):
+    monkeypatch.setattr(comparison, "_SCORES", num_scores)
+    monkeypatch.setattr(comparison, "QUERY_BITS", 0)  # queries as they are
+    gallery, labels, queries, query_labels = labelled
+    parts, num_bytes = rabitq_counts(queries, gallery, query_labels, labels, num_dims=13)
+    found = np.concatenate([average_precision(counts) for counts in parts])
+    mean = gallery.mean(axis=0, dtype=np.float64)
+    centred = [(each - mean) / np.linalg.norm(each - mean, axis=1, keepdims=True) for each in (gallery, queries)]
+    axes = faiss.PCAMatrix(24, 13, 0, True)
+    axes.train(centred[0].astype(np.float32))
+    matrix = faiss.vector_to_array(axes.A).reshape(13, 24)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(13), atol=1e-5)
+    middle = centred[0].mean(axis=0)
+    principal = np.linalg.svd(centred[0] - middle, full_matrices=False)[2][:13]
+    np.testing.assert_allclose(matrix.T @ matrix, principal.T @ principal, atol=1e-4)
+    turned = [(each - middle) @ matrix.T for each in centred]
+    items, asked = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in turned)
+    is_relevant = (query_labels[:, None] == labels) & (query_labels[:, None] >= 0)
+    scores = np.round(rabitq_scores(items, asked), 5)
+    np.testing.assert_allclose(found, label_average_precision(scores.T, is_relevant.T), rtol=1e-12)
+    assert num_bytes == 2 + 8
+
+
+def test_rabitq_at_equal_bytes_is_where_there_is_room_for_its_factors(caplog):
+    """80 bits are 10 bytes: 2 are left beside 8 of factors, 16 dimensions. Of 64 bits nothing is left."""
+    rng = np.random.default_rng(0)
+    gallery, queries = (rng.normal(size=(num, 96)).astype(np.float32) for num in (200, 12))
+    labels = rng.integers(0, 3, 200), rng.integers(0, 3, 12)
+    for hash_length, methods in ((64, ["rabitq+8"]), (80, ["rabitq", "rabitq+8"])):
+        head = fit_hash(gallery, hash_length=hash_length, method="lsh")
+        codes = Codes(pack_codes(head(gallery)), labels[0], pack_codes(head(queries)), labels[1], hash_length)
+        counts = evaluate_codes(codes).counts
+        rows = compare(codes, gallery, queries, query_embeddings=head(queries), counts=counts)
+        found = {row["method"]: row for row in rows if row["method"].startswith("rabitq")}
+        assert list(found) == methods
+        assert found["rabitq+8"]["bytes_per_item"] == hash_length // 8 + 8
+        parts, _ = rabitq_counts(queries, gallery, labels[1], labels[0], num_dims=hash_length)
+        (part,) = parts
+        assert found["rabitq+8"]["mAP"] == pytest.approx(average_precision(part).mean())
+    parts, num_bytes = rabitq_counts(queries, gallery, labels[1], labels[0], num_dims=16)
+    (part,) = parts
+    assert num_bytes == found["rabitq"]["bytes_per_item"] == 10
+    assert found["rabitq"]["mAP"] == pytest.approx(average_precision(part).mean())
+    assert [row[0] for row in describe_comparison(rows)[1]] == [
+        "features, cosine", "itq", "lsh", "rabitq", "rabitq, as many bits", "this run", "its finer order",
+    ]  # fmt: skip
+    assert caplog.text == ""
+
+
 def test_without_anything_relevant_nothing_is_defined(compared):
     codes, gallery, queries, embeddings = compared
     nothing = Codes(codes.gallery_codes, codes.gallery_labels, codes.query_codes, np.full(12, -1), 11)
     rows = compare(nothing, gallery, queries, query_embeddings=embeddings, counts=evaluate_codes(nothing).counts)
-    assert [row["mAP"] for row in rows] == [None] * 5
-    assert describe_comparison(rows)[1][3] == ("this run", "not defined", "not defined", "not defined", "2")
+    assert [row["mAP"] for row in rows] == [None] * 6
+    assert describe_comparison(rows)[1][4] == ("this run", "not defined", "not defined", "not defined", "2")
 
 
 def test_features_that_are_not_finite_are_refused(compared):

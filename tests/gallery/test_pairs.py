@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from random_codes import BITS, flipped, random_codes
 
+from c3dhash.gallery import pairs
 from c3dhash.gallery.pairs import RARE_BITS, _share, needed_bits
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
@@ -116,3 +117,65 @@ def test_time_that_two_segments_hold_counts_once():
     codes = CodeBatch(np.zeros((10, 6), np.uint8), BITS, np.arange(10.0), np.arange(10.0) + 2)  # 0 to 11 s
     assert _share([(0, 4), (3, 6)], codes) == 6 / 11
     assert _share([(8, 11), (0, 6), (1, 3)], codes) == 9 / 11
+
+
+def test_mirror_images_are_pairs_where_they_are_asked_for(gallery):
+    """A mirror turns some bits over. Each pair once, by the better of the two; the same bytes are as they are."""
+    rng = np.random.default_rng(5)
+    mask = np.packbits(np.arange(BITS) % 2 == 1)
+    videos = {f"film {number}": random_codes(rng, 30) for number in range(20)}
+    videos["copy"] = flipped(rng, videos["film 3"], 0.06)
+    videos["mirrored"] = flipped(rng, videos["film 5"], 0.06) ^ mask
+    videos["mirrored part"] = flipped(rng, videos["film 9"][10:18], 0.06) ^ mask
+    videos["both"] = np.concatenate([videos["film 11"][:16], videos["film 11"][20:26] ^ mask])
+    videos["mostly mirrored"] = np.concatenate([videos["film 12"][:6], videos["film 12"][10:26] ^ mask])
+    videos["same bytes"] = videos["film 14"] ^ mask
+    fill(gallery, videos, **{"film 14": "same", "same bytes": "same"})
+    as_they_are = found(gallery)
+    assert not any(pair.is_mirrored for pair in as_they_are.values())
+    pairs = found(gallery, mirror_mask=mask)
+    assert {names: pair.is_mirrored for names, pair in pairs.items()} == {
+        ("film 3", "copy"): False, ("film 5", "mirrored"): True, ("film 9", "mirrored part"): True,
+        ("film 11", "both"): False, ("film 12", "mostly mirrored"): True, ("film 14", "same bytes"): False,
+    }  # fmt: skip
+    assert set(as_they_are) == set(pairs) - {("film 5", "mirrored"), ("film 9", "mirrored part")}
+    assert pairs["film 11", "both"] == as_they_are["film 11", "both"]
+    part = pairs["film 9", "mirrored part"]
+    (segment,) = part.segments
+    assert (segment.query_start_seconds, segment.query_end_seconds, segment.start_seconds) == (10, 18, 0)
+    assert (part.first_share, part.second_share, part.turned().is_mirrored) == (8 / 30, 1, True)
+
+
+def test_a_copy_that_is_its_own_mirror_image_but_for_a_few_bits_is_as_it_is(gallery):
+    rng = np.random.default_rng(8)
+    videos = {f"film {number}": random_codes(rng, 30) for number in range(20)}
+    videos["copy"] = videos["film 3"]
+    fill(gallery, videos)
+    for num_bits in (0, 1, 3, 8):
+        mask = np.packbits(np.arange(BITS) < num_bits)
+        ((names, pair),) = found(gallery, mirror_mask=mask).items()
+        assert (names, pair.is_mirrored, pair.segments[0].distance) == (("film 3", "copy"), False, 0)
+
+
+def test_a_radius_goes_for_mirror_images_too(gallery):
+    rng = np.random.default_rng(6)
+    mask = np.packbits(np.arange(BITS) < 20)
+    videos = {f"clip {number}": random_codes(rng, 1) for number in range(9)}
+    videos["mirrored"] = videos["clip 4"] ^ mask
+    fill(gallery, videos)
+    assert found(gallery, radius=3) == {}
+    ((names, pair),) = found(gallery, radius=3, mirror_mask=mask).items()
+    assert (names, pair.is_mirrored, pair.segments[0].distance) == (("clip 4", "mirrored"), True, 0)
+
+
+def test_mirror_images_make_twice_as_many_pairs(gallery, monkeypatch):
+    """So a segment must be one bit more improbable: one that is told by half a bit is not told any more."""
+    rng = np.random.default_rng(7)
+    videos = {f"film {number}": random_codes(rng, 20) for number in range(50)}
+    videos["part"] = videos["film 8"][4:7]
+    fill(gallery, videos)
+    ((_, _, pair),) = gallery.matching_pairs()
+    bits = pair.segments[0].score + math.log2(20 * 3)  # of the segment alone
+    monkeypatch.setattr(pairs, "RARE_BITS", bits - 0.5 - math.log2(1003 * 1002 / 2))
+    mask = np.array([255, 0, 0, 0, 0, 0], np.uint8)
+    assert (len(gallery.matching_pairs()), len(gallery.matching_pairs(mirror_mask=mask))) == (1, 0)

@@ -18,12 +18,14 @@ from c3dhash.gallery.chance import chance_of_segments
 from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.evidence import weigh
 from c3dhash.gallery.indexing import index_videos, open_gallery
-from c3dhash.gallery.query import _better_of, encode_video, query_codes, query_video
+from c3dhash.gallery.query import _better_of, encode_video, query_codes, query_video, query_videos
 from c3dhash.gallery.segments import find_segments
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.calibration import CALIBRATION_FILE, Calibration, save_calibration
+from c3dhash.models.encode import encode_videos
 from c3dhash.models.runs import load_run
 from c3dhash.records import CodeBatch, Hit
+from c3dhash.video.isolation import DecoderPool
 from c3dhash.video.reader import read_clips
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
@@ -149,11 +151,52 @@ def test_the_mirror_image_of_a_query(untrained_run, tmp_path, skewed, config):
         assert (first.video, first.distance, first.is_mirrored) == (str(skewed / "1.avi"), 0, False)
 
 
-def test_which_of_two_hits_is_the_better_one():
-    """By score, then by distance; of one window by distance alone; of ties the one that is not mirrored."""
+def test_a_video_and_its_mirror_image_are_of_one_decoding(untrained_run, tmp_path, skewed, monkeypatch):
+    read = []
 
-    def hit(video: str, score: float, distance: int, *, is_mirrored: bool = False) -> Hit:
-        return Hit(1, distance, video, 0.0, 1.0, None, score, (), is_mirrored=is_mirrored)
+    def stream(pool, task, path, **options):
+        read.append(path.name)
+        return as_it_is(pool, task, path, **options)
+
+    as_it_is = DecoderPool.stream
+    with open_gallery(tmp_path / "gallery", untrained_run, config=FP32) as gallery:
+        index_videos(untrained_run, gallery, [skewed], config=FP32)
+        monkeypatch.setattr(DecoderPool, "stream", stream)
+        videos = [skewed / "0.avi", skewed / "2.avi"]
+        found = list(query_videos(untrained_run, gallery, videos, mirror=True, config=FP32))
+    assert [hits[0].distance for _, hits in found] == [0, 0]
+    assert sorted(read) == ["0.avi", "2.avi"]
+
+
+def test_the_finer_order_of_a_video_and_its_mirror_image(untrained_run, tmp_path, skewed):
+    """By asymmetric distance from either embedding: bits of which that one is sure count more."""
+    (result,) = encode_videos(untrained_run, [skewed / "0.avi"], config=FP32, with_mirrored=True)
+    sides = [each.codes.embeddings[0].astype(np.float64) for each in (result, result.mirrored)]
+    rng = np.random.default_rng(0)
+    config = {"hash_length": untrained_run.hash_length, "model_fingerprint": untrained_run.fingerprint}
+    codes = {f"{number:02}": rng.random(untrained_run.hash_length) < 0.5 for number in range(40)}
+    with Gallery.create(tmp_path / "gallery", **config) as gallery:
+        for name, bits in codes.items():
+            batch = CodeBatch(np.packbits(bits[None], axis=1), len(bits), np.zeros(1), np.ones(1))
+            gallery.add(name, batch, content_hash=name)
+        hits = query_video(untrained_run, gallery, skewed / "0.avi", mirror=True, top=15, config=FP32)
+    finer = {
+        (name, is_mirrored): np.abs(side)[bits != (side > 0)].sum()
+        for name, bits in codes.items()
+        for is_mirrored, side in enumerate(sides)
+    }
+    best = sorted((min((finer[name, side], side) for side in (0, 1)), name) for name in codes)
+    assert [(hit.video, hit.is_mirrored) for hit in hits] == [(name, side == 1) for (_, side), name in best[:15]]
+    assert len({hit.is_mirrored for hit in hits}) == 2 and [hit.rank for hit in hits] == list(range(1, 16))
+    distances = [hit.distance for hit in hits]
+    assert distances != sorted(distances), "the order is not that of the bits"
+
+
+def test_which_of_two_hits_is_the_better_one():
+    """By score, then by distance; of one window by the finer distance; of ties the one that is not mirrored."""
+
+    def hit(video: str, score: float, distance: int, *, is_mirrored: bool = False) -> tuple[Hit, float]:
+        return Hit(1, distance, video, 0.0, 1.0, None, score, (), is_mirrored=is_mirrored), distance / 8
 
     plain = [hit("a", 9.0, 4), hit("b", 5.0, 1), hit("c", 0.0, 7)]
     mirrored = [hit("b", 7.0, 2, is_mirrored=True), hit("a", 9.0, 4, is_mirrored=True), hit("d", 0.0, 6)]

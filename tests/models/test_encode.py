@@ -153,6 +153,28 @@ def test_a_feature_is_the_mean_of_its_views(untrained_run, motion):
     np.testing.assert_allclose(two.features.features, (one.features.features + other) / 2, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("views", [1, 3])
+def test_what_a_video_is_in_a_mirror(untrained_run, tmp_path, views):
+    """The codes of a file that holds the mirrored pictures; of one decoding. Windows of nothing are in neither."""
+    shown = [numbered_frame(number).copy() for number in range(150)]
+    for frame in shown:
+        frame[:, 80:] //= 4
+    shown[50:100] = black_frames(50)
+    video, bad = write_frames(tmp_path / "a.avi", shown, fourcc="FFV1"), tmp_path / "bad.avi"
+    flipped = write_frames(tmp_path / "flipped.avi", [frame[:, ::-1] for frame in shown], fourcc="FFV1")
+    bad.write_bytes(b"no video")
+    config = replace(FP32, window_seconds=1, stride_seconds=1, views=views)
+    alone, other = encode_videos(untrained_run, [video, flipped], config=config, with_features=True)
+    result, broken = encode_videos(untrained_run, [video, bad], config=config, with_features=True, with_mirrored=True)
+    for found, expected in ((result, alone), (result.mirrored, other)):
+        assert np.array_equal(found.codes.codes, expected.codes.codes)
+        assert np.array_equal(found.codes.start_seconds, expected.codes.start_seconds)
+        assert found.codes.num_flat == expected.codes.num_flat == 2
+        np.testing.assert_allclose(found.features.features, expected.features.features, rtol=1e-4, atol=1e-5)
+    assert not np.array_equal(alone.codes.codes, other.codes.codes)
+    assert alone.mirrored is None and broken.error is not None and broken.codes is None
+
+
 @pytest.mark.parametrize("engine", ["torch", "openvino", "onnx"])
 def test_flat_windows_are_not_seen(untrained_run, tmp_path, engine):
     """Ten seconds, of which 2 to 6 are black: one of four windows of 3 s, every 2 s, shows nothing else."""

@@ -97,7 +97,7 @@ def test_a_failed_save_leaves_the_rest_as_it_was(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors").mkdir()  # no file can take its place
     before = {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(CheckpointError, match=r"cannot be written \(Is a directory\): look for room and rights"):
         save_run(tmp_path, build_model(SMALL, num_classes=2), config=RUN_CONFIG, labels=("c", "d"))
     assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 

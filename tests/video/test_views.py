@@ -95,14 +95,15 @@ def test_a_still_picture_is_one_frame_repeated(tmp_path, suffix):
 
 
 def test_a_mirrored_video(moving, tmp_path):
-    """Of two views each is the other's; of flow what moves to the right moves to the left."""
+    """Behind the views; of two each is the other's; of flow what moves to the right moves to the left."""
     path = write_frames(tmp_path / "a.avi", moving)
     ((_, views),) = read_views(path, num_views=2, **OPTIONS)
-    ((_, mirrored),) = read_views(path, num_views=2, is_mirrored=True, **OPTIONS)
-    assert np.array_equal(mirrored[0], views[1]) and np.array_equal(mirrored[1], views[0])
+    ((_, both),) = read_views(path, num_views=2, with_mirrored=True, **OPTIONS)
+    assert len(both) == 4 and all(np.array_equal(both[place], views[place % 3 > 0]) for place in range(4))
     flow = {**OPTIONS, "num_views": 1, "channels": "flow", "interval_seconds": 1 / 25, "clips_per_window": 1}
     ((_, (right,)),) = read_views(path, **flow)
-    ((_, (left,)),) = read_views(path, is_mirrored=True, **flow)
+    ((_, (same, left)),) = read_views(path, with_mirrored=True, **flow)
+    assert np.array_equal(same, right)
     assert np.median(right[..., 0]) > 135 and np.median(left[..., 0]) < 120
     assert np.array_equal(left[..., 0], 255 - right[:, :, ::-1, 0])
     assert np.array_equal(left[..., 1], right[:, :, ::-1, 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -77,6 +78,10 @@ class Backbone(nn.Module):
     def fit_preprocessing(self, preprocessing: Preprocessing) -> Preprocessing:
         """Return what this network reads with weights that expect something, where these are for `starts_from`."""
         return preprocessing
+
+    def mirror_signs(self) -> np.ndarray | None:
+        """Return what a mirror does to features, where it only changes signs: 1 or -1 of each, int64 [feature_dim]."""
+        return None
 
     def settle(self) -> None:
         """Decide once what depends on the weights, which stay as they are from here on; for copies that only infer."""

@@ -50,6 +50,10 @@ class PHash(Backbone):
         super().__init__()
         self.clip_size = (num_frames, size, size)
 
+    def mirror_signs(self) -> np.ndarray:
+        """Return -1 for odd horizontal frequencies: cos(pi h (1 - x)) = (-1)^h cos(pi h x)."""
+        return 1 - 2 * (frequency_order() % NUM_FREQUENCIES % 2)
+
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         device = "cpu" if clips.is_meta else clips.device.type
         with torch.autocast(device, enabled=False):

@@ -50,6 +50,17 @@ def test_the_order_is_from_low_to_high() -> None:
     assert len(set(order)) == 255 and order[-1] == (15, 15)
 
 
+@pytest.mark.parametrize("width", [40, 41])
+def test_a_mirror_changes_signs(width: int) -> None:
+    clips = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 4, 24, width)).astype(np.float32))
+    backbone = build_backbone("phash")
+    signs = backbone.mirror_signs()
+    assert set(signs.tolist()) == {1, -1} and signs.shape == (255,)
+    in_mirror = backbone(clips.flip(4)).numpy()
+    np.testing.assert_allclose(in_mirror, backbone(clips).numpy() * signs, atol=1e-4)
+    assert build_backbone("tsn_mobilenet_v2").mirror_signs() is None
+
+
 def test_the_basis_is_orthonormal() -> None:
     for size in (16, 64, 100):
         np.testing.assert_allclose(cosine_basis(size) @ cosine_basis(size).T, np.eye(16), atol=1e-6)
