@@ -27,10 +27,11 @@ def calibrate(
     gallery_path: Path, model: Path | None, videos: int, seed: int, mirror: bool, any_speed: bool, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Copy videos of a gallery in the ways in which copies go around, and search for them.
+    """Tell how well copies are found in a gallery, and what a score means.
 
-    Tells how many are found, and keeps in the gallery what a score means: `c3dhash query` then says of each hit how
-    probable it is that it shows the same film. Copies are of up to 30 s, lie in a temporary folder, and are deleted.
+    Copies videos of it in the ways in which copies go around, and searches for them. What was counted is kept in the
+    gallery: `c3dhash query` then says of each hit how probable it is that it shows the same film. Copies are of up to
+    30 s, lie in a temporary folder, and are deleted; nothing else in the gallery changes.
     """
     from tqdm import tqdm
 
