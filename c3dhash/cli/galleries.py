@@ -24,7 +24,7 @@ MAX_NAMES = 20  # of folders, bits and videos that are printed
 
 @click.group()
 def gallery() -> None:
-    """Look after a gallery: what is in it, whether it is sound, what its scores mean, out of it, into it, and smaller."""
+    """Look after a gallery: what is in it, is it sound, what its scores mean; out of it, into it, and smaller."""
 
 
 gallery.add_command(calibrate)
