@@ -75,7 +75,7 @@ def test_the_three_lines_of_the_readme(run, motion_dir, tmp_path):
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert set(hits[0]) == {
         "rank", "distance", "video", "start_seconds", "end_seconds", "label", "score", "segments",
-        "precision", "is_mirrored",
+        "precision", "is_mirrored", "same_film",
     }  # fmt: skip
     assert all(0 < hit["precision"] < 1 for hit in hits)
     assert (tmp_path / "page.html").read_text().count(" % same class") == 3
