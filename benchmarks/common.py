@@ -10,6 +10,12 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+MEMORY = """
+def status(name):
+    (line,) = [line for line in open("/proc/self/status") if line.startswith(name)]
+    return int(line.split()[1]) / 1000
+"""  # for a program of its own: status("VmRSS") and status("VmHWM"), its memory and the peak of that, MB
+
 
 def machine(*packages: str) -> str:
     """Describe the CPU, its cores, and the versions of what does the work, of further `packages` too."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from common import MEMORY, median_seconds
 
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.inventory import take_inventory
@@ -23,10 +24,6 @@ import sys, time
 import numpy as np
 from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.store import Gallery
-
-def status(name):
-    (line,) = [line for line in open("/proc/self/status") if line.startswith(name)]
-    return int(line.split()[1]) / 1000
 
 before, began = status("VmRSS"), time.perf_counter()
 with Gallery.open(sys.argv[1]) as gallery:
@@ -70,9 +67,9 @@ def compare_kinds(
             }
             _print(f"{num:4} queries, k {k:3}", kind, seconds_in_turns(timed, repeats=repeats), f"recall {recall:.3f}")
         window = CodeBatch(queries[:1], gallery.hash_length, np.zeros(1), np.ones(1))
-        print(f"    query_codes of one window: {_ms(lambda w=window: query_codes(gallery, w), repeats)}", flush=True)
+        print(f"    query_codes of one window: {_ms(gallery, window, repeats)}", flush=True)
     gallery.settle_search("exact")
-    print(f"  exact, query_codes of one window: {_ms(lambda: query_codes(gallery, window), repeats)}", flush=True)
+    print(f"  exact, query_codes of one window: {_ms(gallery, window, repeats)}", flush=True)
 
 
 def _print(what: str, kind: str, seconds: dict[str, list[float]], recall: str) -> None:
@@ -83,16 +80,11 @@ def _print(what: str, kind: str, seconds: dict[str, list[float]], recall: str) -
     print(f"    {what}: {told}, {ratio:.2f} times as fast; {recall}", flush=True)
 
 
-def _ms(function: Callable[[], object], repeats: int) -> str:
-    function()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return f"{1e3 * statistics.median(seconds):.2f} ms"
+def _ms(gallery: Gallery, window: CodeBatch, repeats: int) -> str:
+    median, _ = median_seconds(lambda: query_codes(gallery, window), repeats=repeats, warmup=1)
+    return f"{1e3 * median:.2f} ms"
 
 
 def _in_a_process(gallery: Gallery) -> str:
-    command = [sys.executable, "-c", IN_A_PROCESS, str(Path(gallery.path)), str(gallery.hash_length)]
+    command = [sys.executable, "-c", MEMORY + IN_A_PROCESS, str(Path(gallery.path)), str(gallery.hash_length)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

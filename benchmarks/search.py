@@ -31,8 +31,8 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from common import machine, median_seconds
-from kinds import compare_kinds
+from common import MEMORY, machine, median_seconds
+from kinds import WORKLOADS, compare_kinds
 from usearch.index import Index, MetricKind
 from usearch.index import search as usearch_search
 
@@ -42,7 +42,6 @@ from c3dhash.records import CodeBatch
 
 CLIPS_PER_VIDEO, VIDEOS_PER_TRANSACTION = 1000, 100
 PAUSE_SECONDS = 0.05
-WORKLOADS = ((1, 10), (1, 100), (100, 10), (100, 100))  # queries, k
 USEARCH_MAX_PAIRS = 50_000_000  # it keeps 16 bytes for each pair of a query and a code
 USEARCH_MAX_WORK = 200_000_000  # pairs; left out beyond, where a call takes ten seconds
 BATCH_MAX_WORK = 2_000_000_000  # pairs; batches are left out beyond, where a bare call takes ten seconds
@@ -53,10 +52,6 @@ import numpy as np
 from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
-
-def status(name):
-    (line,) = [line for line in open("/proc/self/status") if line.startswith(name)]
-    return int(line.split()[1]) / 1000
 
 def timed(what, function):
     began = time.perf_counter()
@@ -113,7 +108,7 @@ def fill(path: Path, codes: np.ndarray, hash_length: int) -> Gallery:
     began = time.perf_counter()
     gallery.close()
     report("read the catalog and write the file to search in", began, len(codes))
-    command = [sys.executable, "-c", IN_A_PROCESS, str(path), str(hash_length), str(len(codes))]
+    command = [sys.executable, "-c", MEMORY + IN_A_PROCESS, str(path), str(hash_length), str(len(codes))]
     print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
     file_bytes = [(path / name).stat().st_size for name in (CATALOG_NAME, CODES_NAME)]
     print(f"    catalog {file_bytes[0] / 1e6:.0f} MB, file to search in {file_bytes[1] / 1e6:.0f} MB", flush=True)

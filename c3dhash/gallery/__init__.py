@@ -11,6 +11,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     filters       which videos may be found
     catalog       the truth about videos, clips and their codes
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
+    checked_file  files with a checksum at their end
     codes_file    codes and where videos begin, in a file that is mapped into memory
     lists         lists of nearest codes -> codes and videos, where the lists are long enough
     gpu           exact search on a GPU

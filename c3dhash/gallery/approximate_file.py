@@ -24,14 +24,12 @@ import faiss
 import numpy as np
 
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.checked_file import BYTES_AT_A_TIME, CHECKSUM, HEADER_BYTES, CheckedWriter
 from c3dhash.gallery.kinds import KINDS
 from c3dhash.gallery.recall import Facts
 
 MAGIC = b"c3dhapx1"
 HEADER = struct.Struct("<8sIIqqqqq")
-HEADER_BYTES = 512
-CHECKSUM = struct.Struct("<I")
-BYTES_AT_A_TIME = 2**24
 
 
 class StoredIndex(NamedTuple):
@@ -57,22 +55,17 @@ def write_index(path: Path, stored: StoredIndex, *, hash_length: int, num_bytes:
     facts = json.dumps(dataclasses.asdict(stored.facts)).encode()
     numbers = stored.num_codes, len(stored.starts), *stored.stamp, len(facts)
     header = HEADER.pack(MAGIC, hash_length, num_bytes, *numbers)
-    checksum = 0
     with path.open("wb") as file:
-
-        def write(block: bytes) -> int:
-            nonlocal checksum
-            checksum = zlib.crc32(block, checksum)
-            return file.write(block)
-
-        write(header.ljust(HEADER_BYTES, b"\0") + facts)
+        writer = CheckedWriter(file)
+        writer.write_header(header)
+        writer.write(facts)
         for numbers_of_videos in (stored.starts, stored.first_ids):
-            write(np.ascontiguousarray(numbers_of_videos, "<i8").tobytes())
+            writer.write_array(np.ascontiguousarray(numbers_of_videos, "<i8"))
         try:
-            faiss.write_index_binary(stored.index, faiss.PyCallbackIOWriter(write, BYTES_AT_A_TIME))
+            faiss.write_index_binary(stored.index, faiss.PyCallbackIOWriter(writer.write, BYTES_AT_A_TIME))
         except RuntimeError as error:  # what `write` raises comes out as FAISS's own
             raise OSError(f"FAISS cannot write it: {error}") from error
-        file.write(CHECKSUM.pack(checksum))
+        writer.end()
 
 
 def read_index(path: Path, *, hash_length: int, num_bytes: int) -> StoredIndex:

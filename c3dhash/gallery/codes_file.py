@@ -21,12 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.checked_file import CHECKSUM, HEADER_BYTES, CheckedWriter
 
 MAGIC = b"c3dhash3"
 HEADER = struct.Struct("<8sIIqqqq")
-HEADER_BYTES = 512
-CHECKSUM = struct.Struct("<I")
-BYTES_AT_A_TIME = 2**24
 
 
 class StoredCodes(NamedTuple):
@@ -49,16 +47,13 @@ def write_codes(path: Path, stored: StoredCodes, *, hash_length: int) -> None:
     """
     num_codes, num_bytes = stored.codes.shape
     header = HEADER.pack(MAGIC, hash_length, num_bytes, num_codes, len(stored.starts), *stored.stamp)
-    parts = [np.frombuffer(header.ljust(HEADER_BYTES, b"\0"), np.uint8), stored.codes.reshape(-1)]
-    parts += [np.ascontiguousarray(numbers, "<i8").view(np.uint8) for numbers in (stored.starts, stored.first_ids)]
-    checksum = 0
     with path.open("wb") as file:
-        for part in parts:
-            for start in range(0, len(part), BYTES_AT_A_TIME):
-                block = part[start : start + BYTES_AT_A_TIME].data
-                checksum = zlib.crc32(block, checksum)
-                file.write(block)
-        file.write(CHECKSUM.pack(checksum))
+        writer = CheckedWriter(file)
+        writer.write_header(header)
+        writer.write_array(stored.codes)
+        for numbers in (stored.starts, stored.first_ids):
+            writer.write_array(np.ascontiguousarray(numbers, "<i8"))
+        writer.end()
 
 
 def map_codes(path: Path, *, hash_length: int, num_bytes: int) -> StoredCodes:

@@ -199,8 +199,8 @@ def scored_segments(
 
     Args:
         points: of the windows of the query, as of `weigh`.
-        any_speed: take the speed at which the first one is the least probable: among two times as many chances, half of
-            which are for 1.
+        any_speed: take another speed than 1 where it makes the first one more improbable by more than the choice among
+            SPEEDS does, whose bits are taken off.
     Returns:
         What `segments.find_segments` does, with scores as in Note [Scores by chance], the last one's 0; and how
         improbable the first one is alone, in bits, 0 where there is none.
@@ -236,8 +236,8 @@ def weigh(
     chance, said, num_videos = chance_of_distances(index), points_of_distances(index), index.num_videos
     is_looked_at = (said > 0) & (chance * len(index) <= max_chance_pairs)
     radius = max(0, int(np.count_nonzero(is_looked_at)) - 1)
-    common = min(radius, round(COMMON_SHARE * index.hash_length))
-    by_chance = share_by_chance(index, radius=round(COMMON_SHARE * index.hash_length))
+    common = round(COMMON_SHARE * index.hash_length)
+    by_chance, common = share_by_chance(index, radius=common), min(radius, common)
     if len(codes) == 1:
         radius = common  # nothing asks for votes
     bits, votes = np.empty((len(codes), len(said))), np.zeros(num_videos)

@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 
 from c3dhash.gallery import search
-from c3dhash.gallery.lists import codes_of_lists, ends_of, videos_of_lists
+from c3dhash.gallery.lists import NO_END, codes_of_lists, ends_of, videos_of_lists
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ ASKED_PER_K, MIN_ASKED = 4, 256
 SLICE_BYTES = 2**28
 
 MakeIndex = Callable[[int], Any]
+Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # codes, and how many for each
 
 
 class SlicedSearch:
@@ -100,17 +101,16 @@ class SlicedSearch:
 
     def _all_lists(self, query_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         num_asked = min(MAX_ASKED, max(MIN_ASKED, ASKED_PER_K * k))
-        lists = []
-        for start, index in self._slices:
-            distances, positions = index.search(query_codes, min(num_asked, index.ntotal))
-            is_all = num_asked >= index.ntotal
-            ends = np.full(len(query_codes), np.iinfo(np.int32).max) if is_all else ends_of(distances, positions)
-            lists.append((distances, np.where(positions < 0, -1, positions + start), ends))
+        parts: list[tuple[int, int, Search]] = [(start, index.ntotal, index.search) for start, index in self._slices]
         if self.num_held < len(self._codes):
             rest = self._codes[self.num_held :]
-            distances, positions = search.nearest_codes(query_codes, rest, k=min(num_asked, len(rest)))
-            ends = np.full(len(query_codes), np.iinfo(np.int32).max) if num_asked >= len(rest) else distances[:, -1]
-            lists.append((distances, positions + self.num_held, ends))
+            parts.append((self.num_held, len(rest), lambda codes, num: search.nearest_codes(codes, rest, k=num)))
+        lists = []
+        for start, num_codes, search_part in parts:
+            distances, positions = search_part(query_codes, min(num_asked, num_codes))
+            is_all = num_asked >= num_codes
+            ends = np.full(len(query_codes), NO_END, np.int64) if is_all else ends_of(distances, positions)
+            lists.append((distances, np.where(positions < 0, -1, positions + start), ends))
         distances, positions = (np.concatenate([each[part] for each in lists], axis=1) for part in (0, 1))
         return distances, positions, np.min([each[2] for each in lists], axis=0)
 

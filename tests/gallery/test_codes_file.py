@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from c3dhash.errors import GalleryError
-from c3dhash.gallery import codes_file
+from c3dhash.gallery import checked_file, codes_file
 from c3dhash.gallery.codes_file import StoredCodes, map_codes, write_codes
 
 NUMBERS = np.arange(100, dtype=np.int64)
@@ -40,7 +40,7 @@ def test_what_was_written_comes_back(path: Path) -> None:
 
 def test_large_files_are_written_in_pieces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = path.read_bytes()
-    monkeypatch.setattr(codes_file, "BYTES_AT_A_TIME", 13)
+    monkeypatch.setattr(checked_file, "BYTES_AT_A_TIME", 13)
     write_codes(path, STORED, hash_length=48)
     assert path.read_bytes() == whole
 
