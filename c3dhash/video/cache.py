@@ -68,6 +68,7 @@ class FrameCache:
         self._opened_ns = time.time_ns()
         self._num_bytes = 0  # of the files in the folder, as far as we know
         self._num_written = 0  # bytes, since the folder was read
+        self._num_pending = 0  # bytes that were counted and are to get their names, so that the folder lacks them
         self._is_writable = True
         self._is_full = False  # of what this run uses
         self._unkept: set[Path] = set()  # what is not to be tried again
@@ -142,6 +143,7 @@ class FrameCache:
         """Write the frames of a sample to a file; where that fails, go on without. Return whether they are there."""
         if not self.is_on or not self._is_writable or self._is_full or path in self._unkept:
             return False
+        num_pending = 0
         try:
             with (
                 replacing(path, is_durable=False) as partial,
@@ -149,6 +151,7 @@ class FrameCache:
             ):
                 num_bytes = write_frames(partial, chunks, max_bytes=self.max_bytes)
                 self._make_room(num_bytes)
+                num_pending = num_bytes
                 _note_use(partial)
         except OSError as error:
             self._stop_keeping(error)
@@ -160,6 +163,9 @@ class FrameCache:
             self._unkept.add(path)
         else:
             return True
+        finally:
+            with self._lock:
+                self._num_pending -= num_pending
         return False
 
     def _stop_keeping(self, error: OSError) -> None:
@@ -186,6 +192,7 @@ class FrameCache:
                 raise Unkept("the cache is full")
             self._num_bytes += num_bytes
             self._num_written += num_bytes
+            self._num_pending += num_bytes
 
     def _evict(self, *, room_bytes: int) -> None:
         """Read the folder; where it lacks room, delete the files unused for longest, see Note [Size of the cache]."""
@@ -193,7 +200,7 @@ class FrameCache:
             (path.suffix == SUFFIX, stat.st_mtime_ns, stat.st_size, path)
             for path, stat in own_files(self.directory, OWN_NAME)
         )
-        num_bytes = sum(size for _, _, size, _ in files)
+        num_bytes = sum(size for _, _, size, _ in files) + self._num_pending
         is_over = num_bytes + room_bytes > self.max_bytes
         for is_current, used_ns, size, path in files if is_over else ():
             num_left = num_bytes - size + room_bytes
