@@ -160,6 +160,7 @@ def test_an_index_takes_the_gpu_for_batches_and_no_old_copy(monkeypatch: pytest.
     expected = index.search(queries, k=10), index.search_videos(queries, top=10)
     monkeypatch.setattr(gpu, "is_there", lambda: True)
     monkeypatch.setattr(gpu, "MIN_COMPARISONS", 1000)
+    monkeypatch.setattr(gpu, "MAX_MIN_QUERIES", 16)
     monkeypatch.setattr(gpu, "sliced_search", sliced_search)
     found = index.search(queries, k=10), index.search_videos(queries, top=10)
     for ours, theirs in zip(found, expected, strict=True):
@@ -174,7 +175,7 @@ def test_an_index_takes_the_gpu_for_batches_and_no_old_copy(monkeypatch: pytest.
 def test_small_searches_stay_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "is_there", lambda: True)
     assert gpu.held({}, make_codes(1000, on=0.5), num_queries=99) is None
-    assert gpu.pays(100, 1_000_000) and not gpu.pays(1, 1_000_000_000)
+    assert gpu.pays(200, 1_000_000) and not gpu.pays(1, 1_000_000_000) and not gpu.pays(1000, 10_000)
 
 
 @pytest.mark.gpu
