@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 
 import faiss
 import numpy as np
@@ -38,9 +39,7 @@ def main() -> None:
         for num_queries in options.queries:
             queries = rng.integers(0, 256, (num_queries, 8), dtype=np.uint8)
             for k in (10, 100):
-                on_gpu, _ = median_seconds(
-                    lambda q=queries, k=k: held.nearest_codes(q, k=k), repeats=options.repeats, warmup=1
-                )
+                on_gpu, _ = median_seconds(partial(held.nearest_codes, queries, k=k), repeats=options.repeats, warmup=1)
                 line = f"  {num_queries:5} queries, k {k:3}: GPU {1e3 * on_gpu:9.2f}"
                 if num_queries * size <= CPU_MAX_PAIRS:
                     for ours, theirs in zip(
@@ -48,7 +47,7 @@ def main() -> None:
                     ):
                         np.testing.assert_array_equal(ours, theirs)
                     on_cpu, _ = median_seconds(
-                        lambda q=queries, k=k: search.nearest_codes(q, codes, k=k), repeats=options.repeats, warmup=0
+                        partial(search.nearest_codes, queries, codes, k=k), repeats=options.repeats, warmup=0
                     )
                     line += f", CPU {1e3 * on_cpu:9.2f}, {on_cpu / on_gpu:.2f} times as long; the same is found"
                 print(line, flush=True)
