@@ -19,9 +19,11 @@ from c3dhash.web.query_routes import query_routes
 from c3dhash.web.refusals import Refused, closing_down, status_of
 from c3dhash.web.routes import gallery_routes, server_routes
 from c3dhash.web.service import Service
+from c3dhash.web.uploads import BLOCK_BYTES, MAX_JSON_BYTES
 
 logger = logging.getLogger(__name__)
 
+UPLOAD_PATHS = frozenset(("/api/query", "/api/classify"))  # they look after what they read themselves
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -80,6 +82,21 @@ def _tell_errors(app: FastAPI, service: Service) -> None:
         return JSONResponse({"error": service.text_of(error)}, status_code=500)
 
 
+def _limited(receive: Receive) -> Receive:
+    """Return what gives a body as it comes, up to some length; beyond it raises."""
+    num_bytes = 0
+
+    async def receive_some() -> Message:
+        nonlocal num_bytes
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > MAX_JSON_BYTES + BLOCK_BYTES:  # the route's own limit, and what may have come with it
+            raise Refused(413, "the body is too long.", headers={"Connection": "close"})
+        return message
+
+    return receive_some
+
+
 class _Counted:
     """An application whose answers are counted; while the server ends, it answers nothing new."""
 
@@ -94,6 +111,8 @@ class _Counted:
             refused = closing_down()
             await JSONResponse({"error": refused.text}, 503, headers=refused.headers)(scope, receive, send)
             return
+        if scope["path"] not in UPLOAD_PATHS:
+            receive = _limited(receive)
         start, status = perf_counter(), 500
 
         async def send_and_look(message: Message) -> None:

@@ -42,7 +42,7 @@ from c3dhash.web.computed import Computation
 from c3dhash.web.figures import CONTENT_TYPE
 from c3dhash.web.guards import cookie_header, is_token
 from c3dhash.web.media import PICTURE_ANSWERS, answer_picture
-from c3dhash.web.query_routes import errors
+from c3dhash.web.query_routes import errors, json_body, read_object
 from c3dhash.web.refusals import Refused
 from c3dhash.web.service import Service
 
@@ -165,10 +165,11 @@ def gallery_routes(service: Service) -> APIRouter:
         return JSONResponse(found.model_dump(), status_code=202, headers={"Retry-After": "1"})
 
     @router.post(
-        "/api/duplicates", response_model=PairAnswer, responses=errors(404),
-        summary="Remember that two videos are no match, or forget it",
+        "/api/duplicates", response_model=PairAnswer, responses=errors(400, 404, 408, 413, 415),
+        openapi_extra=json_body(PairAsked), summary="Remember that two videos are no match, or forget it",
     )  # fmt: skip
-    async def note_pair(asked: PairAsked) -> PairAnswer:
+    async def note_pair(request: Request) -> PairAnswer:
+        asked = await read_object(service, request, PairAsked)
         await service.searchers.run(service.note_pair, asked.video_id, asked.other_id, is_match=asked.is_match)
         return PairAnswer(video_id=asked.video_id, other_id=asked.other_id, is_match=asked.is_match)
 
@@ -227,10 +228,11 @@ def server_routes(service: Service) -> APIRouter:
         return Response(service.figures.text(gauges), media_type=CONTENT_TYPE)
 
     @router.post(
-        "/api/login", status_code=204, response_class=Response, responses=errors(),
-        summary="Bring the token once, and have a cookie for it",
+        "/api/login", status_code=204, response_class=Response, responses=errors(400, 408, 413, 415),
+        openapi_extra=json_body(TokenAsked), summary="Bring the token once, and have a cookie for it",
     )  # fmt: skip
-    async def login(request: Request, asked: TokenAsked) -> Response:
+    async def login(request: Request) -> Response:
+        asked = await read_object(service, request, TokenAsked)
         token = service.config.token
         if token is None:
             return Response(status_code=204)
