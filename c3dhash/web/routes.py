@@ -41,7 +41,7 @@ from c3dhash.web.browsing import (
 from c3dhash.web.computed import Computation
 from c3dhash.web.figures import CONTENT_TYPE
 from c3dhash.web.guards import cookie_header, is_token
-from c3dhash.web.media import PICTURE_ANSWERS, answer_picture
+from c3dhash.web.media import CLIP_KEPT_SECONDS, PICTURE_ANSWERS, answer_picture
 from c3dhash.web.query_routes import errors, json_body, read_object
 from c3dhash.web.refusals import Refused
 from c3dhash.web.service import Service
@@ -111,7 +111,7 @@ def gallery_routes(service: Service) -> APIRouter:
         pictures = await service.pictures_of(
             clip.video_id, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds, is_mirrored=mirrored
         )
-        return answer_picture(request, pictures, kind=kind)
+        return answer_picture(request, pictures, kind=kind, kept_seconds=CLIP_KEPT_SECONDS)
 
     @router.get(
         "/api/facets", response_model=FacetsAnswer, responses=errors(),
@@ -149,7 +149,7 @@ def gallery_routes(service: Service) -> APIRouter:
         ignored = await service.ask(lambda gallery, _: frozenset(gallery.not_matches()))
         computation = await service.compute(
             ("duplicates", radius, mirror), partial(group_duplicates, radius=radius, mirror=mirror),
-            more_state=ignored,
+            more_state=ignored, is_slow=True,
         )  # fmt: skip
         progress, groups = computation.progress, []
         is_done = await _is_done(computation)
@@ -279,6 +279,8 @@ def _told_of_model(service: Service) -> ModelAnswer | None:
 async def _is_done(computation: Computation) -> bool:
     """Wait a moment for what is computed; tell whether it is there."""
     done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=PATIENCE_SECONDS)
+    for each in done:
+        each.cancelled() or each.exception()  # it is told by `_result_of`
     return bool(done)
 
 

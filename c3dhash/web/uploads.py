@@ -25,7 +25,7 @@ from typing import IO, Any
 from c3dhash.web.names import file_name
 from c3dhash.web.refusals import Refused
 
-PREFIX, LOCK_NAME = "c3dhash-serve-", "in-use"
+PREFIX, STARTING_PREFIX, LOCK_NAME = "c3dhash-serve-", "c3dhash-starting-", "in-use"
 BLOCK_BYTES = 1 << 20  # written at a time, by a thread
 MAX_FIELD_BYTES, MAX_FIELDS_BYTES, MAX_PARTS = 1 << 12, 1 << 16, 200
 MAX_JSON_BYTES = 1 << 16
@@ -50,9 +50,10 @@ class UploadFolder:
 
     def __init__(self, *, max_uploads: int) -> None:
         _remove_leftovers(Path(tempfile.gettempdir()))
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # only its owner may enter
-        self._lock_file = (self.path / LOCK_NAME).open("w")
+        made = Path(tempfile.mkdtemp(prefix=STARTING_PREFIX))  # only its owner may enter
+        self._lock_file = (made / LOCK_NAME).open("w")
         fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(STARTING_PREFIX)))  # locked by then
         self._most, self._num = max_uploads, 0
         self._lock = threading.Lock()
 

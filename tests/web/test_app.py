@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from servers import ATTACK, WINDOWS, asker
+from videos import numbered_frame, write_frames
 
+from c3dhash.config import HashConfig, IndexConfig
 from c3dhash.gallery.duplicates import find_duplicates
-from c3dhash.gallery.indexing import index_videos
+from c3dhash.gallery.fitting import index_with_features, make_run
+from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_video
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.clip_stream import ClipStream, Message
@@ -245,12 +248,45 @@ def test_the_gallery_changes_under_it(served, untrained_run, folder, motion_dir)
 def test_another_gallery_in_its_place(served, untrained_run, folder, motion_dir):
     (folder / "gallery").rename(folder / "old")
     assert "is not there" in error_of(served.ask("GET", "/api/videos"), 503)
-    from c3dhash.gallery.indexing import open_gallery
-
     with open_gallery(folder / "gallery", untrained_run, config=WINDOWS) as gallery:
         index_videos(untrained_run, gallery, [motion_dir / "query" / "move_up"], config=WINDOWS)
     assert found(served.ask("GET", "/api/videos"))["total"] == 2
     assert found(served.ask("POST", "/api/query", json={"video_id": 1}))["hits"][0]["video"] == "move_up_000.mp4"
+
+
+def test_an_empty_gallery(folder, serve, untrained_run, upload):
+    shutil.rmtree(folder / "gallery")
+    open_gallery(folder / "gallery", untrained_run, config=WINDOWS).close()
+    served = serve()
+    for path, name in (("/api/videos", "videos"), ("/api/map", "points"), ("/api/duplicates", "groups")):
+        assert found(served.ask("GET", path))[name] == []
+    assert found(served.ask("GET", "/api/health"))["balance"] == {"ones": [], "dead_bits": [], "distinct_codes": 0}
+    assert "the gallery is empty" in error_of(served.ask("POST", "/api/query", **upload), 409)
+
+
+def test_a_mirrored_copy_by_the_codes_of_the_gallery(tmp_path, serve, folder):
+    """Of phash: the gallery's own codes tell those of mirror images."""
+    shutil.rmtree(folder / "gallery")
+    shutil.rmtree(folder / "db")
+    (folder / "db").mkdir()
+    for name in range(3):
+        frames = [numbered_frame(100 * name + number).copy() for number in range(60)]
+        for frame in frames:
+            frame[:, 80:] //= 4
+        write_frames(folder / "db" / f"{name}.avi", frames, fourcc="FFV1")
+    write_frames(folder / "db" / "flipped.avi", [frame[:, ::-1] for frame in frames], fourcc="FFV1")
+    config = HashConfig(backbone="phash", hash_length=16)
+    run = make_run(folder / "gallery", [folder / "db"], config=config, encode=WINDOWS)
+    with open_gallery(folder / "gallery", run, config=WINDOWS) as gallery:
+        index_with_features(run, gallery, [folder / "db"], config=WINDOWS, index=IndexConfig())
+        number = gallery.video_id(str(folder / "db" / "flipped.avi"))
+    served = serve(run=run)
+    asked = {"video_id": number, "not_itself": True, "top": 1}
+    (hit,) = found(served.ask("POST", "/api/query", json={**asked, "mirror": True}))["hits"]
+    assert (hit["video"], hit["is_mirrored"]) == ("2.avi", True)
+    (other,) = found(served.ask("POST", "/api/query", json=asked))["hits"]
+    assert not other["is_mirrored"] and other["distance"] > hit["distance"]
+    assert "no class head" in error_of(served.ask("POST", "/api/classify", json={"video_id": number}), 409)
 
 
 @pytest.fixture
@@ -381,7 +417,7 @@ def test_an_unforeseen_failure_says_nothing_of_the_inside(served, monkeypatch, c
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_application_of_ones_own_routes(served):
+def test_an_application_of_ones_own_routes(served, tmp_path):
     """As the pages are added: with the same guards and headers."""
     from fastapi import APIRouter
 
@@ -399,10 +435,17 @@ def test_an_application_of_ones_own_routes(served):
 
     async def endless():
         yield b"[1"
-        while True:
+        for _ in range(300):
             yield b", 1" * 10_000
+        yield b"]"
 
-    ask = asker(create_app(served.service, routers=(router,)))
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "page.js").write_text("let a")
+    (tmp_path / "secret.txt").write_text("secret")
+    ask = asker(create_app(served.service, routers=(router,), static_dir=tmp_path / "static"))
+    script = ask("GET", "/static/page.js")
+    assert (script.status_code, script.text) == (200, "let a") and "content-security-policy" in script.headers
+    assert error_of(ask("GET", "/static/%2e%2e/secret.txt"), 404) and error_of(ask("GET", "/static/none.js"), 404)
     answer = ask("GET", "/hello")
     assert found(answer) == {"hello": "there"} and "content-security-policy" in answer.headers
     assert ask("POST", "/long", json=[1, 2]).text == "2"

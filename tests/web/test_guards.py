@@ -177,7 +177,9 @@ def test_every_answer_tells_a_browser_to_run_nothing(serve, upload):
         assert answer.headers["x-frame-options"] == "DENY"
         kind = answer.headers["content-type"].partition(";")[0]
         assert kind in ("application/json", "text/plain", "image/webp"), answer.url
-    assert {answer.headers["cache-control"] for answer in answers} == {"no-store", "private, max-age=86400"}
+    assert {answer.headers["cache-control"] for answer in answers} == {
+        "no-store", "private, max-age=86400", "private, max-age=60",
+    }  # fmt: skip
 
 
 def test_a_name_of_markup_is_text(served, motion_dir):
