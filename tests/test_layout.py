@@ -34,7 +34,6 @@ WITHOUT_TORCH = [
     "c3dhash.models.hashing",
     "c3dhash.models.listing",
     "c3dhash.report.pages",
-    "c3dhash.web.app",
     "c3dhash.client",
 ]
 
