@@ -34,6 +34,7 @@ TORCHVISION_DETECTORS = (  # of people, the best first
 )
 CROPS = ("scale", "fixed", "resized")
 MAX_VIEWS = 4  # of a clip that is encoded: `clip_views`
+MIN_TOKEN_LENGTH = 16  # of a server
 WHOLE, REAL = ("int", "int | None"), ("float", "float | None")  # what stands behind the name of a field
 
 
@@ -609,3 +610,59 @@ class DuplicatesConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where a gallery is served, to whom, and how much is taken from whom."""
+
+    host: str = setting(
+        "127.0.0.1", "Address to listen on; any but this machine's own (127.0.0.1, ::1, localhost) needs --token."
+    )
+    port: int = setting(8000, "Port to listen on; 0 takes a free one.", low=0, high=65_535)
+    token: str | None = setting(
+        None,
+        f"Who does not bring this, of {MIN_TOKEN_LENGTH} characters or more, is refused; C3DHASH_TOKEN says the same, "
+        "and is in no list of processes.",
+    )
+    names: str | None = setting(
+        None, "More names by which browsers call this server, with commas between them, as that of a reverse proxy."
+    )
+    max_upload_mb: int = setting(512, "Largest file that is taken, in MB.", low=1, high=1_000_000)
+    max_seconds: float = setting(3600.0, "Longest video that is taken, in seconds.", low=1)
+    max_megapixels: float = setting(
+        40.0, "Largest pictures that are taken, in millions of pixels; 8K has 33.", low=0.01, high=1000
+    )
+    max_uploads: int = setting(
+        16, "Uploads that are received, wait or are encoded at a time; who comes then is told to come later.",
+        low=1, high=1000,
+    )  # fmt: skip
+    max_queries: int = setting(
+        100, "Uploads whose codes are remembered, to be searched with again; files are not kept.", low=1, high=100_000
+    )
+    grace_seconds: float = setting(10.0, "How long what is under way may take when the server is ended.", low=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.token is not None and len(self.token) < MIN_TOKEN_LENGTH:
+            raise UsageError(
+                f"token ({len(self.token)} characters) must have {MIN_TOKEN_LENGTH} or more; this makes one: "
+                "python -c 'import secrets; print(secrets.token_urlsafe())'"
+            )
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and " " not in self.token):
+            raise UsageError("token must be of letters, digits and signs without blanks, as HTTP has it in a header.")
+        if self.token is None and not self.is_local:
+            raise UsageError(
+                f"host ({self.host}) can be reached from other machines, so that --token is needed, with a secret of "
+                f"{MIN_TOKEN_LENGTH} characters or more (or C3DHASH_TOKEN); or take the host 127.0.0.1."
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        import ipaddress
+
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

@@ -14,6 +14,7 @@ from paths import PACKAGE, ROOT
 # From the top; a wing imports from the floors below its own, and from itself.
 FLOORS = [
     {"cli"},
+    {"web"},
     {"demo"},
     {"training"},
     {"gallery", "evaluation", "recognition"},
@@ -33,6 +34,7 @@ WITHOUT_TORCH = [
     "c3dhash.models.hashing",
     "c3dhash.models.listing",
     "c3dhash.report.pages",
+    "c3dhash.client",
 ]
 
 
@@ -96,6 +98,19 @@ def test_wings_use_only_what_others_hand_on(path):
         if wing in WINGS and wing != "cli":
             handed_on = import_module(f"c3dhash.{wing}").__all__
             assert len(module) > 2 and module[2] in handed_on, f"{wing} does not hand on {'.'.join(module)}"
+
+
+def test_the_web_knows_no_tables_and_no_tensors():
+    """What it serves comes from galleries, recognition and reports; with the ground, that is all it calls."""
+    for path in (PACKAGE / "web").glob("*.py"):
+        wings = {wing_of(module) for module, _ in imports(path, anywhere=True)}
+        assert wings <= {"web", "gallery", "recognition", "report", "ground"}, f"{path.name} calls {wings}"
+        assert not {"sqlite3", "torch", "cv2", "faiss"} & {
+            alias.name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
 
 
 def test_nothing_is_handed_on_that_nobody_takes():

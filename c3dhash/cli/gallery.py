@@ -15,6 +15,7 @@ from c3dhash.cli.common import (
     json_option,
     offline_option,
     print_json,
+    refuse_given,
     shown_path,
     was_given,
 )
@@ -25,6 +26,8 @@ from c3dhash.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from c3dhash.gallery.indexing import IndexReport
+
+OF_A_GALLERY_HERE = ("gallery_path", "model", "html_path", "precision", "device", "engine")
 
 
 @click.command()
@@ -230,6 +233,12 @@ def _check_untrained(given: set[str]) -> None:
     "--html", "html_path", type=click.Path(path_type=Path), default=None,
     help="Also write a page with pictures, of one VIDEO.",
 )  # fmt: skip
+@click.option(
+    "--server", metavar="URL", default=None,
+    help="Ask a server (c3dhash serve) in the place of a gallery here: VIDEO is sent to it. --folder is as it names "
+    "its videos.",
+)  # fmt: skip
+@click.option("--token", metavar="TEXT", default=None, envvar="C3DHASH_TOKEN", help="That of --server, if it has one.")
 @click.pass_context
 def query(
     context: click.Context,
@@ -243,6 +252,8 @@ def query(
     not_itself: bool,
     as_json: bool,
     html_path: Path | None,
+    server: str | None,
+    token: str | None,
     **options: Any,
 ) -> None:
     """Find the videos of a gallery that show the same as VIDEO, or something similar, and where.
@@ -258,6 +269,21 @@ def query(
     is_one = len(places) == 1 and not places[0].is_dir()
     if html_path is not None and not is_one:
         raise UsageError(f"html ('{html_path}') is a page of one query: name one video, or leave it out.")
+    since = added_since.date().isoformat() if added_since else None
+    if server is not None:
+        from c3dhash.cli.remote import query_server
+        from c3dhash.client import Client
+
+        refuse_given(context, OF_A_GALLERY_HERE, why="--server has its own gallery, and encodes by itself")
+        asked: dict[str, Any] = {
+            "label": list(labels),
+            "folder": folder,
+            "added_since": since,
+            "not_itself": not_itself,
+        }
+        is_good = query_server(Client(server, token=token), places, asked=asked, config=config, as_json=as_json)
+        context.exit(0 if is_good else 1)
+    refuse_given(context, ("token",), why="--token goes with --server")
 
     from c3dhash.gallery.store import Gallery
 
@@ -268,9 +294,9 @@ def query(
         from c3dhash.models.runs import find_run, load_run
         from c3dhash.video.reader import find_each
 
-        only = VideoFilter(labels, folder, added_since.date().isoformat() if added_since else None)
+        only = VideoFilter(labels, folder, since)
         run = load_run(find_run(model)) if model else run_of(gallery)
-        asked: dict[str, Any] = {
+        asked = {
             "top": config.top, "only": only, "radius": config.radius, "not_itself": not_itself,
             "mirror": config.mirror, "any_speed": config.any_speed, "config": encode_config,
         }  # fmt: skip

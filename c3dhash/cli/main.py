@@ -18,6 +18,7 @@ from c3dhash.cli.gallery import index, query
 from c3dhash.cli.interrupts import imports_end_first
 from c3dhash.cli.models import models
 from c3dhash.cli.recognize import classify
+from c3dhash.cli.serve import serve
 from c3dhash.cli.train import train
 from c3dhash.errors import C3DHashError, UsageError
 from c3dhash.memory import keep_freed_memory
@@ -40,7 +41,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, data, train, index, query, duplicates, gallery, evaluate, classify, models):
+for command in (demo, data, train, index, query, duplicates, gallery, evaluate, classify, models, serve):
     cli.add_command(command)
 
 

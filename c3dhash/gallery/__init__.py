@@ -44,11 +44,14 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     scan          places -> the video files that are there
     contents      content hashes of many files
     plan          what the gallery knows, what is there -> what to do
+    failures      the videos that could not be taken in, remembered
     indexing      scan, plan, apply
     mirrors       codes -> those of the mirrored videos, where that is known
     fitting       a model of the gallery's own, without labels
     same_film     the score of a hit -> how often it is right
     query         a video -> hits
+    arrivals      videos that arrive while others are encoded -> their codes
+    layout        codes -> places on a map
     copies        videos of a gallery -> copies of them, found or not
     duplicates    a gallery -> groups of videos that show the same
     compact       a gallery -> the same on less disk
@@ -58,6 +61,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
 """
 
 __all__ = [
+    "arrivals",
     "catalog",
     "compact",
     "copies",
@@ -70,8 +74,10 @@ __all__ = [
     "indexing",
     "intake",
     "inventory",
+    "layout",
     "lock",
     "merge",
+    "mirrors",
     "query",
     "removal",
     "runs",

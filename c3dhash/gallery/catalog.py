@@ -29,6 +29,7 @@ from c3dhash.errors import GalleryError
 from c3dhash.gallery import roots, schema
 from c3dhash.gallery.edits import Edits
 from c3dhash.gallery.filters import Condition, VideoFilter, condition
+from c3dhash.records import CodeBatch
 
 ROWS_PER_FETCH = 1000  # 64,000 were 15 % slower
 
@@ -40,6 +41,7 @@ class GalleryVideo:
     video: the path of its file where `index` found it, or the name that another program gave it.
     root: the folder that was indexed; None for a name that another program gave.
     added_at, missing_since: when it came, and when its file was first missed, UTC; None for one that is there.
+    id: its number in this gallery; another's, once the video is removed or replaced.
     """
 
     video: str
@@ -51,11 +53,15 @@ class GalleryVideo:
     root: str | None = None
     missing_since: str | None = None
     added_at: str = field(default="", compare=False)
+    id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class GalleryClip:
-    """A clip of a gallery: the segment that its code stands for, and what is known of its video."""
+    """A clip of a gallery: the segment that its code stands for, and what is known of its video.
+
+    id: never that of another clip, also when this one is gone. video_id: as in GalleryVideo.
+    """
 
     id: int
     video: str
@@ -64,6 +70,7 @@ class GalleryClip:
     label: str | None
     content_hash: str
     num_clips: int
+    video_id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ class Catalog:
         self._num_bytes = num_code_bytes(self.hash_length)
         self._root_folders: dict[int, str] = {roots.NO_ROOT: ""}
         self._connection.create_function("video_name", 2, lambda root, path: roots.join(self._root(root), path))
+        self._connection.create_function("holds", 2, lambda path, text: text.casefold() in path.casefold())
 
     def close(self) -> None:
         self._connection.close()
@@ -244,16 +252,23 @@ class Catalog:
         Raises:
             GalleryError: an id is not in the catalog.
         """
+        with self.snapshot():
+            found = [(int(clip_id), self.clip(int(clip_id))) for clip_id in ids]
+        for clip_id, clip in found:
+            if clip is None:
+                raise GalleryError(f"gallery '{self.path.parent}' has no clip {clip_id}: take ids from search.")
+        return [clip for _, clip in found if clip is not None]
+
+    def clip(self, clip_id: int) -> GalleryClip | None:
+        """Return a clip that can be found; None where there is none with this id."""
         query = (
-            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label, content_hash, num_clips"
+            "SELECT clip.id, video_name(root_id, path), start_seconds, end_seconds, label, content_hash, num_clips,"
+            " video_id"
             " FROM clip JOIN video ON video.id = video_id WHERE clip.id = ?"
         )
-        with self.snapshot():
-            rows = [(int(clip_id), self._connection.execute(query, (int(clip_id),)).fetchone()) for clip_id in ids]
-        for clip_id, row in rows:
-            if row is None:
-                raise GalleryError(f"gallery '{self.path.parent}' has no clip {clip_id}: take ids from search.")
-        return [GalleryClip(*row) for _, row in rows]
+        with self._errors():
+            row = self._connection.execute(query, (clip_id,)).fetchone()
+        return None if row is None else GalleryClip(*row)
 
     def times(self, first_id: int, last_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return when the clips from an id to another start and end, float64 [N] each, seconds."""
@@ -306,9 +321,80 @@ class Catalog:
             where, parameters = self._condition(only or VideoFilter())
             return self._videos(f"missing_since IS NOT NULL AND {where}", parameters)
 
+    def video(self, video_id: int) -> GalleryVideo | None:
+        """Return the video of a number, missing or not; None where there is none."""
+        return next(iter(self._videos("id = ?", (video_id,))), None)
+
+    def page(
+        self, only: VideoFilter, *, text: str, is_missing: bool, offset: int, limit: int
+    ) -> tuple[int, list[GalleryVideo]]:
+        """Return how many videos there are of a kind, and some of these in the order of their names.
+
+        Args:
+            only: which, whatever their content.
+            text: is in their paths below their roots, in upper or lower case; "" is in all.
+            is_missing: those whose files are missing, or those that are there.
+            offset, limit: leave out so many, and return so many at most.
+        """
+        with self.snapshot():
+            where, parameters = self._condition(only)
+            where = f"missing_since IS {'NOT ' * is_missing}NULL AND ({where})"
+            if text:
+                where, parameters = f"{where} AND holds(path, ?)", [*parameters, text]
+            total = int(self._one(f"SELECT count(*) FROM video WHERE {where}", *parameters))
+            order = f"{where} ORDER BY root_id, path LIMIT ? OFFSET ?"
+            return total, self._videos(order, [*parameters, limit, offset])
+
+    def root_folders(self) -> list[str]:
+        """List the roots that videos are stored in, as GalleryVideo has them; with "" for those without one."""
+        with self._errors():
+            rows = self._connection.execute("SELECT DISTINCT root_id FROM video ORDER BY root_id").fetchall()
+            return [self._root(root_id) for (root_id,) in rows]
+
+    def failures(self) -> list[dict[str, str]]:
+        """Return the videos that `index` could not take in, each with its reason: see c3dhash.gallery.failures."""
+        with self._errors():
+            row = self._connection.execute("SELECT value FROM meta WHERE key = 'failures'").fetchone()
+        return list(json.loads(row[0])) if row else []
+
+    def note_failures(self, failures: Sequence[Mapping[str, str]]) -> None:
+        """Note these in the place of what was noted. No code changes: copies of the catalog stay what they are."""
+        with self._errors(), schema.writing(self._connection):
+            text = json.dumps(list(map(dict, failures)))
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('failures', ?)", (text,))
+
+    def video_id(self, name: str) -> int | None:
+        """Return the number of a video by its name; None where there is none of this name."""
+        query = "SELECT id FROM video WHERE root_id = ? AND path = ?"
+        with self._errors():
+            for (root_id,) in self._connection.execute("SELECT id FROM root").fetchall():
+                folder = self._root(root_id)
+                if roots.holds(folder, name):
+                    row = self._connection.execute(query, (root_id, roots.split(name, folder))).fetchone()
+                    if row is not None:
+                        return int(row[0])
+        return None
+
+    def codes_of(self, video_id: int) -> tuple[np.ndarray, CodeBatch]:
+        """Return the clips of a video: ids int64 [N] by their times, and codes; none of one that is missing.
+
+        Raises:
+            GalleryError: codes have another width.
+        """
+        query = "SELECT id, code, start_seconds, end_seconds FROM clip WHERE video_id = ? ORDER BY id"
+        with self._errors():
+            rows = self._connection.execute(query, (video_id,)).fetchall()
+        blob = b"".join(row[1] for row in rows)
+        if len(blob) != len(rows) * self._num_bytes:
+            raise GalleryError(f"catalog '{self.path}' is damaged: not all codes have {self._num_bytes} bytes.")
+        times = np.array([row[2:] for row in rows], np.float64).reshape(-1, 2)
+        codes = np.frombuffer(blob, np.uint8).reshape(len(rows), self._num_bytes)
+        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        return ids, CodeBatch(codes, self.hash_length, times[:, 0], times[:, 1])
+
     def _videos(self, where: str, parameters: Sequence[object] = ()) -> list[GalleryVideo]:
         query = (
-            "SELECT root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at"
+            "SELECT root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at, id"
             f" FROM video WHERE {where}"
         )
         with self.snapshot():
@@ -322,10 +408,9 @@ class Catalog:
                     label,
                     num_clips,
                     self._root(root_id) or None,
-                    missing_since,
-                    added_at,
+                    *told,
                 )
-                for root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, missing_since, added_at in rows
+                for root_id, path, content_hash, size_bytes, mtime_ns, label, num_clips, *told in rows
             ]
         return sorted(videos, key=attrgetter("video"))
 

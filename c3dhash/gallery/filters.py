@@ -22,6 +22,8 @@ class VideoFilter:
     folder: it lies in this folder or in one below, or is this file; or so begins the name that another program gave it.
     added_since: the day it came or a later one, UTC, as in 2026-11-24.
     without_content: its bytes are others than those with this content hash: not the query itself.
+    place: a root, as GalleryVideo has it ("" for None), and a folder in it with "/" between its parts ("" for all of
+        it): the same, where a name comes from a stranger, of which the file system is asked nothing.
 
     Raises:
         UsageError: no day, labels that are no tuple, or text that is not UTF-8.
@@ -31,11 +33,12 @@ class VideoFilter:
     folder: str | None = None
     added_since: str | None = None
     without_content: str | None = None
+    place: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):
             raise UsageError(f"labels ({self.labels!r}) must be several, or a tuple of one: ({self.labels!r},).")
-        for text in (*self.labels, self.folder or ""):
+        for text in (*self.labels, self.folder or "", *(self.place or ())):
             try:
                 text.encode()
             except UnicodeEncodeError as error:
@@ -50,6 +53,8 @@ class VideoFilter:
         parts = [" or ".join(f"label {label!r}" for label in self.labels)] if self.labels else []
         if self.folder is not None:
             parts.append(f"folder '{self.folder}'")
+        if self.place is not None:
+            parts.append(f"folder '{self.place[1] or self.place[0]}'")
         if self.added_since is not None:
             parts.append(f"added since {self.added_since}")
         return ", ".join(parts)
@@ -69,6 +74,8 @@ def condition(chosen: VideoFilter, root_folders: Mapping[int, str]) -> Condition
         parts.append((f"label IN ({', '.join('?' * len(chosen.labels))})", list(chosen.labels)))
     if chosen.folder is not None:
         parts.append(_any(_in_root(root_id, folder, chosen.folder) for root_id, folder in root_folders.items()))
+    if chosen.place is not None:
+        parts.append(_any(_at(root_id, folder, *chosen.place) for root_id, folder in root_folders.items()))
     if chosen.added_since is not None:
         parts.append(("added_at >= ?", [chosen.added_since]))
     texts, parameters = zip(*parts, strict=True) if parts else ((), ())
@@ -92,6 +99,13 @@ def _in_root(root_id: int, root: str, wanted: str) -> Condition | None:
         if _is_in(folder, place):
             parts.append(_below(root_id, roots.split(folder, place)))
     return _any(parts) if parts else None
+
+
+def _at(root_id: int, root: str, wanted_root: str, path: str) -> Condition | None:
+    """Say which videos of a root lie in a folder of a root; None where it is another."""
+    if root != wanted_root:
+        return None
+    return _below(root_id, path.rstrip("/")) if path else ("root_id = ?", [root_id])
 
 
 def _below(root_id: int, path: str) -> Condition:

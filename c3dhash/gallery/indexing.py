@@ -19,6 +19,7 @@ from tqdm import tqdm
 from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import ModelMismatchError, VideoError
 from c3dhash.gallery.contents import hash_files
+from c3dhash.gallery.failures import failures_now
 from c3dhash.gallery.plan import Plan, Step, make_plan
 from c3dhash.gallery.scan import readable, scan_places
 from c3dhash.gallery.store import Gallery
@@ -148,6 +149,7 @@ def index_videos(
             if known_codes is not None:
                 rest = encoding.take_known(rest, known_codes, workers=own.workers)
             encoding.encode(rest, own)
+        gallery.note_failures(failures_now(gallery.failures(), report.failed, places=places))
         gallery.settle_search(index.kind)
     return report
 

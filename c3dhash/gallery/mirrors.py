@@ -13,7 +13,7 @@ Note [A code in a mirror]
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +22,20 @@ from c3dhash.errors import ModelMismatchError, UsageError
 from c3dhash.gallery.runs import run_of
 from c3dhash.gallery.store import Gallery
 
+if TYPE_CHECKING:
+    from c3dhash.models.runs import Run
 
-def mirror_mask(gallery: Gallery) -> np.ndarray:
+
+def mirror_mask(gallery: Gallery, *, run: Run | None = None) -> np.ndarray:
     """Return the bits that a mirror turns over in the codes of a gallery: uint8 [ceil(hash_length / 8)].
 
+    Args:
+        run: that made the codes, where it is open; else it is looked for.
     Raises:
         UsageError: its codes are of another kind, or of mirror images already.
     """
     try:
-        run = run_of(gallery)
+        run = run or run_of(gallery)
     except ModelMismatchError:
         made_by, signs = "a run that is not there", None
     else:

@@ -38,10 +38,10 @@ def encode_video(run: Run, video: Path | str, *, config: EncodeConfig | None = N
 
     run.hash_length  # noqa: B018 - a run without a hash head says so before anything is decoded
     (result,) = encode_videos(run, [Path(video)], config=config, take_stills=True)
-    return _codes_of(result)
+    return codes_of(result)
 
 
-def _codes_of(result: VideoResult) -> CodeBatch:
+def codes_of(result: VideoResult) -> CodeBatch:
     """Return the codes of a video that was encoded by a run with a hash head, one or more.
 
     Raises:
@@ -121,17 +121,29 @@ def query_videos(
     if only:
         gallery.check_filter(only)
     config = with_windows(config or EncodeConfig(), gallery)
-    if mirror and config.views % 2 == 0:
-        raise UsageError(
-            f"mirror: the codes of gallery '{gallery.path}' are of {config.views} views, half of them mirror images: "
-            "those of a mirrored query are the same, leave --mirror out."
-        )
+    if mirror:
+        check_mirror(gallery, config)
     search = partial(
-        _find, gallery, top=top, radius=radius, any_speed=any_speed, calibration=_calibration_of(run),
+        _find, gallery, top=top, radius=radius, any_speed=any_speed, calibration=calibration_of(run),
         same_film=load_same_film(gallery.path, model_fingerprint=run.fingerprint),
     )  # fmt: skip
     answer = partial(_answer, search, only=only, top=top, not_itself=not_itself)
     return _answer_each(run, videos, answer, mirror=mirror, config=config)
+
+
+def check_mirror(gallery: Gallery, config: EncodeConfig) -> None:
+    """Make sure that it makes a difference whether a query is mirrored.
+
+    Args:
+        config: with the windows of the gallery.
+    Raises:
+        UsageError: the codes of the gallery are those of mirror images already.
+    """
+    if config.views % 2 == 0:
+        raise UsageError(
+            f"mirror: the codes of gallery '{gallery.path}' are of {config.views} views, half of them mirror images: "
+            "those of a mirrored query are the same, leave --mirror out."
+        )
 
 
 def _answer_each(
@@ -162,9 +174,14 @@ def _answer(
         search: `_find`, but for the query and the filter.
         result: of the video, with that of its mirror image where it is searched with, too.
     """
-    codes = [_codes_of(each) for each in (result, result.mirrored) if each is not None]
+    codes = [codes_of(each) for each in (result, result.mirrored) if each is not None]
     only = replace(only, without_content=content_hash(result.video)) if not_itself else only
-    found = [search(each, only=only) for each in codes]
+    return _search_both(partial(search, only=only), codes, top=top)
+
+
+def _search_both(search: Callable[..., list[tuple[Hit, float]]], codes: Sequence[CodeBatch], *, top: int) -> list[Hit]:
+    """Return the hits of a query, and of its mirror image where there are codes of that behind its own."""
+    found = [search(each) for each in codes]
     if len(found) == 1:
         return [hit for hit, _ in found[0]]
     mirrored = [(replace(hit, is_mirrored=True), distance) for hit, distance in found[1]]
@@ -186,8 +203,8 @@ def _better_of(
     return [replace(hit, rank=rank) for rank, hit in enumerate(list(best.values())[:top], 1)]
 
 
-def _calibration_of(run: Run) -> Calibration | None:
-    """Return what the distances of a run mean; None where that was not measured, or cannot be read."""
+def calibration_of(run: Run) -> Calibration | None:
+    """Return what the distances of a run mean; None where that was not measured or, after a warning, not read."""
     try:
         return load_calibration(run.path, hash_length=run.hash_length)
     except CheckpointError as error:
@@ -199,6 +216,7 @@ def query_codes(
     gallery: Gallery,
     query: CodeBatch,
     *,
+    mirrored: CodeBatch | None = None,
     top: int = 10,
     only: VideoFilter | None = None,
     radius: int | None = None,
@@ -211,6 +229,7 @@ def query_codes(
     Args:
         gallery: is searched.
         query: codes and times of the windows of one video.
+        mirrored: those of its mirror image; each video is then found once, by the better of the two.
         top: how many videos.
         only: which videos may be found; None for all.
         radius: bits; a video whose distance is larger is left out. None leaves none out.
@@ -225,11 +244,11 @@ def query_codes(
         UsageError: top is below 1, or no video passes the filter.
         GalleryError: the gallery is empty, or all of its videos are missing.
     """
-    found = _find(
-        gallery, query,
+    search = partial(
+        _find, gallery,
         top=top, only=only, radius=radius, any_speed=any_speed, calibration=calibration, same_film=same_film,
     )  # fmt: skip
-    return [hit for hit, _ in found]
+    return _search_both(search, [query] if mirrored is None else [query, mirrored], top=top)
 
 
 def _find(

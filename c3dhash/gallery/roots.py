@@ -56,6 +56,11 @@ def join(folder: str, path: str) -> str:
     return os.path.join(folder, path.replace("/", os.sep)) if folder else path
 
 
+def holds(folder: str, name: str) -> bool:
+    """Tell whether a video of this name may be stored relative to a folder; to "" any may."""
+    return not folder or name.startswith(os.path.join(folder, ""))
+
+
 def split(name: str, folder: str) -> str:
     """Return the path of a video in the folder of its root, from a name that `join` gave or would give."""
     return name.removeprefix(os.path.join(folder, "")).replace(os.sep, "/") if folder else name

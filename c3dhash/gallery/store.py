@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -485,6 +485,64 @@ class Gallery:
         """
         with self._lock:
             return self._catalog.missing_videos(only)
+
+    def video(self, video_id: int) -> GalleryVideo | None:
+        """Return the video of a number, as of `GalleryVideo.id`, missing or not; None where there is none."""
+        with self._lock:
+            return self._catalog.video(video_id)
+
+    def root_folders(self) -> list[str]:
+        """List the roots that videos are stored in, as GalleryVideo has them; with "" for those without one."""
+        with self._lock:
+            return self._catalog.root_folders()
+
+    def failures(self) -> list[dict[str, str]]:
+        """Return the videos that `index` could not take in when it last looked at them: {`video` `reason`} of each."""
+        with self._lock:
+            return self._catalog.failures()
+
+    def note_failures(self, failures: Sequence[Mapping[str, str]]) -> None:
+        """Note which videos cannot be taken in, in the place of what was noted; nothing is written where that is so."""
+        if list(map(dict, failures)) != self.failures():
+            with self._turn():
+                self._catalog.note_failures(failures)
+
+    def clip(self, clip_id: int) -> GalleryClip | None:
+        """Return a clip that can be found, by its id; None where there is none."""
+        with self._lock:
+            return self._catalog.clip(clip_id)
+
+    def video_id(self, name: str) -> int | None:
+        """Return the number of a video by its name; None where there is none of this name."""
+        with self._lock:
+            return self._catalog.video_id(name)
+
+    def page(
+        self,
+        only: VideoFilter | None = None,
+        *,
+        text: str = "",
+        is_missing: bool = False,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> tuple[int, list[GalleryVideo]]:
+        """Return how many videos there are of a kind, and some of these: see `Catalog.page`."""
+        with self._lock:
+            return self._catalog.page(
+                only or VideoFilter(), text=text, is_missing=is_missing, offset=offset, limit=limit
+            )
+
+    def codes_of(self, video_id: int) -> tuple[np.ndarray, CodeBatch]:
+        """Return the ids, int64 [N], and the codes of the clips of a video; none where it is missing, or not there."""
+        with self._lock:
+            return self._catalog.codes_of(video_id)
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """What tells the state that the gallery is in, whoever writes it, from every other; takes microseconds."""
+        with self._lock:
+            revision = self._catalog.revision()
+        return revision.number, revision.token
 
 
 def is_gallery(path: Path) -> bool:

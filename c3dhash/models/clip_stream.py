@@ -48,7 +48,7 @@ class ClipStream:
     """Threads that carry clips from processes, one each, into one bounded queue of messages.
 
     Args:
-        videos: paths.
+        videos: paths; None among them says that there is none at the moment, and that more may come.
         size: of the clips, px.
         config: views, batch size and workers.
         options: of `read_views`, but for those.
@@ -57,7 +57,7 @@ class ClipStream:
 
     def __init__(
         self,
-        videos: Iterable[Path],
+        videos: Iterable[Path | None],
         *,
         size: int,
         config: EncodeConfig,
@@ -68,8 +68,9 @@ class ClipStream:
         self._batch_size, self._prepare = config.batch_size, prepare
         self._options = {**options, "size": size, "num_views": config.views}
         self._taken = threading.Condition()
-        self._videos = enumerate(videos)
+        self._videos = iter(videos)
         self._videos_lock = threading.Lock()
+        self._num_begun = 0
         self._queue: queue.Queue[Message | Pause] = queue.Queue(maxsize=2 * config.batch_size)
         self._closed = threading.Event()
         self._failure: BaseException | None = None
@@ -81,7 +82,8 @@ class ClipStream:
     def chunks(self) -> Iterator[list[Message]]:
         """Yield messages in lists with at most one batch of clips each, until all threads are done.
 
-        Where a thread waits for results, or has nothing more to do, what there is makes a batch.
+        Where a thread waits, for results or for a video, or has nothing more to do, what there is makes a batch; a list
+        may be empty then.
         """
         running = len(self._threads)
         chunk: list[Message] = []
@@ -93,14 +95,14 @@ class ClipStream:
                 num_clips += message.clip is not None
             else:
                 running -= message is Pause.DONE
-            if chunk and (num_clips in (0, self._batch_size) or isinstance(message, Pause)):
+            if isinstance(message, Pause) or num_clips in (0, self._batch_size):
                 yield chunk
                 chunk, num_clips = [], 0
         if self._failure is not None:
             raise self._failure
 
     def take(self) -> None:
-        """Note that the next result was taken, so that one more video may be begun."""
+        """Note that one more result was taken, so that one more video may be begun."""
         with self._taken:
             self.num_taken += 1
             self._taken.notify_all()
@@ -123,11 +125,17 @@ class ClipStream:
         try:
             while not self._closed.is_set():
                 with self._videos_lock:
-                    numbered = next(self._videos, None)
-                if numbered is None:
+                    video = next(self._videos, Pause.DONE)
+                    number = self._num_begun
+                    self._num_begun += video is not None
+                if isinstance(video, Pause):
                     break
-                self._wait_for_turn(numbered[0])
-                self._read(numbered[0], Path(numbered[1]))
+                if video is None:
+                    if self._queue.empty():  # else a batch is on its way, and need not be a smaller one
+                        self._queue.put(Pause.WAITING)
+                    continue
+                self._wait_for_turn(number)
+                self._read(number, Path(video))
         except BaseException as error:  # of the caller's iterator; raised again where its results are taken
             self._failure = error
         finally:

@@ -32,6 +32,7 @@ from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch, FeatureBatch, Sample
 from c3dhash.video.clip_plan import Plan
 from c3dhash.video.clips import ClipReader
+from c3dhash.video.limits import Limits
 from c3dhash.video.loader import prefetch
 from c3dhash.video.transforms import decoded_short_side
 
@@ -205,15 +206,19 @@ def window_means(features: np.ndarray, num_clips: Sequence[int]) -> np.ndarray:
 
 def encode_videos(
     run: Run,
-    videos: Iterable[Path],
+    videos: Iterable[Path | None],
     *,
     config: EncodeConfig | None = None,
+    encoder: Encoder | None = None,
+    limits: Limits | None = None,
+    in_order: bool = True,
     with_features: bool = False,
     with_flat: bool = False,
     take_stills: bool = False,
     with_mirrored: bool = False,
     prepare: Callable[[Path], object] | None = None,
     on_engine: Callable[[str], object] | None = None,
+    on_windows: Callable[[list[Path]], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
     """Encode video files, each cut into windows, and yield them in the order they came in.
 
@@ -223,9 +228,12 @@ def encode_videos(
 
     Args:
         run: with a hash head or a class head, or both; or with none, for features.
-        videos: paths.
+        videos: paths; None among them says that there is none at the moment, and that more may come.
         config: windows, batch size, device, engine; EncodeConfig() by default. Its engine `auto` is torch here, where
             it is not known how much there is to do: see `engines.settle_engine`.
+        encoder: of the run, where one was made before; its device, precision and engine count.
+        limits: of what is read of a video; None for none.
+        in_order: yield videos in the order they came in; else each as it is through.
         with_features: give the backbone's features, too.
         with_flat: also encode clips whose frames are all flat. Without it the network does not see them, and a window
             of no other clip is left out: a code of black frames is that of every other film with some.
@@ -234,6 +242,8 @@ def encode_videos(
         prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
             is that video's. Where it takes long, it calls `loader.stop_point`.
         on_engine: called once, before the first video, with what computes the network, its version and precision.
+        on_windows: called now and then with the videos of the windows that are through since, one for each of these.
+            What it raises ends all of this.
     Yields:
         A VideoResult a video; one that cannot be decoded carries the error and no codes, and one of flat windows alone
         has codes and scores of no window.
@@ -243,14 +253,16 @@ def encode_videos(
     config = config or EncodeConfig()
     options = window_options(run.model, config)
     engine = "torch" if config.engine == "auto" else config.engine
-    encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=engine)
+    if encoder is None:
+        encoder = Encoder(run.model, device=config.device, precision=config.precision, engine=engine)
     if on_engine is not None:
         on_engine(encoder.engine_name)
     options |= {"crop_bars": config.crops_bars, "skip_flat": not with_flat}
-    options |= {"take_stills": take_stills, "with_mirrored": with_mirrored}
+    options |= {"take_stills": take_stills, "with_mirrored": with_mirrored, "limits": limits}
     stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
     collected: defaultdict[int, tuple[_Collected, _Collected]] = defaultdict(_as_it_is_and_mirrored)
     done: dict[int, VideoResult] = {}
+    last_spans: dict[int, tuple[float, float]] = {}
     try:
         for chunk in stream.chunks():
             clips = [message for message in chunk if message.clip is not None]
@@ -266,11 +278,29 @@ def encode_videos(
                 elif message.clip is None:
                     for part in collected[message.number]:
                         part.flat_spans.append(message.span)
-            while stream.num_taken in done:
-                yield done.pop(stream.num_taken)
+            if on_windows is not None:
+                on_windows(_new_windows(chunk, last_spans))
+            while done and (not in_order or stream.num_taken in done):
+                yield done.pop(stream.num_taken if in_order else next(iter(done)))
                 stream.take()
     finally:
         stream.close()
+
+
+def _new_windows(chunk: Sequence[Message], last_spans: dict[int, tuple[float, float]]) -> list[Path]:
+    """Return the videos of messages, one for each window that begins in them.
+
+    Args:
+        last_spans: the last window of each video that is not at its end, by number; kept up here.
+    """
+    begun = []
+    for message in chunk:
+        if message.span is None:
+            last_spans.pop(message.number, None)
+        elif last_spans.get(message.number) != message.span:
+            last_spans[message.number] = message.span
+            begun.append(message.video)
+    return begun
 
 
 def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from c3dhash.models.windows import encode_windows
 from c3dhash.recognition.over_time import Answer, answers, segments, window_length
 from c3dhash.recognition.results import Recognition, best_classes
 from c3dhash.recognition.timeline import FirstClasses, Timeline
+from c3dhash.video.limits import Limits
 from c3dhash.video.reader import find_each
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,44 @@ def _recognize_each(
             fused = fuse([part[:num_windows] for part in scores], weights)
             probabilities = class_probabilities(fused, is_multi_label=runs[0].is_multi_label)
             yield Recognition(video, best_classes(probabilities.mean(axis=0), labels, top))
+
+
+def recognize_arriving(
+    run: Run,
+    videos: Iterable[Path | None],
+    *,
+    network: Encoder,
+    config: EncodeConfig,
+    limits: Limits | None,
+    on_windows: Callable[[list[Path]], object],
+) -> Generator[Recognition, None, None]:
+    """Recognise videos that arrive one by one, as `recognize_videos` does, and yield each as it is through.
+
+    Args:
+        run: with a class head.
+        videos: paths; None among them says that there is none at the moment, and that more may come.
+        network: of the run, made before.
+        config: windows, batch size, workers.
+        limits: of what is read of a video; None for none.
+        on_windows: as of `encode.encode_videos`; what it raises ends all of this.
+    Returns:
+        A Recognition a video, with all classes.
+    Raises:
+        CheckpointError: the run has no class head.
+    """
+    labels = run.class_labels
+    config = dataclasses.replace(config, crop_bars=False)
+    results = encode_videos(
+        run, videos, config=config, encoder=network, limits=limits, in_order=False, with_flat=True,
+        on_windows=on_windows,
+    )  # fmt: skip
+    with closing(results):
+        for result in results:
+            if result.error is not None or result.scores is None:
+                yield Recognition(result.video, error=result.error)
+                continue
+            probabilities = class_probabilities(result.scores, is_multi_label=run.is_multi_label)
+            yield Recognition(result.video, best_classes(probabilities.mean(axis=0), labels, len(labels)))
 
 
 def recognize_over_time(

@@ -6,6 +6,7 @@ Out:    HTML pages of their own, pictures and plots.
     plots         curves
     captions      text on pictures
     screen        pictures in a window
+    previews      stretches of videos -> small pictures that move
     pages         pages with pictures, from templates/
 """
 
@@ -13,5 +14,6 @@ __all__ = [
     "captions",
     "pages",
     "plots",
+    "previews",
     "screen",
 ]  # the modules that other wings import from

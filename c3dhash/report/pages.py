@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import base64
-import io
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.files import write_text
-from c3dhash.records import Clip, Duplicate, DuplicateGroup, Hit, Sample, Segment
+from c3dhash.records import Duplicate, DuplicateGroup, Hit, Sample, Segment
+from c3dhash.report.previews import jpeg, sample_frames, stretch_pictures
 from c3dhash.video.containers import is_still_picture
-from c3dhash.video.frame_folder import FlowClip
-from c3dhash.video.isolation import shared_pool
 from c3dhash.video.reader import probe
-from c3dhash.video.samples import read_sample
-from c3dhash.video.still import still_clips
 
 if TYPE_CHECKING:  # imported where a page is written
     import jinja2
@@ -29,7 +24,6 @@ if TYPE_CHECKING:  # imported where a page is written
 logger = logging.getLogger(__name__)
 
 STRIP_FRAMES, STRIP_HEIGHT_PX, GAP_PX = 4, 90, 3
-PREVIEW_FRAMES, FRAME_MS = 10, (80, 250)  # how long a frame is shown at least and at most
 MAX_GROUPS = 200  # of duplicates on a page: its pictures are inside
 
 
@@ -45,52 +39,34 @@ def film_strip(sample: Sample) -> str | None:
 
     Of a still picture, which a query may be, it is that.
     """
-    frames = _frames_of(sample, num_frames=STRIP_FRAMES)
-    if frames is None:
+    try:
+        frames = sample_frames(sample, num_frames=STRIP_FRAMES, short_side=STRIP_HEIGHT_PX)
+    except VideoError as error:
+        logger.warning("no picture: %s", error)
         return None
     gap = np.full((frames.shape[1], GAP_PX, 3), 255, np.uint8)
-    return _jpeg(np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1))
+    return _data_uri(
+        "image/jpeg", jpeg(np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1))
+    )
 
 
 def preview(sample: Sample, *, is_mirrored: bool = False) -> Preview | None:
     """Return a sample as a small moving picture, as fast as it is where that is a second or two; or None as above."""
-    from PIL import Image
-
-    frames = _frames_of(sample, num_frames=PREVIEW_FRAMES)
-    if frames is None:
-        return None
-    pictures = [Image.fromarray(np.ascontiguousarray(frame[:, ::-1] if is_mirrored else frame)) for frame in frames]
-    seconds = sample.segment.end_seconds - sample.segment.start_seconds if sample.segment else 0.0
-    shown_ms = round(float(np.clip(1000 * seconds / len(frames), *FRAME_MS)))
-    encoded = io.BytesIO()
-    pictures[0].save(encoded, "WEBP", save_all=True, append_images=pictures[1:], duration=shown_ms, loop=0, quality=60)
-    moving = "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
-    return Preview(_jpeg(np.asarray(pictures[len(pictures) // 2])), moving)
-
-
-def _frames_of(sample: Sample, *, num_frames: int) -> np.ndarray | None:
-    """Return frames of a sample, uint8 [T, STRIP_HEIGHT_PX, W, 3], one of a still picture; None where it is unread."""
     try:
-        clip: Clip | FlowClip
-        if sample.frames is None and is_still_picture(sample.video):
-            (clip,) = shared_pool().stream(still_clips, sample.video, num_frames=1, short_side=STRIP_HEIGHT_PX)
-        else:
-            (clip,) = read_sample(sample, num_frames=num_frames, short_side=STRIP_HEIGHT_PX)
+        pictures = stretch_pictures(sample, short_side=STRIP_HEIGHT_PX, is_mirrored=is_mirrored)
     except VideoError as error:
         logger.warning("no picture: %s", error)
         return None
-    assert isinstance(clip, Clip)  # frames were asked for, not optical flow
-    return clip.frames
+    return Preview(_data_uri("image/jpeg", pictures.still), _data_uri("image/webp", pictures.moving))
 
 
-def _jpeg(frame: np.ndarray) -> str:
-    _, encoded = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def picture(path: Path) -> str:
     """Return a PNG file as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return _data_uri("image/png", path.read_bytes())
 
 
 def write_query_page(

@@ -11,6 +11,7 @@ In this order the files read as a story:
     display       frames as they are shown: turned, mirrored, with square pixels
     captures      an open video, a frame after the other, with OpenCV
     av_capture    the same with PyAV
+    limits        the most that is read of a stranger's video
     decoder       frames and their times, with one of these
     timeline      what the packets of a file say of its frames, with PyAV
     packets       decode only what clips show, with PyAV
@@ -49,6 +50,7 @@ __all__ = [
     "decoder",
     "frame_folder",
     "isolation",
+    "limits",
     "loader",
     "normalization",
     "optical_flow",

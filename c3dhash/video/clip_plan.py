@@ -42,6 +42,7 @@ import numpy as np
 
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.records import Clip, Segment
+from c3dhash.video.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class Plan:
     by default one for every two that would fit side by side, from 1 to MAX_CLIPS. phase: from 0 to 1, where in its T-th
     of a window a spread frame is looked for, and where in the room that it has a dense clip begins; training draws it.
     stack: how many pictures that follow each other are shown at each of T places that are spread: Note [Stacks].
+    limits: of what is read of the file; None for none.
     """
 
     num_frames: int
@@ -116,6 +118,7 @@ class Plan:
     clips_per_window: int | None = None
     phase: float = 0.5
     stack: int = 1
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:

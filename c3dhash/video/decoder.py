@@ -34,6 +34,7 @@ from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVC
 from c3dhash.video.containers import check_container
 from c3dhash.video.display import Display, make_display, warn_of_hdr
 from c3dhash.video.headers import read_header
+from c3dhash.video.limits import Limits
 
 if TYPE_CHECKING:
     from c3dhash.video.av_capture import AVCapture
@@ -127,12 +128,19 @@ class Decoder:
     Args:
         short_side: px, of the pictures; the video's own where None.
         on_frame: called with each frame that is decoded, also with those that nobody looks at.
+        limits: of what is read; None for none.
     """
 
     def __init__(
-        self, path: Path, *, short_side: int | None = None, on_frame: Callable[[], object] | None = None
+        self,
+        path: Path,
+        *,
+        short_side: int | None = None,
+        on_frame: Callable[[], object] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.path, self.short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
+        self._limits = limits
         self._has_landed = False  # on a frame whose time `times` has not given
         self._has_grabbed = False  # or tried to
         self._kind = check_container(path)
@@ -145,6 +153,8 @@ class Decoder:
         warn_of_hdr(path, header.transfer)
         self._display = make_display(header, pixel_aspect=claims.pixel_aspect, degrees=claims.degrees)
         self.info = believe(path, claims, self._display)
+        if limits is not None:
+            limits.check_header(self.info)
         self.frame_seconds = 1 / self.info.fps if self.info.fps else 0.0
         self.clock = Clock(self.frame_seconds)
 
@@ -171,9 +181,12 @@ class Decoder:
         while self._has_landed or self._grab():
             self._has_landed = False
             try:
-                yield self.clock.tick(self._capture.seconds())
+                time = self.clock.tick(self._capture.seconds())
             except VideoError as error:
                 raise VideoError(f"video '{self.path}': {error}; {RECODE}.") from error
+            if self._limits is not None:
+                self._limits.check_time(self.path, time)
+            yield time
 
     def seek(self, seconds: float) -> bool:
         """Go to a frame at or before a time, in seconds from the first frame; `times` goes on from there.

@@ -48,6 +48,7 @@ from c3dhash.video.decoder import (
 )
 from c3dhash.video.display import make_display, warn_of_hdr
 from c3dhash.video.headers import read_header
+from c3dhash.video.limits import Limits
 from c3dhash.video.timeline import Run, Timeline
 
 # Codecs whose key frames are known to make everything after them decode as it does from the start. (A GIF, for
@@ -70,7 +71,7 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
     kind = check_container(path)
     try:
         str(path).encode()  # what OpenCV cannot open is refused by its road
-        with closing(_Reader(path, kind, plan.short_side, on_frame)) as reader:
+        with closing(_Reader(path, kind, plan.short_side, on_frame, plan.limits)) as reader:
             timeline = reader.timeline(plan.segment, may_leap=kind in SEEKABLE_KINDS)
             is_inside = plan.segment is not None and timeline.has_passed(plan.segment.end_seconds)
             if is_inside:
@@ -92,9 +93,16 @@ def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -
 class _Reader:
     """One open video."""
 
-    def __init__(self, path: Path, kind: str, short_side: int | None, on_frame: Callable[[], object] | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        short_side: int | None,
+        on_frame: Callable[[], object] | None,
+        limits: Limits | None,
+    ) -> None:
         self._path, self._short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
-        self._converter = Converter()
+        self._limits, self._converter = limits, Converter()
         self._shape: tuple[int, int, str] | None = None
         self._open()
         if self._codec.codec.canonical_name not in CODECS:
@@ -103,6 +111,8 @@ class _Reader:
         self._header, claims = read_header(path, kind), claims_of(self._container, self._stream)
         self._display = make_display(self._header, pixel_aspect=claims.pixel_aspect)
         self.info = believe(path, claims, self._display)
+        if limits is not None:
+            limits.check_header(self.info)
         if not self.info.fps:
             raise Unsuited("it has no frame rate")
         warn_of_hdr(path, int(self._codec.color_trc))
@@ -155,6 +165,8 @@ class _Reader:
             if num_bytes <= KEPT_BYTES:
                 self._kept.append(packet)
             first = min(first, math.inf if packet.is_discard else packet.pts)
+            if self._limits is not None and first < math.inf:
+                self._limits.check_time(self._path, (packet.pts - first) * self._tick_seconds)
             num_late = num_late + 1 if packet.pts > first + until_seconds / self._tick_seconds else 0
             # Frames leave their order by MAX_HELD_FRAMES at most: so many later, all that is shown before has come.
             if num_late > MAX_HELD_FRAMES:
@@ -273,6 +285,8 @@ class _Reader:
 
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
         shape = frame.width, frame.height, frame.format.name
+        if self._limits is not None:
+            self._limits.check_picture(self._path, *shape[:2])
         self._shape = self._shape or shape
         if shape != self._shape:
             raise Unsuited(f"a frame is {shape}, the first was {self._shape}")

@@ -40,7 +40,7 @@ from c3dhash.video.decoder import FAR_SECONDS, Decoder
 
 def read(path: Path, plan: Plan, on_frame: Callable[[], object] | None = None) -> Generator[Clip, None, None]:
     """Yield the clips of a plan, window after window. Note [Trust, then verify]."""
-    open_decoder = partial(Decoder, path, short_side=plan.short_side, on_frame=on_frame)
+    open_decoder = partial(Decoder, path, short_side=plan.short_side, on_frame=on_frame, limits=plan.limits)
     num_done = 0
     if plan.segment and plan.segment.start_seconds > FAR_SECONDS:
         with open_decoder() as decoder:

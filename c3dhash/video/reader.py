@@ -26,6 +26,7 @@ from c3dhash.video import passes
 from c3dhash.video.clip_plan import Plan, Unsuited
 from c3dhash.video.containers import VIDEO_SUFFIXES, check_regular
 from c3dhash.video.decoder import Decoder
+from c3dhash.video.limits import Limits
 from c3dhash.video.loader import stop_point
 
 logger = logging.getLogger(__name__)
@@ -186,6 +187,7 @@ def read_clips(
     interval_seconds: float | None = None,
     clips_per_window: int | None = None,
     stack: int = 1,
+    limits: Limits | None = None,
     on_frame: Callable[[], object] | None = None,
 ) -> Iterator[Clip]:
     """Read a video as the clips of its windows; of one window where it is no longer than that.
@@ -206,12 +208,13 @@ def read_clips(
         clips_per_window: how many of these; by default 1 to 3, by the length of the window. They follow each other, in
             the order of their times, and have the window as their segment.
         stack: frames that follow each other at each of T places; see `clip_plan`.
+        limits: of what is read; None for none.
         on_frame: called with each packet that is read or frame that is decoded, so that a long silence shows a
             decoder that hangs.
     Raises:
         UsageError: an argument is out of range.
-        VideoError: not a video, cut short, or its timestamps make no sense. The last two may show only at the
-            end, after clips of good frames were handed out.
+        VideoError: not a video, beyond the limits, cut short, or its timestamps make no sense. The last three may
+            show only at the end, after clips of good frames were handed out.
     """
     if stride_seconds is not None and window_seconds is None:
         raise UsageError(f"stride_seconds ({stride_seconds}) needs window_seconds; set both or none.")
@@ -224,6 +227,7 @@ def read_clips(
         interval_seconds=interval_seconds,
         clips_per_window=clips_per_window,
         stack=stack,
+        limits=limits,
     )
     return _read(Path(path), plan, on_frame)
 

@@ -19,6 +19,7 @@ from c3dhash.records import Segment
 from c3dhash.video.bars import BarFinder
 from c3dhash.video.containers import is_still_picture
 from c3dhash.video.flat import is_flat, is_still
+from c3dhash.video.limits import Limits
 from c3dhash.video.optical_flow import flow_clip, frames_of_flow
 from c3dhash.video.pictures import resize_picture
 from c3dhash.video.reader import read_clips
@@ -38,6 +39,7 @@ def read_views(
     skip_flat: bool = False,
     take_stills: bool = False,
     with_mirrored: bool = False,
+    limits: Limits | None = None,
     on_frame: Callable[[], object] | None = None,
     **options: Any,
 ) -> Iterator[tuple[Segment, list[np.ndarray]]]:
@@ -53,18 +55,23 @@ def read_views(
             that are all one picture: c3dhash.video.flat.
         with_mirrored: yield, behind the views, as many of what the video is in a mirror.
         take_stills: of a picture that does not move, yield a clip of it; c3dhash.video.still. It is refused otherwise.
+        limits: of what is read; None for none.
         options: of `read_clips`.
     Raises:
         VideoError: as `read_clips`; or flow is asked of a picture.
     """
+    if limits is not None:
+        on_frame = limits.working(Path(path), on_frame or (lambda: None))
     is_flow = channels == "flow"
     wanted = frames_of_flow(num_frames, stack) if is_flow else (num_frames, stack)
     if take_stills and is_still_picture(Path(path)):
         if is_flow:
             raise VideoError(f"picture '{path}' does not move, and this network reads optical flow only: take a video.")
+        if limits is not None:
+            limits.check_still(Path(path))
         clips = still_clips(Path(path), num_frames=num_frames, stack=stack, short_side=options.get("short_side"))
     else:
-        clips = read_clips(path, num_frames=wanted[0], stack=wanted[1], on_frame=on_frame, **options)
+        clips = read_clips(path, num_frames=wanted[0], stack=wanted[1], limits=limits, on_frame=on_frame, **options)
     bars = BarFinder()
     for clip in clips:
         inside = bars.inside(clip.frames).cut(clip.frames) if crop_bars or skip_flat else clip.frames
