@@ -66,6 +66,31 @@ class PairAsked(_Asked):
     is_match: bool = Field(False, description="False: remember that they do not; true: forget that.")
 
 
+class BrowseAsked(_Asked):
+    """Which videos the list shows."""
+
+    text: Text = ""
+    label: Text | None = None
+    folder: Text | None = None
+    missing: bool = False
+    offset: int = Field(0, ge=0, le=2**62)
+
+
+class StripAsked(_Asked):
+    """Which video is shown, and from which of its clips on."""
+
+    video_id: Number | None = None
+    clip_offset: int = Field(0, ge=0, le=2**62)
+
+
+class GroupsAsked(_Asked):
+    """Which groups of duplicates are shown."""
+
+    radius: int | None = Field(None, ge=0, le=MAX_HASH_LENGTH)
+    mirror: bool = False
+    offset: int = Field(0, ge=0, le=2**62)
+
+
 class TokenAsked(_Asked):
     """The token, to be remembered by a browser."""
 

@@ -1,0 +1,14 @@
+// What all pages need, and the parts that this one has. Names of files are text: they only ever become textContent.
+import { startPreviews } from "./previews.js";
+import { startSwaps } from "./swap.js";
+import { startForms } from "./forms.js";
+import { startUploads } from "./upload.js";
+
+document.documentElement.classList.add("js");
+startPreviews();
+startSwaps();
+startForms();
+if (document.getElementById("upload")) startUploads();
+if (document.querySelector("[data-map]")) import("./map.js").then((module) => module.startMap());
+if (document.body.dataset.page === "duplicates") import("./duplicates.js").then((module) => module.startJudging());
+if (document.getElementById("login")) import("./login.js").then((module) => module.startLogin());
