@@ -22,7 +22,7 @@ from typing import Any
 
 from c3dhash.errors import C3DHashError, UsageError
 
-BLOCK_BYTES = 1 << 16
+BLOCK_BYTES, LARGE_BYTES = 1 << 16, 1 << 20
 WAIT_SECONDS, ASK_AGAIN_SECONDS = 20.0, 0.5  # that the server waits with an answer; from one question to the next
 TIMEOUT_SECONDS = 60.0  # of one request, without a byte
 MAX_TRIES = 5  # where the server has no place
@@ -205,6 +205,8 @@ class Client:
 
     def _send_file(self, path: str, video: Path, asked: Mapping[str, Any]) -> Answer:
         """Send a file in a form, as it is read."""
+        if video.is_file() and video.stat().st_size > LARGE_BYTES:
+            self.health()  # who is refused hears why, which may be lost where a long body is sent
         boundary = secrets.token_hex(16)
         fields = [(name, each) for name, value in asked.items()
                   for each in (value if isinstance(value, list | tuple) else [value])]  # fmt: skip

@@ -12,7 +12,7 @@ import click
 from c3dhash.cli.common import gallery_option
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, ServeConfig
-from c3dhash.errors import MissingExtraError, ModelMismatchError
+from c3dhash.errors import MissingExtraError, ModelMismatchError, UsageError
 
 TOKEN_VARIABLE = "C3DHASH_TOKEN"
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
@@ -35,6 +35,11 @@ def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
     if options["token"] is None:
         options["token"] = os.environ.get(TOKEN_VARIABLE) or None
     config, encode = take(ServeConfig, options), take(EncodeConfig, options)
+    if os.name != "posix":
+        raise UsageError(
+            f"`c3dhash serve` needs Linux or another POSIX system, this is {os.name}: decoders have no "
+            "processes of their own here."
+        )
     if any(find_spec(name) is None for name in NEEDED):
         raise MissingExtraError("`c3dhash serve` needs the extra serve: pip install 'c3dhash[serve]'")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from time import perf_counter
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import c3dhash
@@ -19,19 +21,22 @@ from c3dhash.web.query_routes import query_routes
 from c3dhash.web.refusals import Refused, closing_down, status_of
 from c3dhash.web.routes import gallery_routes, server_routes
 from c3dhash.web.service import Service
+from c3dhash.web.uploads import BLOCK_BYTES, MAX_JSON_BYTES
 
 logger = logging.getLogger(__name__)
 
+UPLOAD_PATHS = frozenset(("/api/query", "/api/classify"))  # they look after what they read themselves
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
-def create_app(service: Service, *, routers: tuple[APIRouter, ...] = ()) -> Guards:
+def create_app(service: Service, *, routers: tuple[APIRouter, ...] = (), static_dir: Path | None = None) -> Guards:
     """Make the application of a service.
 
     Args:
         service: answers; whoever made it closes it.
         routers: more routes, as those of pages. Where "/login" is one of them, browsers without the token are sent
             there; it and what lies under "/static/" are answered to anybody.
+        static_dir: a folder of files that are served under "/static/"; None for none.
     Returns:
         An ASGI application.
     """
@@ -41,6 +46,8 @@ def create_app(service: Service, *, routers: tuple[APIRouter, ...] = ()) -> Guar
     )  # fmt: skip
     for router in (query_routes(service), gallery_routes(service), server_routes(service), *routers):
         app.include_router(router)
+    if static_dir is not None:
+        app.mount("/static", StaticFiles(directory=static_dir))
     _tell_errors(app, service)
     has_login_page = any(getattr(route, "path", None) == "/login" for router in routers for route in router.routes)
     return Guards(_Counted(app, service), service.config, has_login_page=has_login_page)
@@ -80,6 +87,21 @@ def _tell_errors(app: FastAPI, service: Service) -> None:
         return JSONResponse({"error": service.text_of(error)}, status_code=500)
 
 
+def _limited(receive: Receive) -> Receive:
+    """Return what gives a body as it comes, up to some length; beyond it raises."""
+    num_bytes = 0
+
+    async def receive_some() -> Message:
+        nonlocal num_bytes
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > MAX_JSON_BYTES + BLOCK_BYTES:  # the route's own limit, and what may have come with it
+            raise Refused(413, "the body is too long.", headers={"Connection": "close"})
+        return message
+
+    return receive_some
+
+
 class _Counted:
     """An application whose answers are counted; while the server ends, it answers nothing new."""
 
@@ -94,6 +116,8 @@ class _Counted:
             refused = closing_down()
             await JSONResponse({"error": refused.text}, 503, headers=refused.headers)(scope, receive, send)
             return
+        if scope["path"] not in UPLOAD_PATHS:
+            receive = _limited(receive)
         start, status = perf_counter(), 500
 
         async def send_and_look(message: Message) -> None:

@@ -121,6 +121,8 @@ def group_duplicates(
         UsageError, GalleryError: as of `find_duplicates`.
     """
     progress.total = gallery.num_videos
+    if not progress.total:
+        return []
     groups = find_duplicates(gallery, radius=radius, mirror=mirror, on_video=progress.advance)
     numbered = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""What takes long and is the same until the gallery changes: computed by one thread, while others answer."""
+"""What takes long and is the same until the gallery changes: computed by threads of its own, while others answer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class Computation:
 class Computed:
     """Results by key, each of the state of the gallery that it was asked for.
 
-    The thread has a Gallery of its own: a computation over all videos keeps a search waiting for nothing.
+    Its threads open the gallery anew: a computation over all videos keeps no search waiting. There is one for what
+    takes seconds, and one for what may take minutes.
 
     Args:
         gallery_path: its folder.
@@ -65,15 +66,16 @@ class Computed:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._kept: OrderedDict[Hashable, Computation] = OrderedDict()
-        self._pool = ThreadPoolExecutor(1, "c3dhash-computed")
+        self._pools = {is_slow: ThreadPoolExecutor(1, "c3dhash-computed") for is_slow in (False, True)}
 
-    def get(self, key: Hashable, state: Hashable, compute: Compute) -> Computation:
+    def get(self, key: Hashable, state: Hashable, compute: Compute, *, is_slow: bool = False) -> Computation:
         """Return the computation of a key for a state of the gallery; it is begun where there is none.
 
         Args:
             key: says what is computed.
             state: what the result depends on.
             compute: computes it, from an open gallery, and says how far it is.
+            is_slow: it may take minutes.
         Raises:
             Refused: too many others wait, or the server ends.
         """
@@ -87,7 +89,7 @@ class Computed:
             if sum(not each.future.done() for each in self._kept.values()) >= MAX_WAITING:
                 raise Refused(429, "too much is being computed about the gallery: try again later.", retry_seconds=5)
             computation = Computation(state, Progress(self._stop))
-            computation.future = self._pool.submit(self._run, compute, computation.progress)
+            computation.future = self._pools[is_slow].submit(self._run, compute, computation.progress)
             self._kept[key] = computation
             self._kept.move_to_end(key)
             num_surplus = max(0, len(self._kept) - MAX_KEPT)
@@ -109,4 +111,5 @@ class Computed:
         """End what is computed."""
         with self._lock:
             self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)

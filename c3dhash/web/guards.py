@@ -88,6 +88,8 @@ class Guards:
         body = json.dumps({"error": text}).encode() if text else b""
         kind = [(b"content-type", b"application/json")] if text else []
         headers = [*kind, (b"content-length", str(len(body)).encode()), *headers]
+        if scope["method"] not in SAFE_METHODS:  # whatever is sent with it is not read
+            headers.append((b"connection", b"close"))
         await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

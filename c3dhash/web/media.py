@@ -13,7 +13,8 @@ from c3dhash.web.answers import ErrorAnswer
 from c3dhash.web.refusals import Refused
 
 KINDS = {"moving": "image/webp", "still": "image/jpeg"}
-KEPT_SECONDS = 24 * 3600  # by a browser
+KEPT_SECONDS = 60  # by a browser: the number of a video may become another's
+CLIP_KEPT_SECONDS = 24 * 3600  # that of a clip does not
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -26,17 +27,18 @@ PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def answer_picture(request: Request, pictures: Pictures, *, kind: str) -> Response:
+def answer_picture(request: Request, pictures: Pictures, *, kind: str, kept_seconds: int = KEPT_SECONDS) -> Response:
     """Answer with a picture, or a part of it.
 
     Args:
         kind: one of KINDS.
+        kept_seconds: for how long a browser need not ask again.
     Raises:
         Refused: the range that is asked for is none, or not there.
     """
     content = pictures.moving if kind == "moving" else pictures.still
     tag = f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": f"private, max-age={KEPT_SECONDS}", "Accept-Ranges": "bytes"}
+    headers = {"ETag": tag, "Cache-Control": f"private, max-age={kept_seconds}", "Accept-Ranges": "bytes"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     asked = request.headers.get("range")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from c3dhash.web.answers import (
     ClassAnswer,
@@ -16,16 +17,17 @@ from c3dhash.web.answers import (
     QueryStatus,
     WindowAnswer,
 )
-from c3dhash.web.asked import ClassifyAsked, QueryAsked, from_fields, from_json
+from c3dhash.web.asked import ClassifyAsked, PairAsked, QueryAsked, TokenAsked, from_fields, from_json
 from c3dhash.web.encoding import Kind
 from c3dhash.web.media import PICTURE_ANSWERS, answer_picture
 from c3dhash.web.refusals import Refused, closing_down
 from c3dhash.web.remembered import Remembered
 from c3dhash.web.searching import of_gallery, of_upload, search
 from c3dhash.web.service import Service
-from c3dhash.web.uploads import Form, Place, read_json, receive_form, too_large
+from c3dhash.web.uploads import Form, Place, drain, read_json, receive_form, too_large
 
 Asked = TypeVar("Asked", QueryAsked, ClassifyAsked)
+Object = TypeVar("Object", PairAsked, TokenAsked)
 QueryId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MULTIPART = "multipart/form-data"
 
@@ -53,6 +55,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says of answers with these statuses, and of those that any route may give."""
     return {status: ERRORS[status] for status in sorted({401, 403, 421, 422, 429, 500, 503, *statuses})}
+
+
+def json_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that is JSON."""
+    content = {"application/json": {"schema": kind.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _body(kind: type[QueryAsked] | type[ClassifyAsked]) -> dict[str, Any]:
@@ -187,14 +195,28 @@ def _later(service: Service, remembered: Remembered) -> Response:
 async def _read(service: Service, request: Request, kind: type[Asked]) -> tuple[Asked, Form | None, Place | None]:
     """Read what is asked; of a form, the file is then in a place of its own, for the caller to give back.
 
+    Where it is refused before its end, some of the rest is read, so that the sender hears why, and then the connection
+    is closed: what has no end is not listened to.
+
     Raises:
         Refused: it cannot be read, or is not allowed.
-        C3DHashError: the gallery cannot do it with a file.
     """
+    blocks = _blocks(service, request)
+    try:
+        return await _read_body(service, request, blocks, kind)
+    except Refused as refused:
+        if not await drain(blocks):
+            refused.headers["Connection"] = "close"
+        raise
+
+
+async def _read_body(
+    service: Service, request: Request, blocks: AsyncIterator[bytes], kind: type[Asked]
+) -> tuple[Asked, Form | None, Place | None]:
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json":
-        asked = from_json(kind, await read_json(_blocks(service, request)))
+        asked = from_json(kind, await read_json(blocks))
         _check_sources(asked, has_file=False)
         return asked, None, None
     if media_type != MULTIPART:
@@ -206,7 +228,7 @@ async def _read(service: Service, request: Request, kind: type[Asked]) -> tuple[
     place = service.uploads.take_place(retry_seconds=service.encoder.retry_seconds())
     try:
         form = await receive_form(
-            _blocks(service, request), content_type, path=place.path, max_bytes=max_bytes,
+            blocks, content_type, path=place.path, max_bytes=max_bytes,
             in_thread=service.writers.run,
         )  # fmt: skip
         asked = from_fields(kind, form.fields)
@@ -220,6 +242,18 @@ async def _read(service: Service, request: Request, kind: type[Asked]) -> tuple[
         place.give_back()
         raise
     return asked, form, place
+
+
+async def read_object(service: Service, request: Request, kind: type[Object]) -> Object:
+    """Read what is asked in JSON.
+
+    Raises:
+        Refused: it cannot be read, or is not allowed.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Refused(415, f"the body must be application/json, got {media_type[:50]!r}.")
+    return from_json(kind, await read_json(_blocks(service, request)))
 
 
 async def _take(service: Service, place: Place, form: Form, asked: QueryAsked | ClassifyAsked) -> Remembered:

@@ -41,8 +41,8 @@ from c3dhash.web.browsing import (
 from c3dhash.web.computed import Computation
 from c3dhash.web.figures import CONTENT_TYPE
 from c3dhash.web.guards import cookie_header, is_token
-from c3dhash.web.media import PICTURE_ANSWERS, answer_picture
-from c3dhash.web.query_routes import errors
+from c3dhash.web.media import CLIP_KEPT_SECONDS, PICTURE_ANSWERS, answer_picture
+from c3dhash.web.query_routes import errors, json_body, read_object
 from c3dhash.web.refusals import Refused
 from c3dhash.web.service import Service
 
@@ -111,7 +111,7 @@ def gallery_routes(service: Service) -> APIRouter:
         pictures = await service.pictures_of(
             clip.video_id, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds, is_mirrored=mirrored
         )
-        return answer_picture(request, pictures, kind=kind)
+        return answer_picture(request, pictures, kind=kind, kept_seconds=CLIP_KEPT_SECONDS)
 
     @router.get(
         "/api/facets", response_model=FacetsAnswer, responses=errors(),
@@ -149,7 +149,7 @@ def gallery_routes(service: Service) -> APIRouter:
         ignored = await service.ask(lambda gallery, _: frozenset(gallery.not_matches()))
         computation = await service.compute(
             ("duplicates", radius, mirror), partial(group_duplicates, radius=radius, mirror=mirror),
-            more_state=ignored,
+            more_state=ignored, is_slow=True,
         )  # fmt: skip
         progress, groups = computation.progress, []
         is_done = await _is_done(computation)
@@ -165,10 +165,11 @@ def gallery_routes(service: Service) -> APIRouter:
         return JSONResponse(found.model_dump(), status_code=202, headers={"Retry-After": "1"})
 
     @router.post(
-        "/api/duplicates", response_model=PairAnswer, responses=errors(404),
-        summary="Remember that two videos are no match, or forget it",
+        "/api/duplicates", response_model=PairAnswer, responses=errors(400, 404, 408, 413, 415),
+        openapi_extra=json_body(PairAsked), summary="Remember that two videos are no match, or forget it",
     )  # fmt: skip
-    async def note_pair(asked: PairAsked) -> PairAnswer:
+    async def note_pair(request: Request) -> PairAnswer:
+        asked = await read_object(service, request, PairAsked)
         await service.searchers.run(service.note_pair, asked.video_id, asked.other_id, is_match=asked.is_match)
         return PairAnswer(video_id=asked.video_id, other_id=asked.other_id, is_match=asked.is_match)
 
@@ -210,10 +211,11 @@ def server_routes(service: Service) -> APIRouter:
         return Response(service.figures.text(gauges), media_type=CONTENT_TYPE)
 
     @router.post(
-        "/api/login", status_code=204, response_class=Response, responses=errors(),
-        summary="Bring the token once, and have a cookie for it",
+        "/api/login", status_code=204, response_class=Response, responses=errors(400, 408, 413, 415),
+        openapi_extra=json_body(TokenAsked), summary="Bring the token once, and have a cookie for it",
     )  # fmt: skip
-    async def login(request: Request, asked: TokenAsked) -> Response:
+    async def login(request: Request) -> Response:
+        asked = await read_object(service, request, TokenAsked)
         token = service.config.token
         if token is None:
             return Response(status_code=204)
@@ -282,6 +284,8 @@ def _told_of_model(service: Service) -> ModelAnswer | None:
 async def _is_done(computation: Computation) -> bool:
     """Wait a moment for what is computed; tell whether it is there."""
     done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=PATIENCE_SECONDS)
+    for each in done:
+        each.cancelled() or each.exception()  # it is told by `_result_of`
     return bool(done)
 
 

@@ -363,10 +363,12 @@ class Service:
 
     # What takes long
 
-    async def compute(self, key: Any, function: Callable[..., Any], *, more_state: Any = None) -> Computation:
-        """Return the computation of something about the gallery as it is now."""
+    async def compute(
+        self, key: Any, function: Callable[..., Any], *, more_state: Any = None, is_slow: bool = False
+    ) -> Computation:
+        """Return the computation of something about the gallery as it is now: see `Computed.get`."""
         state = await self.searchers.run(lambda: (self.gallery.state, self._file, more_state))
-        return self.computed.get(key, state, function)
+        return self.computed.get(key, state, function, is_slow=is_slow)
 
     def note_pair(self, video_id: int, other_id: int, *, is_match: bool) -> None:
         """Remember that two videos do not match, or forget that.

@@ -25,11 +25,12 @@ from typing import IO, Any
 from c3dhash.web.names import file_name
 from c3dhash.web.refusals import Refused
 
-PREFIX, LOCK_NAME = "c3dhash-serve-", "in-use"
+PREFIX, STARTING_PREFIX, LOCK_NAME = "c3dhash-serve-", "c3dhash-starting-", "in-use"
 BLOCK_BYTES = 1 << 20  # written at a time, by a thread
 MAX_FIELD_BYTES, MAX_FIELDS_BYTES, MAX_PARTS = 1 << 12, 1 << 16, 200
 MAX_JSON_BYTES = 1 << 16
 SILENCE_SECONDS = 30.0  # between two blocks of a body
+DRAIN_BYTES, DRAIN_SECONDS = 16 << 20, 3.0  # that are read of a body that is refused
 
 Blocks = AsyncIterator[bytes]
 InThread = Callable[..., Any]  # `Workers.run`
@@ -49,9 +50,10 @@ class UploadFolder:
 
     def __init__(self, *, max_uploads: int) -> None:
         _remove_leftovers(Path(tempfile.gettempdir()))
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # only its owner may enter
-        self._lock_file = (self.path / LOCK_NAME).open("w")
+        made = Path(tempfile.mkdtemp(prefix=STARTING_PREFIX))  # only its owner may enter
+        self._lock_file = (made / LOCK_NAME).open("w")
         fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(STARTING_PREFIX)))  # locked by then
         self._most, self._num = max_uploads, 0
         self._lock = threading.Lock()
 
@@ -179,6 +181,22 @@ async def receive_form(blocks: Blocks, content_type: str, *, path: Path, max_byt
         raise Refused(400, "the form ends in the middle: send it again.")
     receiver.form.content_hash = receiver.digest.hexdigest()
     return receiver.form
+
+
+async def drain(blocks: Blocks) -> bool:
+    """Read what is left of a body, if it is not much; tell whether it is at its end."""
+
+    async def read() -> bool:
+        num_bytes = 0
+        async for block in blocks:
+            num_bytes += len(block)
+            if num_bytes > DRAIN_BYTES:
+                return False
+        return True
+
+    with suppress(asyncio.TimeoutError, TimeoutError, Refused):
+        return await asyncio.wait_for(read(), DRAIN_SECONDS)
+    return False
 
 
 def _private_file(path: Path) -> IO[bytes]:

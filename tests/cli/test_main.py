@@ -29,6 +29,7 @@ from c3dhash.config import (
     IndexConfig,
     QueryConfig,
     RecognizeConfig,
+    ServeConfig,
     TrainConfig,
 )
 from c3dhash.evaluation.codes import Codes, save_codes
@@ -803,6 +804,7 @@ def commands(group, prefix: str = ""):
         ("index", (HashConfig, EncodeConfig, IndexConfig)),
         ("query", (QueryConfig,)),
         ("duplicates", (DuplicatesConfig,)),
+        ("serve", (ServeConfig,)),
         ("classify", (RecognizeConfig, EncodeConfig)),
         ("evaluate", (EvaluateConfig, CacheConfig)),
     ],

@@ -6,25 +6,21 @@ import asyncio
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import httpx
 import pytest
+from servers import ATTACK, WINDOWS, OnSocket, Served, asker
 from videos import numbered_frame, write_frames
 
-from c3dhash.config import EncodeConfig, ServeConfig
+from c3dhash.config import ServeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
-from c3dhash.web.guards import Guards
 from c3dhash.web.service import Service
 from c3dhash.web.serving import _Server, bind
-
-WINDOWS = EncodeConfig(precision="fp32", device="cpu", window_seconds=1, stride_seconds=0.5, workers=2)
-ATTACK = "<img src=x onerror=alert(1)>.mp4"
-TOKEN = "a token of sixteen".replace(" ", "-")
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +43,6 @@ def folder(indexed: Path, tmp_path: Path) -> Path:
     return tmp_path / "served"
 
 
-class Served(NamedTuple):
-    """A service, its application, and a way to ask it: (method, path, ...) -> answer."""
-
-    service: Service
-    app: Guards
-    ask: Callable[..., httpx.Response]
-
-
 @pytest.fixture
 def serve(untrained_run: Run, folder: Path) -> Iterator[Callable[..., Served]]:
     """Make a service: serve(token=..., ...); all are closed in the end."""
@@ -71,33 +59,10 @@ def serve(untrained_run: Run, folder: Path) -> Iterator[Callable[..., Served]]:
         service.close()
 
 
-def asker(app: Any, *, base_url: str = "http://127.0.0.1:8000") -> Callable[..., httpx.Response]:
-    """Return what asks an application."""
-
-    def ask(method: str, path: str, **options: Any) -> httpx.Response:
-        async def request() -> httpx.Response:
-            transport = httpx.ASGITransport(app=app)
-            async with httpx.AsyncClient(transport=transport, base_url=base_url, timeout=60) as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(request())
-
-    return ask
-
-
 @pytest.fixture
 def served(serve: Callable[..., Served]) -> Served:
     """The gallery, served as by default."""
     return serve()
-
-
-class OnSocket(NamedTuple):
-    """A service on a socket, and how to end it."""
-
-    service: Service
-    url: str
-    server: Any
-    thread: threading.Thread
 
 
 @pytest.fixture
@@ -115,6 +80,10 @@ def on_socket(serve: Callable[..., Served]) -> Iterator[Callable[..., OnSocket]]
         server = _Server(settings, service)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
         one = OnSocket(service, f"http://127.0.0.1:{listening.getsockname()[1]}", server, thread)
         running.append(one)
         return one

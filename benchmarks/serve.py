@@ -1,0 +1,184 @@
+"""`c3dhash serve` under load, on this machine: searches by number, uploads, and memory.
+
+    python benchmarks/serve.py [--videos 20000] [--requests 10000] [--uploads 24] [--clients 1 4 16]
+
+The server is a process of its own, on a gallery of random codes of 48 bits, 5 windows a video; its network is a 3D
+ResNet-18 with random weights, on clips of 16 x 112 x 112. Clients are threads of this program, each with a connection
+that it keeps: what they cost is in the figures. All of it is bounded: it ends after so many requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from common import machine
+
+from c3dhash.config import EncodeConfig, ModelConfig
+from c3dhash.datasets.synth import make_motion_set
+from c3dhash.gallery.indexing import open_gallery
+from c3dhash.models.encode import Encoder
+from c3dhash.models.hashnet import build_model
+from c3dhash.models.runs import Run, load_run, save_run
+from c3dhash.records import CodeBatch
+
+HASH_LENGTH, NUM_WINDOWS = 48, 5
+MAX_SECONDS = 120.0  # of one measurement
+
+
+def make_gallery(folder: Path, *, num_videos: int) -> Run:
+    config = ModelConfig(backbone="resnet3d18", hash_length=HASH_LENGTH)
+    settings = {"backbone": "resnet3d18", "shortcut": None, "hash_length": HASH_LENGTH, "finished": True}
+    save_run(folder / "run", build_model(config, num_classes=5), config=settings, labels=tuple("abcde"))
+    run, rng = load_run(folder / "run"), np.random.default_rng(0)
+    starts = np.arange(NUM_WINDOWS, dtype=np.float64) * 10
+    with open_gallery(folder / "gallery", run) as gallery, gallery.writing(), gallery.editing() as edits:
+        for number in range(num_videos):
+            codes = rng.integers(0, 256, (NUM_WINDOWS, HASH_LENGTH // 8), np.uint8)
+            batch = CodeBatch(codes, HASH_LENGTH, starts, starts + 10)
+            edits.add(f"{number}.mp4", batch, content_hash=str(number), size_bytes=1, mtime_ns=1, label=None)
+    return run
+
+
+class Server:
+    """A server as a process, and its address."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "c3dhash", "serve", "--gallery", "gallery", "--port", "0"]
+        self._process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+        assert self._process.stderr is not None
+        line = self._process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, line
+        self.port = int(found[1])
+
+    def memory_mb(self) -> float:
+        status, body = ask(http.client.HTTPConnection("127.0.0.1", self.port), "GET", "/metrics", None, {})
+        assert status == 200
+        (line,) = [line for line in body.decode().splitlines() if line.startswith("process_resident_memory_bytes")]
+        return float(line.split()[1]) / 1e6
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+
+def ask(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def load(port: int, request: Callable[[int], tuple[str, bytes, dict[str, str]]], *, num: int, num_clients: int) -> str:
+    """Make requests from several clients, and describe how long they took."""
+    seconds: list[float] = []
+    statuses: dict[int, int] = {}
+    numbers, lock, until = iter(range(num)), threading.Lock(), time.perf_counter() + MAX_SECONDS
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while time.perf_counter() < until:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            path, body, headers = request(number)
+            start = time.perf_counter()
+            status, answer = ask(connection, "POST", path, body, headers)
+            taken = time.perf_counter() - start
+            assert status != 200 or json.loads(answer)["hits"]
+            with lock:
+                seconds.append(taken)
+                statuses[status] = statuses.get(status, 0) + 1
+
+    start = time.perf_counter()
+    threads = [threading.Thread(target=client) for _ in range(num_clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rate = statuses.get(200, 0) / (time.perf_counter() - start)
+    low, high = statistics.median(seconds), float(np.quantile(seconds, 0.99))
+    others = {status: count for status, count in statuses.items() if status != 200}
+    told = f", others {others}" if others else ""
+    return f"{rate:8.1f} a second, p50 {1000 * low:7.1f} ms, p99 {1000 * high:7.1f} ms ({len(seconds)} requests{told})"
+
+
+def by_number(num_videos: int) -> Callable[[int], tuple[str, bytes, dict[str, str]]]:
+    def request(number: int) -> tuple[str, bytes, dict[str, str]]:
+        asked = {"video_id": 1 + number * 7919 % num_videos, "top": 10}
+        return "/api/query", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+
+    return request
+
+
+def by_upload(videos: list[bytes]) -> Callable[[int], tuple[str, bytes, dict[str, str]]]:
+    def request(number: int) -> tuple[str, bytes, dict[str, str]]:
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+        body = head + videos[number % len(videos)] + b"\r\n--x--\r\n"
+        return "/api/query", body, {"Content-Type": "multipart/form-data; boundary=x"}
+
+    return request
+
+
+def bare_rate(run: Run, *, num_clips: int) -> float:
+    """Return how many clips a second the network takes in batches of 8, without a server."""
+    encoder = Encoder(run.model, engine="torch", precision=EncodeConfig().precision)
+    clips = np.zeros((8, *run.model.clip_size, 3), np.uint8)
+    encoder(clips)
+    start = time.perf_counter()
+    for _ in range(max(1, num_clips // 8)):
+        encoder(clips)
+    return 8 * max(1, num_clips // 8) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--uploads", type=int, default=24)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    arguments = parser.parse_args()
+    print(f"{machine('fastapi', 'uvicorn')}; load {os.getloadavg()[0]:.1f} before")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = make_gallery(folder, num_videos=arguments.videos)
+        make_motion_set(folder / "set", num_classes=2, videos_per_class={"query": 4}, seed=1)
+        videos = [path.read_bytes() for path in sorted((folder / "set").rglob("*.mp4"))]
+        print(f"{arguments.videos:,} videos, {arguments.videos * NUM_WINDOWS:,} codes")
+        server = Server(folder)
+        try:
+            request = by_number(arguments.videos)
+            load(server.port, request, num=100, num_clients=1)
+            print(f"memory after 100 requests {server.memory_mb():6.0f} MB")
+            share = arguments.requests // len(arguments.clients)
+            for num_clients in arguments.clients:
+                told = load(server.port, request, num=share, num_clients=num_clients)
+                print(f"by number, {num_clients:3} clients {told}")
+            print(f"memory after {share * len(arguments.clients):,} more {server.memory_mb():6.0f} MB")
+            load(server.port, by_upload(videos), num=4, num_clients=1)
+            for num_clients in [num for num in arguments.clients if num <= 8]:
+                told = load(server.port, by_upload(videos), num=arguments.uploads, num_clients=num_clients)
+                print(f"uploads,   {num_clients:3} clients {told}")
+            print(f"memory after the uploads {server.memory_mb():6.0f} MB")
+        finally:
+            server.close()
+        print(f"the network alone {bare_rate(run, num_clips=32):6.1f} clips a second")
+
+
+if __name__ == "__main__":
+    main()
