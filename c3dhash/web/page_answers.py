@@ -130,8 +130,8 @@ def _panel(query: Query, strip: Strip, remembered: Remembered | None, *, can_mir
         "video_id": query.video_id,
         "query_id": query.query_id,
         "strip": strip,
-        "has_more_pictures": remembered is not None and not remembered.are_pictures_made,
         "classes": None if remembered is None else remembered.classes,
+        "are_classes_coming": remembered is not None and remembered.are_classes_coming,
         "can_mirror": can_mirror,
     }
 
@@ -204,7 +204,7 @@ async def duplicates_content(service: Service, fields: Fields) -> Content:
     ignored = await service.ask(lambda gallery, _: frozenset(gallery.not_matches()))
     computation = await service.compute(
         ("duplicates", asked.radius, asked.mirror),
-        partial(group_duplicates, radius=asked.radius, mirror=asked.mirror), more_state=ignored,
+        partial(group_duplicates, radius=asked.radius, mirror=asked.mirror), more_state=ignored, is_slow=True,
     )  # fmt: skip
     found = await _ready(computation)
     groups = []
@@ -239,4 +239,4 @@ async def _choices(service: Service) -> Choices | None:
 async def _ready(computation: Computation) -> Any:
     """Return what was computed; None where that takes longer than a page waits."""
     done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=PATIENCE_SECONDS)
-    return done.pop().result() if done else None
+    return done.pop().result() if done else None  # or why it failed

@@ -31,9 +31,8 @@ export async function startMap() {
   };
   let only = null;
   let current = null;  // the point that is looked at
-  const [left, right, bottom, top] = [
-    (p) => p.x, (p) => -p.x, (p) => p.y, (p) => -p.y,
-  ].map((of, i) => (i % 2 ? -1 : 1) * told.points.reduce((least, point) => Math.min(least, of(point)), 1));
+  const [xs, ys] = [told.points.map((point) => point.x), told.points.map((point) => point.y)];
+  const [left, right, bottom, top] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const whole = { scale: 1, x: (left + right) / 2, y: (bottom + top) / 2 };
   const view = { ...whole };  // x and y are in the middle of the field
 

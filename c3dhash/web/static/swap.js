@@ -44,14 +44,16 @@ export async function swap(address, selectors) {
   return true;
 }
 
-let waiting = 0;
+let waiting = 0;  // a timer
+let searches = 0;  // what somebody asked for goes before what is asked again by itself
+let shownAt = "";
 
 function keepFresh() {
   const region = document.querySelector("[data-refresh]");
   clearTimeout(waiting);
   if (!region) return;
   waiting = setTimeout(async () => {
-    if (!await swap(location.href, [`#${region.id}`])) keepFresh();
+    if (searches || !await swap(location.href, [`#${region.id}`])) keepFresh();
   }, Number(region.dataset.refresh));
 }
 
@@ -72,10 +74,10 @@ async function search(form) {
   else history.pushState(null, "", address);
   shownAt = location.pathname + location.search;
   for (const each of regions) document.querySelector(each)?.setAttribute("aria-busy", "true");
+  searches += 1;
   await swap(address, regions);
+  searches -= 1;
 }
-
-let shownAt = "";
 
 export function startSwaps() {
   shownAt = location.pathname + location.search;
