@@ -117,8 +117,7 @@ def _look(
         "panel": _panel(as_it_is, strip, remembered, can_mirror=can_mirror),
         "found": found,
         "query_seconds": 1.0 if found is None else agreement_seconds(found),
-        "error": None if error is None else printable(service.text_of(error)),
-        "status": 200 if error is None else _status(error),
+        "error": None if error is None else printable(service.text_of(error)),  # a page with the query all the same
     }
 
 
@@ -154,7 +153,9 @@ def _gallery_facts(service: Service, gallery: Gallery, names: Names) -> Content:
         "hash_length": gallery.hash_length,
         "num_videos": gallery.num_videos,
         "num_clips": len(gallery),
-        "measured": {name: names.without_paths(each.measured_on) for name, each in measured.items() if each},
+        "measured": {
+            name: names.without_paths(each.measured_on) if each else None for name, each in measured.items()
+        },
         "can_send_mirrored": can_mirror,
         "max_upload_bytes": service.config.max_upload_mb * 1_000_000,
         "max_seconds": service.limits.max_seconds,

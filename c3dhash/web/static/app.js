@@ -3,6 +3,8 @@ import { startPreviews } from "./previews.js";
 import { startSwaps } from "./swap.js";
 import { startForms } from "./forms.js";
 import { startUploads } from "./upload.js";
+import { startJudging } from "./duplicates.js";
+import { startLogin } from "./login.js";
 
 document.documentElement.classList.add("js");
 startPreviews();
@@ -10,5 +12,5 @@ startSwaps();
 startForms();
 if (document.getElementById("upload")) startUploads();
 if (document.querySelector("[data-map]")) import("./map.js").then((module) => module.startMap());
-if (document.body.dataset.page === "duplicates") import("./duplicates.js").then((module) => module.startJudging());
-if (document.getElementById("login")) import("./login.js").then((module) => module.startLogin());
+if (document.body.dataset.page === "duplicates") startJudging();
+if (document.getElementById("login")) startLogin();
