@@ -21,6 +21,10 @@ Out:    answers in JSON, pictures, figures for monitoring. No path of this machi
     figures       counts of what was answered, for monitoring
     query_routes  POST /api/query, /api/classify, and what became of them
     routes        the other routes
+    rendering     templates -> pages, and the files beside them
+    shown         what pages show of videos: cards, strips of clips, filters
+    page_answers  what each page shows
+    pages         the routes of pages
     app           the application
     serving       it on a socket, until a signal
 """
@@ -29,6 +33,7 @@ __all__ = [
     "app",
     "guards",
     "names",
+    "pages",
     "remembered",
     "service",
     "serving",

@@ -63,7 +63,8 @@ class QueryStatus(BaseModel):
     status: queued, encoding, done or failed. num_before: videos that are encoded before it. windows_done: of
     num_windows, which is a guess by the header until it is done. seconds: how long it is by its header; 0 where that
     does not say. are_previews_made: whether no more previews will come. clips: its windows, once it is done. top: the
-    classes that were recognised, where that was asked. error: why it failed.
+    classes that were recognised, where that was asked. are_classes_coming: whether they are still looked for. error:
+    why it failed.
     """
 
     query_id: str
@@ -77,6 +78,7 @@ class QueryStatus(BaseModel):
     are_previews_made: bool
     clips: list[WindowAnswer]
     top: list[ClassAnswer] | None
+    are_classes_coming: bool
     error: str | None
 
 

@@ -43,6 +43,9 @@ class QueryAsked(_Asked):
     radius: int | None = Field(None, ge=0, le=MAX_HASH_LENGTH, description="Largest distance, in bits.")
     not_itself: bool = Field(False, description="Leave out files with the same bytes.")
     mirror: bool = Field(False, description="Also search with the mirror image.")
+    classify: bool = Field(
+        False, description="Of a file: also say what is seen in it, a while later, at /api/queries/{query_id}."
+    )
     any_speed: bool = Field(False, description="Also find what plays slower or faster, 0.8 to 1.25 times.")
     wait_seconds: float = Field(
         30.0, ge=0, le=60, allow_inf_nan=False,
@@ -64,6 +67,31 @@ class PairAsked(_Asked):
     video_id: Number
     other_id: Number
     is_match: bool = Field(False, description="False: remember that they do not; true: forget that.")
+
+
+class BrowseAsked(_Asked):
+    """Which videos the list shows."""
+
+    text: Text = ""
+    label: Text | None = None
+    folder: Text | None = None
+    missing: bool = False
+    offset: int = Field(0, ge=0, le=2**62)
+
+
+class StripAsked(_Asked):
+    """Which video is shown, and from which of its clips on."""
+
+    video_id: Number | None = None
+    clip_offset: int = Field(0, ge=0, le=2**62)
+
+
+class GroupsAsked(_Asked):
+    """Which groups of duplicates are shown."""
+
+    radius: int | None = Field(None, ge=0, le=MAX_HASH_LENGTH)
+    mirror: bool = False
+    offset: int = Field(0, ge=0, le=2**62)
 
 
 class TokenAsked(_Asked):

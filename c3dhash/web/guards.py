@@ -115,7 +115,9 @@ class Guards:
             cookie = cookie_header(token, is_secure=scope.get("scheme") == "https")
             return 303, [(b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode())], ""
         if self._has_login_page and "text/html" in headers.get("accept", "") and scope["method"] == "GET":
-            return 303, [(b"location", b"/login")], ""
+            place = _own_path(scope) + ("?" + urlencode(query) if query else "")
+            behind = "" if place == "/" else "?" + urlencode({"next": place})
+            return 303, [(b"location", f"/login{behind}".encode("latin-1"))], ""
         return 401, [(b"www-authenticate", b"Bearer")], (
             "a token is needed: send the header `Authorization: Bearer TOKEN`, or open the page with ?token=TOKEN once."
         )  # fmt: skip

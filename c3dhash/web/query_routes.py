@@ -183,6 +183,7 @@ def status_of(service: Service, remembered: Remembered) -> QueryStatus:
         top=None if remembered.classes is None else [
             ClassAnswer(label=label, probability=share) for label, share in remembered.classes[:100]
         ],
+        are_classes_coming=remembered.are_classes_coming,
         error=None if remembered.error is None else service.text_of(remembered.error),
     )  # fmt: skip
 
@@ -262,9 +263,12 @@ async def _take(service: Service, place: Place, form: Form, asked: QueryAsked | 
     mirror = isinstance(asked, QueryAsked) and asked.mirror
     kind = Kind("query", with_mirrored=mirror) if isinstance(asked, QueryAsked) else Kind("classify")
     try:
+        is_to_classify = isinstance(asked, QueryAsked) and asked.classify
+        if is_to_classify:
+            service.check_classifies()
         if kind.task == "query":
             await service.searchers.run(service.check_encodes, mirror=mirror)
-        return await service.take(place, name, kind, content_hash=form.content_hash)
+        return await service.take(place, name, kind, content_hash=form.content_hash, is_to_classify=is_to_classify)
     except Refused:
         place.give_back()
         raise

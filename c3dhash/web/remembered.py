@@ -26,8 +26,8 @@ class Remembered:
     """A video that was sent, or is to be classified.
 
     name: as its sender calls it. seconds: by its header; 0 where that does not say. codes: its own, and those of its
-    mirror image where they were asked for. classes: [(label, probability)] where it was classified. pictures: of its
-    windows, by their numbers in `codes`.
+    mirror image where they were asked for. classes: [(label, probability)] where it was classified, which it is still
+    to be where are_classes_coming. pictures: of its windows, by their numbers in `codes`.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Remembered:
     error: Exception | None = None
     pictures: dict[int, Pictures] = field(default_factory=dict)
     are_pictures_made: bool = False
+    are_classes_coming: bool = False
 
     @property
     def status(self) -> str:

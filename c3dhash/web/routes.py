@@ -184,24 +184,7 @@ def server_routes(service: Service) -> APIRouter:
         "/api/health", response_model=HealthAnswer, responses=errors(), summary="Tell how gallery and server are"
     )
     async def health() -> HealthAnswer:
-        found, computation = await asyncio.gather(
-            service.ask(lambda gallery, names: _told_of_gallery(service, gallery, names)),
-            service.compute("balance", count_bits),
-        )
-        balance = await _result_of(computation) if await _is_done(computation) else None
-        config, limits = service.config, service.limits
-        return HealthAnswer(
-            **found,
-            status="ok",
-            version=c3dhash.__version__,
-            balance=balance,
-            model=_told_of_model(service),
-            limits=LimitsAnswer(
-                max_upload_bytes=config.max_upload_mb * 1_000_000, max_seconds=limits.max_seconds,
-                max_pixels=limits.max_pixels, max_uploads=config.max_uploads,
-            ),
-            queue=QueueAnswer(num_uploads=service.uploads.num_uploads, num_waiting=service.encoder.num_waiting),
-        )  # fmt: skip
+        return await tell_health(service)
 
     @router.get(
         "/metrics", response_class=Response, summary="Count what was answered, for Prometheus",
@@ -242,6 +225,28 @@ def server_routes(service: Service) -> APIRouter:
         return Response(status_code=204, headers={"Set-Cookie": cookie})
 
     return router
+
+
+async def tell_health(service: Service) -> HealthAnswer:
+    """Tell how gallery and server are."""
+    found, computation = await asyncio.gather(
+        service.ask(lambda gallery, names: _told_of_gallery(service, gallery, names)),
+        service.compute("balance", count_bits),
+    )
+    balance = await _result_of(computation) if await _is_done(computation) else None
+    config, limits = service.config, service.limits
+    return HealthAnswer(
+        **found,
+        status="ok",
+        version=c3dhash.__version__,
+        balance=balance,
+        model=_told_of_model(service),
+        limits=LimitsAnswer(
+            max_upload_bytes=config.max_upload_mb * 1_000_000, max_seconds=limits.max_seconds,
+            max_pixels=limits.max_pixels, max_uploads=config.max_uploads,
+        ),
+        queue=QueueAnswer(num_uploads=service.uploads.num_uploads, num_waiting=service.encoder.num_waiting),
+    )  # fmt: skip
 
 
 def _told_of_gallery(service: Service, gallery: Any, names: Any) -> dict[str, Any]:

@@ -203,9 +203,13 @@ class Service:
             raise CheckpointError("the run of this gallery is not there, and nothing is recognised: give --model.")
         self.run.class_labels  # noqa: B018 - raises without a class head
 
-    async def take(self, place: Place, name: str, kind: Kind, *, content_hash: str) -> Remembered:
+    async def take(
+        self, place: Place, name: str, kind: Kind, *, content_hash: str, is_to_classify: bool = False
+    ) -> Remembered:
         """Look at a video that was received, and have it encoded; its file goes when that is done.
 
+        Args:
+            is_to_classify: also have a query classified, once its codes and pictures are there.
         Raises:
             VideoError: it is none, or beyond the limits.
             Refused: the server ends.
@@ -213,6 +217,7 @@ class Service:
         facts = await self.readers.run(look_at, place.path, limits=self.limits)
         job = Job(place.path, kind, self._num_windows(facts.duration_seconds))
         remembered = self.memory.add(name, job, content_hash=content_hash, seconds=facts.duration_seconds)
+        remembered.are_classes_coming = is_to_classify
         job.future.add_done_callback(lambda _: self._take_result(remembered, place))
         self._submit(remembered)
         return remembered
@@ -258,16 +263,16 @@ class Service:
         if place is None:
             return
         if remembered.error is not None or remembered.job.kind.task != "query":
+            remembered.are_classes_coming = False
             place.give_back()
             return
         try:
             self.strip_painters.submit(partial(self._paint_windows, remembered, place))
         except Refused:  # it does without
-            remembered.are_pictures_made = True
-            place.give_back()
+            self._end_pictures(remembered, place)
 
     def _paint_windows(self, remembered: Remembered, place: Place) -> None:
-        """Make the pictures of the windows of a video that was sent, then let its file go."""
+        """Make the pictures of the windows of a video that was sent."""
         assert self._encoder is not None
         starts = {round(start, 3): number for number, start in enumerate(remembered.codes[0].start_seconds.tolist())}
         config = self._encoder.config
@@ -286,8 +291,29 @@ class Service:
         except C3DHashError as error:
             logger.warning("no pictures of an upload: %s", error)
         finally:
-            remembered.are_pictures_made = True
+            self._end_pictures(remembered, place)
+
+    def _end_pictures(self, remembered: Remembered, place: Place) -> None:
+        """Have a video that was sent classified, where that was asked; then let its file go."""
+        remembered.are_pictures_made = True
+        if not remembered.are_classes_coming:
             place.give_back()
+            return
+        job = Job(place.path, Kind("classify"), len(remembered.codes[0].codes))
+        job.future.add_done_callback(lambda _: self._take_classes(remembered, job, place))
+        try:
+            self.encoder.submit(job)
+        except Refused as refused:
+            job.future.set_exception(refused)
+
+    def _take_classes(self, remembered: Remembered, job: Job, place: Place) -> None:
+        error = job.future.exception()
+        if error is None:
+            remembered.classes = job.future.result()
+        else:
+            logger.warning("an upload was not classified: %s", error)
+        remembered.are_classes_coming = False
+        place.give_back()
 
     def _encode(
         self, kind: Kind, videos: Iterator[Path | None], on_windows: Callable[[list[Path]], object]

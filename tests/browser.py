@@ -1,0 +1,158 @@
+"""A real browser on a real server: Debian's chromium, driven by playwright. Tests that lack one are skipped, saying so.
+
+scripts/browser.sh gets what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from c3dhash.config import EncodeConfig, ServeConfig
+from c3dhash.models.runs import Run
+from c3dhash.web.app import create_app
+from c3dhash.web.pages import page_routes
+from c3dhash.web.service import Service
+from c3dhash.web.serving import _Server, bind
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+AXE_VARIABLE = "C3DHASH_AXE"
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 900}
+
+
+class Site(NamedTuple):
+    """A server of pages: where, and what is behind it."""
+
+    url: str
+    service: Service
+
+
+@contextmanager
+def running(gallery: Path, run: Run | None, *, encode: EncodeConfig, **config: Any) -> Iterator[Site]:
+    """Serve a gallery with its pages on a socket of this machine."""
+    import uvicorn
+
+    service = Service(gallery, run, config=ServeConfig(port=0, **config), encode=encode)
+    listening: socket.socket = bind(service.config)
+    app = create_app(service, routers=(page_routes(service),))
+    settings = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=20
+    )
+    server = _Server(settings, service)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+    thread.start()
+    try:
+        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", service)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+        service.close()
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Start the browser; skip the test where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'c3dhash[test]'")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("needs chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        # Debian's cannot make its sandbox as root, nor in most containers; all that it opens is our own.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def axe_script() -> str:
+    """Return axe-core, which says what of a page is not accessible; skip the test where it is not there."""
+    named = os.environ.get(AXE_VARIABLE)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = Path(named) if named else cache / "c3dhash" / "axe-core" / "package" / "axe.min.js"
+    if not path.is_file():
+        pytest.skip(f"needs axe-core: {AXE_VARIABLE} names its axe.min.js, or scripts/browser.sh fetches it")
+    return path.read_text()
+
+
+class Visit:
+    """A page that is open, and what went wrong on it."""
+
+    def __init__(self, page: Any, site: Site) -> None:
+        self.page, self.site = page, site
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        self.dialogs: list[str] = []
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        page.on("dialog", self._note_dialog)
+        page.set_default_timeout(6_000)
+
+    def _note_console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _note_dialog(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def open(self, path: str) -> Any:
+        """Go to a page of the site, and wait until it is there; its scripts have run."""
+        self.page.goto(self.site.url + path)
+        return self.page
+
+    def expect_complaint(self, text: str) -> None:
+        """Forget what the browser itself says of a status that is part of the test; it must have said so."""
+        found = [each for each in self.complaints if text in each]
+        assert found, self.complaints
+        self.complaints = [each for each in self.complaints if text not in each]
+
+    def check(self) -> None:
+        """Check that nothing went wrong, and nobody else was asked."""
+        assert not self.complaints, self.complaints
+        assert not self.dialogs, self.dialogs
+        assert self.hosts <= {urlsplit(self.site.url).netloc, ""}, self.hosts
+
+
+def drop(page: Any, path: Path, *, name: str | None = None) -> None:
+    """Drop a file on the page, as a mouse does."""
+    script = """([content, name]) => {
+        const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([bytes], name, { type: "video/mp4" }));
+        for (const kind of ["dragover", "drop"]) {
+            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            document.querySelector("main").dispatchEvent(new DragEvent(kind, options));
+        }
+    }"""
+    page.evaluate(script, [base64.b64encode(path.read_bytes()).decode(), name or path.name])
+
+
+def texts(page: Any, selector: str) -> list[str]:
+    """Return the text of all elements that fit."""
+    return [text.strip() for text in page.locator(selector).all_text_contents()]
+
+
+def until(page: Any, script: str, *, seconds: float = 10.0) -> None:
+    """Wait until a function of the page returns true; asked from here, since pages forbid eval."""
+    for _ in range(round(seconds / 0.05)):
+        try:
+            if page.evaluate(script):
+                return
+        except Exception as error:
+            if "context was destroyed" not in str(error):  # another page comes
+                raise
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not within {seconds:g} s: {script}")
