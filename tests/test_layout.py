@@ -34,6 +34,7 @@ WITHOUT_TORCH = [
     "c3dhash.models.hashing",
     "c3dhash.models.listing",
     "c3dhash.report.pages",
+    "c3dhash.client",
 ]
 
 

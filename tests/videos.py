@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -188,4 +189,35 @@ def claim_avi_frames(path: Path, num_frames: int) -> Path:
         start = content.index(name) + offset
         content[start : start + 4] = num_frames.to_bytes(4, "little")
     path.write_bytes(content)
+    return path
+
+
+def write_growing_avi(path: Path, *, num_frames: int = 30, num_small: int = 5) -> Path:
+    """Write JPEG frames of 160 x 96 px, and behind them some of 320 x 192; the headers know of the former alone.
+
+    Source: AVI RIFF File Reference: `avih`, `strh` and `strf` are MainAVIHeader, AVIStreamHeader, BITMAPINFOHEADER.
+    """
+    sizes = [
+        (WIDTH_PX, HEIGHT_PX) if number < num_small else (2 * WIDTH_PX, 2 * HEIGHT_PX) for number in range(num_frames)
+    ]
+    frames = [
+        numbered_frame(number, width_px=width_px, height_px=height_px)
+        for number, (width_px, height_px) in enumerate(sizes)
+    ]
+    jpegs = [cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in frames]
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+    size = (WIDTH_PX, HEIGHT_PX)
+    main = struct.pack("<14I", 1_000_000 // FPS, 0, 0, 0x10, num_frames, 0, 1, 0, *size, 0, 0, 0, 0)
+    stream = b"vidsMJPG" + struct.pack("<10I4H", 0, 0, 0, 1, FPS, 0, num_frames, 0, 0xFFFFFFFF, 0, 0, 0, *size)
+    bitmap = struct.pack("<IiiHH4sIiiII", 40, *size, 1, 24, b"MJPG", 3 * size[0] * size[1], 0, 0, 0, 0)
+    headers = chunk(b"LIST", b"strl" + chunk(b"strh", stream) + chunk(b"strf", bitmap))
+    movie, index = b"movi", b""
+    for jpeg in jpegs:
+        index += b"00dc" + struct.pack("<III", 0x10, len(movie), len(jpeg))
+        movie += chunk(b"00dc", jpeg)
+    body = b"AVI " + chunk(b"LIST", b"hdrl" + chunk(b"avih", main) + headers)
+    path.write_bytes(chunk(b"RIFF", body + chunk(b"LIST", movie) + chunk(b"idx1", index)))
     return path

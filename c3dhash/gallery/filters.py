@@ -20,10 +20,10 @@ class VideoFilter:
 
     labels: its label is one of these; () for any, and for none.
     folder: it lies in this folder or in one below, or is this file; or so begins the name that another program gave it.
-    place: a root, as GalleryVideo has it ("" for None), and a folder in it with "/" between its parts ("" for all of
-        it): the same, where a name comes from a stranger, of which the file system is asked nothing.
     added_since: the day it came or a later one, UTC, as in 2026-11-24.
     without_content: its bytes are others than those with this content hash: not the query itself.
+    place: a root, as GalleryVideo has it ("" for None), and a folder in it with "/" between its parts ("" for all of
+        it): the same, where a name comes from a stranger, of which the file system is asked nothing.
 
     Raises:
         UsageError: no day, labels that are no tuple, or text that is not UTF-8.
@@ -32,8 +32,8 @@ class VideoFilter:
     labels: tuple[str, ...] = ()
     folder: str | None = None
     added_since: str | None = None
-    place: tuple[str, str] | None = None
     without_content: str | None = None
+    place: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):

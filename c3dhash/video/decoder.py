@@ -222,8 +222,6 @@ class Decoder:
         if frame is None:
             index = self.clock.num_frames - 1
             raise VideoError(f"video '{self.path}': frame {index} does not decode; {RECODE}.")
-        if self._limits is not None:
-            self._limits.check_picture(self.path, *frame.shape[1::-1])
         return self._display.to_rgb(frame, self.short_side)
 
     def end_seconds(self, times: list[float]) -> float:

@@ -2,6 +2,9 @@
 
 Headers are asked before anything is decoded, and believed where they say too much; where they say too little, the
 frames tell while they come. All of it happens in the process that decodes: see c3dhash.video.isolation.
+
+Pictures that grow behind the first are noticed with PyAV. OpenCV hands them out at the size of the first, and says
+nothing: what is read with it has the process's limit of memory in their place.
 """
 
 from __future__ import annotations

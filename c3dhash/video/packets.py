@@ -99,7 +99,7 @@ class _Reader:
         kind: str,
         short_side: int | None,
         on_frame: Callable[[], object] | None,
-        limits: Limits | None,
+        limits: Limits | None = None,
     ) -> None:
         self._path, self._short_side, self._on_frame = path, short_side, on_frame or (lambda: None)
         self._limits, self._converter = limits, Converter()

@@ -15,6 +15,7 @@ Out:    answers in JSON, pictures, figures for monitoring. No path of this machi
     asked         what requests may ask, checked
     answers       what answers hold
     searching     a query -> hits, as answers
+    opened        the gallery as it is now, also where another one lies in its place
     browsing      a gallery -> lists, groups, a map, its health, as answers
     service       all of these together, for one gallery
     media         pictures as answers, and ranges of them

@@ -98,7 +98,7 @@ def query_routes(service: Service) -> APIRouter:
                 lambda gallery, names: search(
                     gallery, names,
                     of_gallery(gallery, names, asked.video_id or 0, mirror=asked.mirror, run=service.run),
-                    asked, service.meaning,
+                    asked, service.opened.meaning,
                 )
             )  # fmt: skip
             return JSONResponse(found.model_dump())
@@ -108,7 +108,7 @@ def query_routes(service: Service) -> APIRouter:
             return _later(service, remembered)
         found = await service.ask(
             lambda gallery, names: search(
-                gallery, names, of_upload(remembered, mirror=asked.mirror), asked, service.meaning
+                gallery, names, of_upload(remembered, mirror=asked.mirror), asked, service.opened.meaning
             )
         )
         return JSONResponse(found.model_dump())

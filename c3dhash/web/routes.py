@@ -118,7 +118,7 @@ def gallery_routes(service: Service) -> APIRouter:
         summary="List labels and folders, to choose videos by",
     )  # fmt: skip
     async def facets() -> FacetsAnswer:
-        computation = await service.compute("facets", lambda gallery, _: count_facets(gallery, service.names))
+        computation = await service.compute("facets", lambda gallery, _: count_facets(gallery, service.opened.names))
         found: FacetsAnswer = await _result_of(computation)
         return found
 
@@ -252,7 +252,7 @@ async def tell_health(service: Service) -> HealthAnswer:
 def _told_of_gallery(service: Service, gallery: Any, names: Any) -> dict[str, Any]:
     num_missing, missing = tell_missing(gallery, names)
     num_failed, failed = tell_failed(gallery, names)
-    meaning = service.meaning
+    meaning = service.opened.meaning
     return {
         "gallery": names.gallery,
         "num_videos": gallery.page(limit=1)[0],

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from c3dhash.config import EncodeConfig, ServeConfig
-from c3dhash.errors import C3DHashError, CheckpointError, GalleryError
+from c3dhash.errors import C3DHashError, CheckpointError
 from c3dhash.gallery.arrivals import QueryEncoder, limits_of, look_at
 from c3dhash.gallery.duplicates import note_not_match
-from c3dhash.gallery.query import calibration_of, check_mirror
-from c3dhash.gallery.same_film import load_same_film
-from c3dhash.gallery.store import CATALOG_NAME, Gallery
-from c3dhash.gallery.windows import with_windows
+from c3dhash.gallery.query import check_mirror
+from c3dhash.gallery.store import Gallery
 from c3dhash.records import Sample, Segment
 from c3dhash.report.previews import Pictures, stretch_pictures, window_pictures
 from c3dhash.web.computed import Computation, Computed
 from c3dhash.web.encoding import EncoderThread, Job, Kind
 from c3dhash.web.figures import Figures
 from c3dhash.web.limited import Workers
-from c3dhash.web.names import Names
+from c3dhash.web.opened import Opened
 from c3dhash.web.pictures import PictureCache, Stretch
 from c3dhash.web.refusals import Refused
 from c3dhash.web.remembered import Memory, Remembered
-from c3dhash.web.searching import Meaning, check_stretch, no_video
+from c3dhash.web.searching import check_stretch, no_video
 from c3dhash.web.uploads import Place, UploadFolder
 
 logger = logging.getLogger(__name__)
@@ -64,12 +60,8 @@ class Service:
         self.path, self.run, self.config = gallery_path.absolute(), run, config
         self.encode_config = encode or EncodeConfig()
         self.limits = limits_of(max_pixels=round(config.max_megapixels * 1e6), max_seconds=config.max_seconds)
-        self._lock = threading.Lock()
-        self._gallery, self._file = self._open()
-        self._former: list[Gallery] = []  # that lay in its place, and may still be read
-        self._encoder = QueryEncoder(run, self._gallery, config=self.encode_config) if self.can_encode else None
-        self._meaning: tuple[Any, Meaning] | None = None
-        self._names = self._make_names()
+        self.opened = Opened(self.path, run)
+        self._encoder = QueryEncoder(run, self.gallery, config=self.encode_config) if self.can_encode else None
         self.uploads = UploadFolder(max_uploads=config.max_uploads)
         self.memory = Memory(max_queries=config.max_queries)
         self.computed = Computed(self.path)
@@ -83,8 +75,6 @@ class Service:
         self.encoder = EncoderThread(self._encode)
         self.is_closing = self._is_closed = False
 
-    # The gallery, as it is now
-
     @property
     def can_encode(self) -> bool:
         """Whether videos can be sent: the run is there, and makes codes."""
@@ -95,66 +85,10 @@ class Service:
         """Whether the run tells classes."""
         return self.run is not None and self.run.model.class_head is not None
 
-    def _open(self) -> tuple[Gallery, Any]:
-        gallery = Gallery.open(self.path)
-        try:
-            if self.run is not None:
-                gallery.check_model(self.run.fingerprint, hash_length=self.run.hash_length)
-            return gallery, self._catalog_file()
-        except BaseException:
-            gallery.close()
-            raise
-
-    def _catalog_file(self) -> Any:
-        try:
-            facts = (self.path / CATALOG_NAME).stat()
-        except OSError as error:
-            raise GalleryError(f"gallery '{self.path}' is not there ({error.strerror}).") from error
-        return facts.st_dev, facts.st_ino
-
     @property
     def gallery(self) -> Gallery:
-        """The gallery; opened again where another one lies in its place.
-
-        Raises:
-            GalleryError, ModelMismatchError: that cannot be served.
-        """
-        with self._lock:
-            if self._file != self._catalog_file():
-                gallery, file = self._open()
-                if with_windows(self.encode_config, gallery) != with_windows(self.encode_config, self._gallery):
-                    gallery.close()
-                    raise GalleryError(f"gallery '{self.path}' has other windows than before: start the server again.")
-                self._former.append(self._gallery)
-                self._gallery, self._file = gallery, file
-                logger.info("gallery '%s' is another one now: it was opened again.", self.path)
-            return self._gallery
-
-    @property
-    def names(self) -> Names:
-        """What the gallery's videos are called by strangers."""
-        if self._names[0] != (self._file, self.gallery.state):
-            self._names = self._make_names()
-        return self._names[1]
-
-    def _make_names(self) -> tuple[Any, Names]:
-        gallery = self.gallery
-        with gallery.reading():
-            state = (self._file, gallery.state)
-            return state, Names(self.path, gallery.root_folders(), run=None if self.run is None else self.run.path)
-
-    @property
-    def meaning(self) -> Meaning:
-        """What is known of what hits mean, as it was measured last."""
-        path = self.path / "copies.json"
-        state = None
-        with suppress(OSError):
-            state = path.stat().st_mtime_ns
-        if self._meaning is None or self._meaning[0] != state:
-            calibration = None if self.run is None else calibration_of(self.run)
-            same_film = load_same_film(self.path, model_fingerprint=self.gallery.model_fingerprint)
-            self._meaning = state, Meaning(calibration, same_film)
-        return self._meaning[1]
+        """The gallery, as of `Opened`."""
+        return self.opened.gallery
 
     def text_of(self, error: BaseException, *, files: dict[str, str] | None = None) -> str:
         """Return what is said of an error: in it, paths are names."""
@@ -162,7 +96,7 @@ class Service:
             return error.text
         if not isinstance(error, C3DHashError):
             return "the server failed; its log says why."
-        return self._names[1].without_paths(str(error), files=files)  # the latest: nothing waits for the gallery
+        return self.opened.latest_names.without_paths(str(error), files=files)
 
     def renamed(self, error: Exception, *, files: dict[str, str]) -> Exception:
         """Return an error in whose text paths are names.
@@ -174,7 +108,7 @@ class Service:
 
     async def ask(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Call a function of an open gallery and its names, in a thread."""
-        return await self.searchers.run(lambda: function(self.gallery, self.names, *args, **kwargs))
+        return await self.searchers.run(lambda: function(self.gallery, self.opened.names, *args, **kwargs))
 
     # Videos that are sent
 
@@ -228,7 +162,7 @@ class Service:
         Raises:
             Refused: there is no such video, or it is missing.
         """
-        video, names = await self.searchers.run(lambda: (self.gallery.video(video_id), self.names))
+        video, names = await self.searchers.run(lambda: (self.gallery.video(video_id), self.opened.names))
         if video is None:
             raise no_video(video_id)
         name = names.shown(video.video)
@@ -393,7 +327,7 @@ class Service:
         self, key: Any, function: Callable[..., Any], *, more_state: Any = None, is_slow: bool = False
     ) -> Computation:
         """Return the computation of something about the gallery as it is now: see `Computed.get`."""
-        state = await self.searchers.run(lambda: (self.gallery.state, self._file, more_state))
+        state = await self.searchers.run(lambda: (self.opened.state, more_state))
         return self.computed.get(key, state, function, is_slow=is_slow)
 
     def note_pair(self, video_id: int, other_id: int, *, is_match: bool) -> None:
@@ -433,8 +367,7 @@ class Service:
             workers.close()
         self.computed.close()
         self.uploads.close()
-        for gallery in (self._gallery, *self._former):
-            gallery.close()
+        self.opened.close()
 
 
 def _told(text: str, error: Exception) -> Exception:

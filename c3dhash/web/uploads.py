@@ -12,7 +12,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 import threading
 from collections import defaultdict
@@ -110,12 +109,11 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove the folders of processes that are gone."""
     for path in folder.glob(f"{PREFIX}*"):
         with suppress(OSError):
-            facts = path.lstat()
-            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+            if path.lstat().st_uid != os.getuid():
                 continue
             with (path / LOCK_NAME).open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-                shutil.rmtree(path)
+                shutil.rmtree(path)  # which refuses links
 
 
 @dataclass(eq=False)

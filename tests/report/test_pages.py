@@ -15,7 +15,6 @@ from c3dhash.records import Duplicate, DuplicateGroup, Hit, Sample, Segment, Seg
 from c3dhash.report import pages
 from c3dhash.report.pages import (
     GAP_PX,
-    PREVIEW_FRAMES,
     STRIP_FRAMES,
     STRIP_HEIGHT_PX,
     film_strip,
@@ -24,6 +23,7 @@ from c3dhash.report.pages import (
     write_duplicates_page,
     write_query_page,
 )
+from c3dhash.report.previews import PREVIEW_FRAMES
 
 
 def decoded(uri: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from videos import claim_avi_frames, write_video
+from videos import claim_avi_frames, write_growing_avi, write_video
 
 from c3dhash.errors import VideoError
 from c3dhash.video import reader
@@ -54,6 +54,14 @@ def test_too_long_by_its_frames(road, tmp_path):
 def test_too_large(road, tmp_path):
     video = write_video(tmp_path / "a.mp4", 5, width_px=320, height_px=240)
     with pytest.raises(VideoError, match=r"a\.mp4' has pictures of 320 x 240 px, at most 20,000 pixels"):
+        list(read_clips(video, num_frames=4, limits=LIMITS))
+
+
+def test_pictures_that_grow(tmp_path):
+    pytest.importorskip("av")
+    video = write_growing_avi(tmp_path / "a.avi")
+    assert facts(video).width_px == 160
+    with pytest.raises(VideoError, match=r"a\.avi' has pictures of 320 x 192 px, at most 20,000 pixels"):
         list(read_clips(video, num_frames=4, limits=LIMITS))
 
 

@@ -193,7 +193,7 @@ def test_a_name_of_markup_is_text(served, motion_dir):
     assert answer.json()["error"].startswith(f"video '{ATTACK}' is a text or a playlist")
 
 
-def test_no_answer_names_a_place_on_this_machine(served, folder, upload, untrained_run, motion_dir):
+def test_no_answer_names_a_place_on_this_machine(served, indexed, folder, upload, untrained_run, motion_dir):
     """Not of the gallery, its videos, the run or the uploads; in answers and in errors."""
     (folder / "db" / "move_up" / "move_up_000.mp4").unlink()
     (folder / "db" / "move_down" / "move_down_000.mp4").write_bytes(b"not a video any more, but a text")
@@ -208,7 +208,7 @@ def test_no_answer_names_a_place_on_this_machine(served, folder, upload, untrain
     )]  # fmt: skip
     failed = answers[-6]
     assert failed.status_code == 200  # the good upload; those around it are errors
-    places = {folder, untrained_run.path, served.service.uploads.path, motion_dir, Path.home(), Path.cwd()}
+    places = {indexed, folder, untrained_run.path, served.service.uploads.path, motion_dir, Path.home(), Path.cwd()}
     parts = {part for place in places for part in (str(place), str(place.resolve())) if part != "/"}
     for answer in answers:
         assert not [part for part in parts if part in answer.text], (answer.url, answer.text)
