@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import browser, numbers, pages_gallery, site, visit  # noqa: F401 - fixtures, of pages
 from servers import ATTACK, WINDOWS, OnSocket, Served, asker
 from videos import numbered_frame, write_frames
 

@@ -11,15 +11,18 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from servers import ATTACK, WINDOWS
+from videos import numbered_frame, write_frames
 
-from c3dhash.config import EncodeConfig, ServeConfig
+from c3dhash.config import ServeConfig
+from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
 from c3dhash.web.pages import page_routes
@@ -40,11 +43,11 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def running(gallery: Path, run: Run | None, *, encode: EncodeConfig, **config: Any) -> Iterator[Site]:
+def running(gallery: Path, run: Run | None, **config: Any) -> Iterator[Site]:
     """Serve a gallery with its pages on a socket of this machine."""
     import uvicorn
 
-    service = Service(gallery, run, config=ServeConfig(port=0, **config), encode=encode)
+    service = Service(gallery, run, config=ServeConfig(port=0, **config), encode=WINDOWS)
     listening: socket.socket = bind(service.config)
     app = create_app(service, routers=(page_routes(service),))
     settings = uvicorn.Config(
@@ -156,3 +159,80 @@ def until(page: Any, script: str, *, seconds: float = 10.0) -> None:
                 raise
         page.wait_for_timeout(50)
     raise AssertionError(f"not within {seconds:g} s: {script}")
+
+
+def follow(link: Any) -> None:
+    """Click on what leads to another page, and wait until that is there."""
+    with link.page.expect_navigation():
+        link.click()
+
+
+def names(page: Any) -> list[str]:
+    """The names of the videos that are shown."""
+    return texts(page, ".cards h3 a, .cards h4 a")
+
+
+def has_pictures(page: Any, selector: str) -> None:
+    """Wait until all pictures that fit are there, with pixels in them; there is one at least."""
+    script = """() => {
+        const all = [...document.querySelectorAll("SELECTOR")];
+        for (const each of all) each.loading = "eager";
+        return all.length > 0 && all.every((each) => each.complete && each.naturalWidth > 0);
+    }"""
+    until(page, script.replace("SELECTOR", selector))
+
+
+@pytest.fixture(scope="module")
+def pages_gallery(tmp_path_factory: pytest.TempPathFactory, untrained_run: Run, motion_dir: Path) -> Path:
+    """Nine short videos of three motions, a longer one, the same under a hostile name, a part of it, a broken one."""
+    folder = tmp_path_factory.mktemp("pages")
+    shutil.copytree(motion_dir / "gallery", folder / "db")
+    frames = [numbered_frame(number) for number in range(100)]
+    write_frames(folder / "db" / "long.mp4", frames)
+    shutil.copy(folder / "db" / "long.mp4", folder / "db" / ATTACK)
+    write_frames(folder / "db" / "part.mp4", frames[25:100])
+    (folder / "db" / "broken.mp4").write_bytes(b"no video at all")
+    write_frames(folder / "db" / "gone.mp4", frames[:30])
+    with open_gallery(folder / "gallery", untrained_run, config=WINDOWS) as gallery:
+        index_videos(untrained_run, gallery, [folder / "db"], config=WINDOWS)
+        (folder / "db" / "gone.mp4").unlink()
+        index_videos(untrained_run, gallery, [folder / "db"], config=WINDOWS)
+    return folder / "gallery"
+
+
+@pytest.fixture(scope="module")
+def site(pages_gallery: Path, untrained_run: Run) -> Iterator[Site]:
+    with running(pages_gallery, untrained_run) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site) -> Iterator[Callable[..., Visit]]:
+    """Open a window: visit(color_scheme="dark", ...); all are checked for complaints, and closed."""
+    visits: list[Visit] = []
+
+    def make(place: Site = site, **options: Any) -> Visit:
+        context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "no-preference", **options})
+        visits.append(Visit(context.new_page(), place))
+        return visits[-1]
+
+    yield make
+    try:
+        for each in visits:
+            each.check()
+    finally:
+        for each in visits:
+            each.page.context.close()
+
+
+@pytest.fixture(scope="module")
+def numbers(site: Site) -> dict[str, int]:
+    """The numbers of the videos, by the last part of their names."""
+    _, videos = site.service.gallery.page(limit=100)
+    return {Path(video.video).name: video.id for video in videos}
