@@ -73,7 +73,7 @@ class BrowseAsked(_Asked):
     """Which videos the list shows."""
 
     text: Text = ""
-    label: Text | None = None
+    label: Annotated[list[Text], Field(max_length=100)] = []
     folder: Text | None = None
     missing: bool = False
     offset: int = Field(0, ge=0, le=2**62)

@@ -104,7 +104,7 @@ def _look(
         as_it_is = query(mirror=False)
         found, error = None, None
         try:
-            found = search(gallery, names, query(mirror=asked.mirror), asked, service.meaning)
+            found = search(gallery, names, query(mirror=asked.mirror), asked, service.opened.meaning)
         except (Refused, C3DHashError) as refused:
             error = refused
         taken = found.query.windows if found is not None else asked.clips or []
@@ -143,7 +143,7 @@ def _can_mirror(service: Service, gallery: Gallery) -> bool:
 
 def _gallery_facts(service: Service, gallery: Gallery, names: Names) -> Content:
     """Return what pages say about the gallery, and about what numbers mean."""
-    meaning = service.meaning
+    meaning = service.opened.meaning
     measured = {"precision": meaning.calibration, "same_film": meaning.same_film}
     can_mirror = False
     with suppress(UsageError, CheckpointError):
@@ -153,9 +153,7 @@ def _gallery_facts(service: Service, gallery: Gallery, names: Names) -> Content:
         "hash_length": gallery.hash_length,
         "num_videos": gallery.num_videos,
         "num_clips": len(gallery),
-        "measured": {
-            name: names.without_paths(each.measured_on) if each else None for name, each in measured.items()
-        },
+        "measured": {name: names.without_paths(each.measured_on) if each else None for name, each in measured.items()},
         "can_send_mirrored": can_mirror,
         "max_upload_bytes": service.config.max_upload_mb * 1_000_000,
         "max_seconds": service.limits.max_seconds,
@@ -167,7 +165,7 @@ async def browse_content(service: Service, fields: Fields) -> Content:
     """Return what the list of videos shows."""
     asked = from_fields(BrowseAsked, fields)
     total, cards = await service.ask(
-        cards_of, labels=[asked.label] if asked.label else [], folder=asked.folder, text=asked.text,
+        cards_of, labels=asked.label, folder=asked.folder, text=asked.text,
         is_missing=asked.missing, offset=asked.offset, limit=PAGE_VIDEOS,
     )  # fmt: skip
     check_offset(asked.offset, total)
@@ -232,7 +230,7 @@ async def health_content(service: Service) -> Content:
 
 async def _choices(service: Service) -> Choices | None:
     """Return labels and folders to choose by; None where counting them takes long."""
-    counted: Callable[..., Any] = lambda gallery, _: count_facets(gallery, service.names)  # noqa: E731
+    counted: Callable[..., Any] = lambda gallery, _: count_facets(gallery, service.opened.names)  # noqa: E731
     facets = await _ready(await service.compute("facets", counted))
     return None if facets is None else choices_of(facets)
 
