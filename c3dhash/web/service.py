@@ -368,6 +368,7 @@ class Service:
         self.computed.close()
         self.uploads.close()
         self.opened.close()
+        self._encoder = None  # the network goes with it: the functions of routes outlive their application in caches
 
 
 def _told(text: str, error: Exception) -> Exception:
