@@ -53,11 +53,18 @@ async def search_content(service: Service, fields: Fields) -> Content:
         try:
             content |= await _searched(service, fields)
         except (Refused, C3DHashError) as error:
-            content |= {"error": printable(service.text_of(error)), "status": _status(error)}
+            content |= {"error": _told(service, error, fields), "status": _status(error)}
     content |= await service.ask(partial(_gallery_facts, service))
     if content["panel"] is None and content["progress"] is None:
         _, content["examples"] = await service.ask(cards_of, limit=EXAMPLES)
     return content
+
+
+def _told(service: Service, error: Exception, fields: Fields) -> str:
+    if "query_id" in fields and _status(error) == 404:
+        most = service.config.max_queries
+        return f"This link has expired: the latest {most} videos that were sent are remembered. Send the video again."
+    return printable(service.text_of(error))
 
 
 def _status(error: Exception) -> int:

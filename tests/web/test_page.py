@@ -78,7 +78,7 @@ def test_a_bad_file_is_told_in_one_line(visit, tmp_path):
 def test_an_expired_query_says_so(visit):
     one = visit()
     page = one.open("/?query_id=gone")
-    assert "not any more: send the video again" in page.locator("main [role=alert]").first.text_content()
+    assert "This link has expired" in page.locator("main [role=alert]").first.text_content()
     assert page.locator("#upload").is_visible()  # here
     one.expect_complaint("status of 404")
 

@@ -82,7 +82,7 @@ def test_what_is_not_there_is_a_page_too(pages):
         ("/duplicates?offset=50", 404, "offset (50) must be below 1"),
         ("/duplicates?radius=2000", 422, "radius ('2000')"),
         ("/?video_id=99", 404, "the gallery has no video 99"),
-        ("/?query_id=gone", 404, "no query has this number, or not any more: send the video again."),
+        ("/?query_id=gone", 404, "This link has expired: the latest 100 videos"),
         ("/?query_id=a%20b", 422, "query_id ('a b')"),
         ("/?video_id=1&video_id=2", 422, "'video_id' is there 2 times"),
         ("/?video_id=1&nonsense=2", 422, "nonsense ('2')"),
@@ -151,6 +151,7 @@ def test_a_browser_without_the_token_is_led_to_the_page_that_asks_for_it(pages):
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2F%3Fvideo_id%3D1%26top%3D2")
     for path in ("/login", "/static/app.js"):
         assert ask("GET", path).status_code == 200
+    assert "gallery</span>" not in ask("GET", "/login").text  # what it is called is nobody's business
     assert ask("GET", "/browse").status_code == 401
     assert "No token is needed" in pages()("GET", "/login").text
 

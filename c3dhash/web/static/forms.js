@@ -185,15 +185,24 @@ async function copyLink(button) {
   }
 }
 
+// Parts that fold: open where there is room, and then as they were left.
+
+const isOpen = new Map();
+
+function startFold(details) {
+  if ("started" in details.dataset) return;
+  details.dataset.started = "";
+  details.open = isOpen.get(details.className) ?? !matchMedia("(max-width: 62rem)").matches;
+  details.addEventListener("toggle", () => isOpen.set(details.className, details.open));
+}
+
 function startAll() {
+  document.querySelectorAll("details.filters, details.part").forEach(startFold);
   document.querySelectorAll("form.range").forEach(startRange);
   document.querySelectorAll("form.strip").forEach(startStrip);
 }
 
 export function startForms() {
-  if (matchMedia("(max-width: 62rem)").matches) {
-    for (const each of document.querySelectorAll("details.filters, details.part")) each.open = false;
-  }
   document.addEventListener("swapped", startAll);
   document.addEventListener("click", (event) => {
     const place = event.target.closest(".recognise button")?.closest(".recognise");
