@@ -27,7 +27,7 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart")
 @config_options(ServeConfig)
 @config_options(EncodeConfig, only=("precision", "device", "engine"))
 def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
-    """Serve a gallery: an HTTP API to search it with videos, and to look after it.
+    """Serve a gallery: a page to search it with videos, and an HTTP API for that, and to look after it.
 
     It listens on this machine alone, unless --host says otherwise, which takes a token. /openapi.json describes the
     API. Ctrl-C, or SIGTERM, ends it in order: what is under way is answered first.

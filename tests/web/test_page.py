@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from time import sleep
 
 import pytest
 from browsers import drop, follow, has_pictures, names, texts, until
@@ -12,6 +13,11 @@ from browsers import drop, follow, has_pictures, names, texts, until
 @pytest.fixture
 def query(motion_dir: Path) -> Path:
     return motion_dir / "query" / "move_up" / "move_up_000.mp4"
+
+
+@pytest.fixture
+def long_video(pages_gallery: Path) -> Path:
+    return pages_gallery.parent / "db" / "long.mp4"
 
 
 def test_a_dropped_video_finds_others(visit, query):
@@ -23,13 +29,22 @@ def test_a_dropped_video_finds_others(visit, query):
     found = names(page)
     assert len(found) == 10 and texts(page, "#results h2")[0] == "10 videos"
     has_pictures(page, "#results .preview img")
-    has_pictures(page, ".clips img")  # pictures of the windows of what was sent
     until(page, "() => document.querySelectorAll('#classes .classes li').length === 3")  # as many as the run knows
     assert {"move_down", "move_up"} < set(texts(page, "#classes .name"))
     page.reload()
     assert names(page) == found  # the address says it all
     other = visit().open(page.url.removeprefix(one.site.url))
     assert names(other) == found  # to somebody else, too
+
+
+def test_pictures_of_what_was_sent_come_when_they_are_made(visit, site, long_video):
+    page = visit().open("/")
+    site.service.strip_painters.submit(lambda: sleep(2))  # later than hits
+    drop(page, long_video)
+    page.locator("#results .card").first.wait_for()
+    assert page.locator(".clips li").count() == 7 and page.locator(".clips img").count() == 0
+    has_pictures(page, ".clips img")
+    until(page, "() => document.querySelectorAll('.clips img').length === 7")
 
 
 def test_a_video_is_chosen_and_cancelled(visit, query):
