@@ -1,10 +1,11 @@
 """`c3dhash serve` under load, on this machine: searches by number, uploads, and memory.
 
-    python benchmarks/serve.py [--videos 20000] [--requests 10000] [--uploads 24] [--clients 1 4 16]
+    python benchmarks/serve.py [--videos 20000] [--requests 10000] [--uploads 24] [--clients 1 4 16] [--windows 1 5]
 
-The server is a process of its own, on a gallery of random codes of 48 bits, 5 windows a video; its network is a 3D
-ResNet-18 with random weights, on clips of 16 x 112 x 112. Clients are threads of this program, each with a connection
-that it keeps: what they cost is in the figures. All of it is bounded: it ends after so many requests.
+The server is a process of its own, on a gallery of random codes of 48 bits, of so many windows a video; its network is
+a 3D ResNet-18 with random weights, on clips of 16 x 112 x 112. Clients are threads of this program, each with a
+connection that it keeps: what they cost is in the figures. Beside them, the same search and the same network without a
+server. All of it is bounded: a measurement ends after so many requests, or MAX_SECONDS.
 """
 
 from __future__ import annotations
@@ -29,24 +30,26 @@ from common import machine
 from c3dhash.config import EncodeConfig, ModelConfig
 from c3dhash.datasets.synth import make_motion_set
 from c3dhash.gallery.indexing import open_gallery
+from c3dhash.gallery.query import query_codes
+from c3dhash.gallery.store import Gallery
 from c3dhash.models.encode import Encoder
 from c3dhash.models.hashnet import build_model
 from c3dhash.models.runs import Run, load_run, save_run
 from c3dhash.records import CodeBatch
 
-HASH_LENGTH, NUM_WINDOWS = 48, 5
-MAX_SECONDS = 120.0  # of one measurement
+HASH_LENGTH = 48
+MAX_SECONDS = 45.0  # of one measurement
 
 
-def make_gallery(folder: Path, *, num_videos: int) -> Run:
+def make_gallery(folder: Path, *, num_videos: int, num_windows: int) -> Run:
     config = ModelConfig(backbone="resnet3d18", hash_length=HASH_LENGTH)
     settings = {"backbone": "resnet3d18", "shortcut": None, "hash_length": HASH_LENGTH, "finished": True}
     save_run(folder / "run", build_model(config, num_classes=5), config=settings, labels=tuple("abcde"))
     run, rng = load_run(folder / "run"), np.random.default_rng(0)
-    starts = np.arange(NUM_WINDOWS, dtype=np.float64) * 10
+    starts = np.arange(num_windows, dtype=np.float64) * 10
     with open_gallery(folder / "gallery", run) as gallery, gallery.writing(), gallery.editing() as edits:
         for number in range(num_videos):
-            codes = rng.integers(0, 256, (NUM_WINDOWS, HASH_LENGTH // 8), np.uint8)
+            codes = rng.integers(0, 256, (num_windows, HASH_LENGTH // 8), np.uint8)
             batch = CodeBatch(codes, HASH_LENGTH, starts, starts + 10)
             edits.add(f"{number}.mp4", batch, content_hash=str(number), size_bytes=1, mtime_ns=1, label=None)
     return run
@@ -83,8 +86,8 @@ def ask(
     return answer.status, answer.read()
 
 
-def load(port: int, request: Callable[[int], tuple[str, bytes, dict[str, str]]], *, num: int, num_clients: int) -> str:
-    """Make requests from several clients, and describe how long they took."""
+def load(port: int, request: Callable[[int], tuple[str, bytes, dict[str, str]]], *, num: int, num_clients: int) -> int:
+    """Make requests from several clients, print how long they took, and return how many they were."""
     seconds: list[float] = []
     statuses: dict[int, int] = {}
     numbers, lock, until = iter(range(num)), threading.Lock(), time.perf_counter() + MAX_SECONDS
@@ -112,10 +115,11 @@ def load(port: int, request: Callable[[int], tuple[str, bytes, dict[str, str]]],
     for thread in threads:
         thread.join()
     rate = statuses.get(200, 0) / (time.perf_counter() - start)
-    low, high = statistics.median(seconds), float(np.quantile(seconds, 0.99))
+    low, high = 1000 * statistics.median(seconds), 1000 * float(np.quantile(seconds, 0.99))
     others = {status: count for status, count in statuses.items() if status != 200}
-    told = f", others {others}" if others else ""
-    return f"{rate:8.1f} a second, p50 {1000 * low:7.1f} ms, p99 {1000 * high:7.1f} ms ({len(seconds)} requests{told})"
+    told = f"{rate:8.1f} a second, p50 {low:7.1f} ms, p99 {high:7.1f} ms ({len(seconds):,} requests)"
+    print(f"  {num_clients:3} clients {told}" + (f", others {others}" if others else ""))
+    return len(seconds)
 
 
 def by_number(num_videos: int) -> Callable[[int], tuple[str, bytes, dict[str, str]]]:
@@ -135,6 +139,18 @@ def by_upload(videos: list[bytes]) -> Callable[[int], tuple[str, bytes, dict[str
     return request
 
 
+def bare_search(folder: Path, *, num_videos: int) -> float:
+    """Return the median time of the same search in this process, ms."""
+    with Gallery.open(folder / "gallery") as gallery:
+        queries = [gallery.codes_of(1 + number * 7919 % num_videos)[1] for number in range(50)]
+        seconds = []
+        for query in queries:
+            start = time.perf_counter()
+            query_codes(gallery, query)
+            seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds[5:])
+
+
 def bare_rate(run: Run, *, num_clips: int) -> float:
     """Return how many clips a second the network takes in batches of 8, without a server."""
     encoder = Encoder(run.model, engine="torch", precision=EncodeConfig().precision)
@@ -146,38 +162,54 @@ def bare_rate(run: Run, *, num_clips: int) -> float:
     return 8 * max(1, num_clips // 8) / (time.perf_counter() - start)
 
 
+def measure_searches(folder: Path, arguments: argparse.Namespace, *, num_windows: int) -> None:
+    make_gallery(folder, num_videos=arguments.videos, num_windows=num_windows)
+    print(f"\nsearches by number, {arguments.videos:,} videos of {num_windows} windows")
+    server = Server(folder)
+    try:
+        request = by_number(arguments.videos)
+        num_done = load(server.port, request, num=100, num_clients=1)
+        before = server.memory_mb()
+        for num_clients in arguments.clients:
+            num_done += load(
+                server.port, request, num=arguments.requests // len(arguments.clients), num_clients=num_clients
+            )
+        print(f"  memory {before:.0f} MB after 100 requests, {server.memory_mb():.0f} MB after {num_done:,}")
+    finally:
+        server.close()
+    print(f"  query_codes without a server {bare_search(folder, num_videos=arguments.videos):.1f} ms")
+
+
+def measure_uploads(folder: Path, arguments: argparse.Namespace) -> None:
+    run = make_gallery(folder, num_videos=arguments.videos, num_windows=1)
+    make_motion_set(folder / "set", num_classes=2, videos_per_class={"query": 4}, seed=1)
+    videos = [path.read_bytes() for path in sorted((folder / "set").rglob("*.mp4"))]
+    print(f"\nuploads of one window, {np.mean([len(video) for video in videos]) / 1000:.0f} kB each")
+    server = Server(folder)
+    try:
+        load(server.port, by_upload(videos), num=4, num_clients=1)
+        for num_clients in [num for num in arguments.clients if num <= 8]:
+            load(server.port, by_upload(videos), num=arguments.uploads, num_clients=num_clients)
+        print(f"  memory {server.memory_mb():.0f} MB")
+    finally:
+        server.close()
+    print(f"  the network without a server {bare_rate(run, num_clips=32):.1f} clips a second")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=20_000)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--uploads", type=int, default=24)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--windows", type=int, nargs="+", default=[1, 5])
     arguments = parser.parse_args()
     print(f"{machine('fastapi', 'uvicorn')}; load {os.getloadavg()[0]:.1f} before")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        run = make_gallery(folder, num_videos=arguments.videos)
-        make_motion_set(folder / "set", num_classes=2, videos_per_class={"query": 4}, seed=1)
-        videos = [path.read_bytes() for path in sorted((folder / "set").rglob("*.mp4"))]
-        print(f"{arguments.videos:,} videos, {arguments.videos * NUM_WINDOWS:,} codes")
-        server = Server(folder)
-        try:
-            request = by_number(arguments.videos)
-            load(server.port, request, num=100, num_clients=1)
-            print(f"memory after 100 requests {server.memory_mb():6.0f} MB")
-            share = arguments.requests // len(arguments.clients)
-            for num_clients in arguments.clients:
-                told = load(server.port, request, num=share, num_clients=num_clients)
-                print(f"by number, {num_clients:3} clients {told}")
-            print(f"memory after {share * len(arguments.clients):,} more {server.memory_mb():6.0f} MB")
-            load(server.port, by_upload(videos), num=4, num_clients=1)
-            for num_clients in [num for num in arguments.clients if num <= 8]:
-                told = load(server.port, by_upload(videos), num=arguments.uploads, num_clients=num_clients)
-                print(f"uploads,   {num_clients:3} clients {told}")
-            print(f"memory after the uploads {server.memory_mb():6.0f} MB")
-        finally:
-            server.close()
-        print(f"the network alone {bare_rate(run, num_clips=32):6.1f} clips a second")
+    for num_windows in arguments.windows:
+        with tempfile.TemporaryDirectory() as folder:
+            measure_searches(Path(folder), arguments, num_windows=num_windows)
+    with tempfile.TemporaryDirectory() as folder:
+        measure_uploads(Path(folder), arguments)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def gallery_routes(service: Service) -> APIRouter:
     )  # fmt: skip
     async def note_pair(request: Request) -> PairAnswer:
         asked = await read_object(service, request, PairAsked)
-        await service.searchers.run(service.note_pair, asked.video_id, asked.other_id, is_match=asked.is_match)
+        await service.writers.run(service.note_pair, asked.video_id, asked.other_id, is_match=asked.is_match)
         return PairAnswer(video_id=asked.video_id, other_id=asked.other_id, is_match=asked.is_match)
 
     return router

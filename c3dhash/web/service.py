@@ -66,7 +66,7 @@ class Service:
         self.memory = Memory(max_queries=config.max_queries)
         self.computed = Computed(self.path)
         self.figures = Figures()
-        self.searchers = Workers("the gallery", num_threads=4, max_waiting=64)
+        self.searchers = Workers("the gallery", num_threads=2, max_waiting=64)
         self.writers = Workers("files", num_threads=4, max_waiting=1000)
         self.readers = Workers("the headers of videos", num_threads=2, max_waiting=config.max_uploads)
         self.painters = Workers("pictures", num_threads=2, max_waiting=256)

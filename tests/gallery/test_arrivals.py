@@ -51,9 +51,11 @@ def test_codes_are_those_of_a_query(encoder, untrained_run, tmp_path):
 
 
 def test_a_short_one_does_not_wait_for_a_long_one_before_it(encoder, tmp_path):
-    long, short = videos_of(tmp_path, 250, 20)
-    (tmp_path / "more.mp4").write_bytes(long.read_bytes())
-    results = encoder.encode([long, short], with_mirrored=False, limits=LIMITS, on_windows=lambda _: None)
+    """One of a second, behind one of two minutes."""
+    frames = [numbered_frame(number % 1000) for number in range(3000)]
+    long, short = write_frames(tmp_path / "long.mp4", frames), write_frames(tmp_path / "short.mp4", frames[:25])
+    results = encoder.encode([long, short], with_mirrored=False, limits=limits_of(max_pixels=10**6, max_seconds=600),
+                             on_windows=lambda _: None)  # fmt: skip
     assert [video for video, _ in results] == [short, long]
 
 

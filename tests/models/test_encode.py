@@ -361,3 +361,27 @@ def test_a_long_preparation_ends_when_nobody_waits_for_it(untrained_run, motion_
     assert is_endless.wait(10)
     results.close()
     assert stopped
+
+
+def test_out_of_order_each_video_is_given_as_it_is_through(untrained_run, tmp_path):
+    """The first is not begun before the second was given: in their order that would take for ever."""
+    first, second = (write_video(tmp_path / f"{name}.mp4", 20) for name in "ab")
+    was_given = threading.Event()
+
+    def prepare(video):
+        if video == first and not was_given.wait(30):
+            raise VideoError("the second was not given")
+
+    config = replace(FP32, workers=2)
+    for result in encode_videos(untrained_run, [first, None, second], config=config, in_order=False, prepare=prepare):
+        assert result.error is None and was_given.is_set() == (result.video == first)
+        was_given.set()
+    (alone,) = encode_videos(untrained_run, [first], config=config)
+    assert np.array_equal(result.codes.codes, alone.codes.codes)
+
+
+def test_windows_are_told_as_they_are_through(untrained_run, tmp_path):
+    video, told = write_video(tmp_path / "a.mp4", 250), []
+    config = replace(FP32, window_seconds=3, stride_seconds=2, views=2)
+    (result,) = encode_videos(untrained_run, [video], config=config, on_windows=told.extend)
+    assert told == [video] * 5 and len(result.codes.codes) == 5

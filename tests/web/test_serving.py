@@ -39,6 +39,13 @@ def test_it_listens_on_this_machine_alone(on_socket):
     assert [each.getsockname()[0] for each in listening.sockets] == ["127.0.0.1"]
 
 
+def test_answers_are_sent_at_once():
+    with bind(ServeConfig(port=0)) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_the_client(on_socket, upload, motion_dir, folder):
     client = Client(on_socket(token=TOKEN).url, token=TOKEN)
     video = motion_dir / "query" / "move_up" / "move_up_000.mp4"
