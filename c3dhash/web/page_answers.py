@@ -143,8 +143,9 @@ def _panel(query: Query, strip: Strip, remembered: Remembered | None, *, can_mir
 
 
 def _can_mirror(service: Service, gallery: Gallery) -> bool:
-    with suppress(UsageError):
-        return bool(len(mirror_mask(gallery, run=service.run)))
+    if service.run is not None:
+        with suppress(UsageError):
+            return bool(len(mirror_mask(gallery, run=service.run)))
     return False
 
 
@@ -236,9 +237,13 @@ async def health_content(service: Service) -> Content:
 
 
 async def _choices(service: Service) -> Choices | None:
-    """Return labels and folders to choose by; None where counting them takes long."""
+    """Return labels and folders to choose by; None where counting them takes long, or must wait for much else."""
     counted: Callable[..., Any] = lambda gallery, _: count_facets(gallery, service.opened.names)  # noqa: E731
-    facets = await _ready(await service.compute("facets", counted))
+    try:
+        computation = await service.compute("facets", counted)
+    except Refused:
+        return None
+    facets = await _ready(computation)
     return None if facets is None else choices_of(facets)
 
 

@@ -15,7 +15,7 @@ PAGES = (
 )  # fmt: skip
 SMALL = """() => [...document.querySelectorAll("button, .button, select, input:not([type=checkbox])")]
     .filter((each) => each.checkVisibility())
-    .filter((each) => each.getBoundingClientRect().height < 35 || each.getBoundingClientRect().width < 35)
+    .filter((each) => each.getBoundingClientRect().height < 43 || each.getBoundingClientRect().width < 43)
     .map((each) => each.outerHTML.slice(0, 80))"""
 FOCUSED = """() => {
     const each = document.activeElement;

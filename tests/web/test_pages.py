@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -103,6 +104,22 @@ def test_what_a_search_refuses_is_told_beside_the_query(pages):
         answer = ask("GET", f"/?video_id=1{rest}")
         assert answer.status_code == 200 and text in " ".join(alerts(answer))
         assert 'id="filters"' in answer.text and html.escape(ATTACK) in answer.text
+
+
+def test_labels_and_folders_are_typed_where_counting_them_must_wait(serve):
+    service = serve().service
+    ask = asker(create_app(service, routers=(page_routes(service),)))
+    assert '<select name="label">' in ask("GET", "/browse").text
+    ends = Event()
+    for number in range(4):  # as many as may wait
+        service.computed.get(number, 0, lambda *_: ends.wait(20), is_slow=True)
+    service.computed.forget("facets")
+    try:
+        for path in ("/browse", "/?video_id=1"):
+            answer = ask("GET", path)
+            assert answer.status_code == 200 and '<input name="label"' in answer.text
+    finally:
+        ends.set()
 
 
 def test_an_address_is_a_result(pages, upload):

@@ -23,6 +23,7 @@ export async function startMap() {
     point.label ??= NO_LABEL;
     counts.set(point.label, (counts.get(point.label) ?? 0) + 1);
   }
+  told.points.sort((a, b) => (b.label === NO_LABEL) - (a.label === NO_LABEL));  // what has a label is drawn above
   const labels = [...counts.keys()].sort((a, b) => (a === NO_LABEL) - (b === NO_LABEL) || a.localeCompare(b));
   const isDark = matchMedia("(prefers-color-scheme: dark)");
   const colour = (label) => {
@@ -88,6 +89,8 @@ export async function startMap() {
     return names.get(videoId);
   }
 
+  const placedAs = (point) => told.points.filter((each) => each.x === point.x && each.y === point.y && isShown(each));
+
   function select(point, isByKey = false) {
     if (point === current && !isByKey) return;
     current = point;
@@ -103,7 +106,7 @@ export async function startMap() {
     preview.append(image);
     const text = document.createElement("p");
     const times = `${point.start_seconds.toFixed(1)}–${point.end_seconds.toFixed(1)} s`;
-    const same = told.points.filter((each) => each.x === point.x && each.y === point.y && isShown(each)).length;
+    const same = placedAs(point).length;
     const rest = same > 1 ? `, one of ${same} here` : "";
     text.textContent = `${point.label}, ${times}${rest}`;
     tip.replaceChildren(preview, text);
@@ -143,8 +146,8 @@ export async function startMap() {
     draw();
   }
 
-  // Where to go from a point with an arrow key: the nearest one in a quarter of all directions, the next at the same
-  // place before all others.
+  // Where to go from a point with an arrow key: to the nearest one in a quarter of all directions. Space goes around
+  // those at the same place.
   function step(dx, dy) {
     const points = told.points.filter(isShown);
     if (!points.length) return;
@@ -171,7 +174,10 @@ export async function startMap() {
   canvas.addEventListener("keydown", (event) => {
     const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if (event.key in directions) step(...directions[event.key]);
-    else if (event.key === "Enter") open();
+    else if (event.key === " " && current) {
+      const same = placedAs(current);
+      select(same[(same.indexOf(current) + 1) % same.length], true);
+    } else if (event.key === "Enter") open();
     else if (event.key === "Escape") select(null);
     else if (event.key === "+") zoom(1.5);
     else if (event.key === "-") zoom(1 / 1.5);
