@@ -254,6 +254,10 @@ class Client:
                     time.sleep(_seconds(error.headers.get("Retry-After")))
             except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
                 reason = getattr(error, "reason", None) or error
+                if callable(body) and isinstance(reason, (BrokenPipeError, ConnectionResetError)) and not is_last:
+                    self.health()  # a refusal that was not heard, since the file was still being sent: it says why
+                    time.sleep(_seconds(None))
+                    continue
                 raise ServerError(f"server {self.url} cannot be reached ({reason}): is it running?") from error
         raise AssertionError("the last try returns or raises")
 
