@@ -15,9 +15,8 @@ from c3dhash.web.asked import BrowseAsked, GroupsAsked, QueryAsked, StripAsked, 
 from c3dhash.web.browsing import count_facets, group_duplicates, tell_group, tell_video
 from c3dhash.web.computed import Computation
 from c3dhash.web.names import Names, printable
-from c3dhash.web.query_routes import status_of
-from c3dhash.web.refusals import Refused
-from c3dhash.web.refusals import status_of as status_of_error
+from c3dhash.web.query_routes import tell_remembered
+from c3dhash.web.refusals import Refused, status_of
 from c3dhash.web.remembered import Remembered
 from c3dhash.web.routes import tell_health
 from c3dhash.web.searching import Query, of_gallery, of_upload, search
@@ -53,7 +52,7 @@ async def search_content(service: Service, fields: Fields) -> Content:
         try:
             content |= await _searched(service, fields)
         except (Refused, C3DHashError) as error:
-            content |= {"error": _told(service, error, fields), "status": _status(error)}
+            content |= {"error": _told(service, error, fields), "status": status_of(error)}
     content |= await service.ask(partial(_gallery_facts, service))
     if content["panel"] is None and content["progress"] is None:
         _, content["examples"] = await service.ask(cards_of, limit=EXAMPLES)
@@ -61,16 +60,10 @@ async def search_content(service: Service, fields: Fields) -> Content:
 
 
 def _told(service: Service, error: Exception, fields: Fields) -> str:
-    if "query_id" in fields and _status(error) == 404:
+    if "query_id" in fields and status_of(error) == 404:
         most = service.config.max_queries
         return f"This link has expired: the latest {most} videos that were sent are remembered. Send the video again."
     return printable(service.text_of(error))
-
-
-def _status(error: Exception) -> int:
-    if isinstance(error, Refused):
-        return error.status
-    return status_of_error(error) if isinstance(error, C3DHashError) else 500
 
 
 async def _searched(service: Service, fields: Fields) -> Content:
@@ -90,7 +83,7 @@ async def _searched(service: Service, fields: Fields) -> Content:
         if remembered.error is not None:
             raise remembered.error
         if remembered.status != "done":
-            return {**asked_for, "progress": status_of(service, remembered)}
+            return {**asked_for, "progress": tell_remembered(service, remembered)}
     elif asked.video_id is None:
         raise Refused(422, "one of query_id and video_id is needed.")
     offset = place.clip_offset or strip_place(min(asked.clips or [0]))

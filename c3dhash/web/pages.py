@@ -90,8 +90,7 @@ async def _page(service: Service, name: str, content: Awaitable[Content]) -> Res
     try:
         told = await content
     except (Refused, C3DHashError) as error:
-        status = error.status if isinstance(error, Refused) else status_of(error)
-        text = printable(service.text_of(error))
+        status, text = status_of(error), printable(service.text_of(error))
         return page("error.html", {**frame, "error": text, "status": status}, status=status)
     return page(f"{name}.html", {**frame, **told}, status=told.get("status", 200))
 

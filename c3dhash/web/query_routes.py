@@ -141,7 +141,7 @@ def query_routes(service: Service) -> APIRouter:
         summary="Say what became of a video that was sent",
     )  # fmt: skip
     async def tell_query(query_id: QueryId) -> QueryStatus:
-        return status_of(service, service.memory.get(query_id))
+        return tell_remembered(service, service.memory.get(query_id))
 
     @router.get(
         "/api/queries/{query_id}/clips/{number}/preview", responses={**PICTURE_ANSWERS, **errors(404)},
@@ -161,7 +161,7 @@ def query_routes(service: Service) -> APIRouter:
     return router
 
 
-def status_of(service: Service, remembered: Remembered) -> QueryStatus:
+def tell_remembered(service: Service, remembered: Remembered) -> QueryStatus:
     """Say what became of a video that was sent."""
     job, codes = remembered.job, remembered.codes
     windows = zip(codes[0].start_seconds.tolist(), codes[0].end_seconds.tolist(), strict=True) if codes else ()
@@ -189,7 +189,7 @@ def status_of(service: Service, remembered: Remembered) -> QueryStatus:
 
 
 def _later(service: Service, remembered: Remembered) -> Response:
-    told = status_of(service, remembered)
+    told = tell_remembered(service, remembered)
     return JSONResponse(told.model_dump(), status_code=202, headers={"Location": f"/api/queries/{remembered.id}"})
 
 

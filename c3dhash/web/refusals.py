@@ -40,8 +40,10 @@ class Refused(Exception):
             self.headers["Retry-After"] = str(retry_seconds)
 
 
-def status_of(error: C3DHashError) -> int:
-    """Return the status that says an error."""
+def status_of(error: Exception) -> int:
+    """Return the status that says an error: 500 for one that is not foreseen."""
+    if isinstance(error, Refused):
+        return error.status
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
