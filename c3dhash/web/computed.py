@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -14,6 +15,7 @@ from c3dhash.gallery.store import Gallery
 from c3dhash.web.refusals import Refused, closing_down
 
 MAX_KEPT, MAX_WAITING = 8, 4  # results; computations
+PATIENCE_SECONDS = 1.0  # how long an answer waits for what is computed
 
 
 class Ended(Exception):
@@ -49,6 +51,21 @@ class Computation:
     state: Hashable
     progress: Progress
     future: Future[Any] = field(default_factory=Future)
+
+    async def is_done(self) -> bool:
+        """Wait a moment for the result; tell whether it is there."""
+        done, _ = await asyncio.wait([asyncio.wrap_future(self.future)], timeout=PATIENCE_SECONDS)
+        for each in done:
+            each.cancelled() or each.exception()  # it is told by `result`
+        return bool(done)
+
+    async def result(self) -> Any:
+        """Wait for the result, and return it.
+
+        Raises:
+            Exception: why there is none.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self.future))
 
 
 class Computed:

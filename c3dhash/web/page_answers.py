@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -12,8 +11,7 @@ from c3dhash.errors import C3DHashError, CheckpointError, UsageError
 from c3dhash.gallery.mirrors import mirror_mask
 from c3dhash.gallery.store import Gallery
 from c3dhash.web.asked import BrowseAsked, GroupsAsked, QueryAsked, StripAsked, from_fields
-from c3dhash.web.browsing import count_facets, group_duplicates, tell_group, tell_video
-from c3dhash.web.computed import Computation
+from c3dhash.web.browsing import tell_group, tell_video
 from c3dhash.web.names import Names, printable
 from c3dhash.web.query_routes import tell_remembered
 from c3dhash.web.refusals import Refused, status_of
@@ -36,7 +34,6 @@ from c3dhash.web.shown import (
 )
 
 EXAMPLES, PAGE_VIDEOS, PAGE_GROUPS, LISTED = 12, 48, 20, 200  # on a page
-PATIENCE_SECONDS = 1.0  # how long a page waits for what is computed
 
 Content = dict[str, Any]
 Fields = Mapping[str, Sequence[str]]
@@ -201,12 +198,8 @@ async def map_content(service: Service) -> Content:
 async def duplicates_content(service: Service, fields: Fields) -> Content:
     """Return groups of duplicates, or how far they are."""
     asked = from_fields(GroupsAsked, fields)
-    ignored = await service.ask(lambda gallery, _: frozenset(gallery.not_matches()))
-    computation = await service.compute(
-        ("duplicates", asked.radius, asked.mirror),
-        partial(group_duplicates, radius=asked.radius, mirror=asked.mirror), more_state=ignored, is_slow=True,
-    )  # fmt: skip
-    found = await _ready(computation)
+    computation = await service.duplicates(radius=asked.radius, mirror=asked.mirror)
+    found = await computation.result() if await computation.is_done() else None
     groups = []
     if found is not None:
         check_offset(asked.offset, len(found))
@@ -231,16 +224,8 @@ async def health_content(service: Service) -> Content:
 
 async def _choices(service: Service) -> Choices | None:
     """Return labels and folders to choose by; None where counting them takes long, or must wait for much else."""
-    counted: Callable[..., Any] = lambda gallery, _: count_facets(gallery, service.opened.names)  # noqa: E731
     try:
-        computation = await service.compute("facets", counted)
+        computation = await service.facets()
     except Refused:
         return None
-    facets = await _ready(computation)
-    return None if facets is None else choices_of(facets)
-
-
-async def _ready(computation: Computation) -> Any:
-    """Return what was computed; None where that takes longer than a page waits."""
-    done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=PATIENCE_SECONDS)
-    return done.pop().result() if done else None  # or why it failed
+    return choices_of(await computation.result()) if await computation.is_done() else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -29,16 +28,13 @@ from c3dhash.web.answers import (
 from c3dhash.web.asked import PairAsked, TokenAsked
 from c3dhash.web.browsing import (
     count_bits,
-    count_facets,
     draw_map,
-    group_duplicates,
     list_videos,
     tell_failed,
     tell_group,
     tell_missing,
     tell_video,
 )
-from c3dhash.web.computed import Computation
 from c3dhash.web.figures import CONTENT_TYPE
 from c3dhash.web.guards import cookie_header, is_token
 from c3dhash.web.media import CLIP_KEPT_SECONDS, PICTURE_ANSWERS, answer_picture
@@ -52,7 +48,6 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Seconds = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
 Text = Annotated[str, Query(max_length=1000)]
 PictureKind = Literal["moving", "still"]
-PATIENCE_SECONDS = 1.0  # how long an answer waits for what is computed
 
 
 def gallery_routes(service: Service) -> APIRouter:
@@ -118,8 +113,7 @@ def gallery_routes(service: Service) -> APIRouter:
         summary="List labels and folders, to choose videos by",
     )  # fmt: skip
     async def facets() -> FacetsAnswer:
-        computation = await service.compute("facets", lambda gallery, _: count_facets(gallery, service.opened.names))
-        found: FacetsAnswer = await _result_of(computation)
+        found: FacetsAnswer = await (await service.facets()).result()
         return found
 
     @router.get(
@@ -129,10 +123,10 @@ def gallery_routes(service: Service) -> APIRouter:
     )  # fmt: skip
     async def gallery_map() -> Response:
         computation = await service.compute("map", draw_map)
-        if not await _is_done(computation):
+        if not await computation.is_done():
             waiting = MapAnswer(status="computing", num_clips=0, points=[])
             return JSONResponse(waiting.model_dump(), status_code=202, headers={"Retry-After": "1"})
-        found: MapAnswer = await _result_of(computation)
+        found: MapAnswer = await computation.result()
         return JSONResponse(found.model_dump())
 
     @router.get(
@@ -146,19 +140,14 @@ def gallery_routes(service: Service) -> APIRouter:
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
-        ignored = await service.ask(lambda gallery, _: frozenset(gallery.not_matches()))
-        computation = await service.compute(
-            ("duplicates", radius, mirror), partial(group_duplicates, radius=radius, mirror=mirror),
-            more_state=ignored, is_slow=True,
-        )  # fmt: skip
-        progress, groups = computation.progress, []
-        is_done = await _is_done(computation)
-        if is_done:
-            names, groups = await service.ask(lambda _, names: names), await _result_of(computation)
-            told = [tell_group(names, group, numbers) for group, numbers in groups[offset : offset + limit]]
+        computation = await service.duplicates(radius=radius, mirror=mirror)
+        is_done = await computation.is_done()
+        groups = await computation.result() if is_done else []
+        some = groups[offset : offset + limit]
         found = DuplicatesAnswer(
-            status="done" if is_done else "computing", num_done=progress.done, num_videos=progress.total,
-            total=len(groups), offset=offset, limit=limit, groups=told if is_done else [],
+            status="done" if is_done else "computing", num_done=computation.progress.done,
+            num_videos=computation.progress.total, total=len(groups), offset=offset, limit=limit,
+            groups=await service.ask(lambda _, names: [tell_group(names, *each) for each in some]) if some else [],
         )  # fmt: skip
         if is_done:
             return JSONResponse(found.model_dump())
@@ -233,7 +222,7 @@ async def tell_health(service: Service) -> HealthAnswer:
         service.ask(lambda gallery, names: _told_of_gallery(service, gallery, names)),
         service.compute("balance", count_bits),
     )
-    balance = await _result_of(computation) if await _is_done(computation) else None
+    balance = await computation.result() if await computation.is_done() else None
     config, limits = service.config, service.limits
     return HealthAnswer(
         **found,
@@ -279,15 +268,3 @@ def _told_of_model(service: Service) -> ModelAnswer | None:
         return None
     classes = list(run.labels) if service.can_classify else []
     return ModelAnswer(name=run.path.resolve().name, backbone=run.config["backbone"], classes=classes)
-
-
-async def _is_done(computation: Computation) -> bool:
-    """Wait a moment for what is computed; tell whether it is there."""
-    done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=PATIENCE_SECONDS)
-    for each in done:
-        each.cancelled() or each.exception()  # it is told by `_result_of`
-    return bool(done)
-
-
-async def _result_of(computation: Computation) -> Any:
-    return await asyncio.shield(asyncio.wrap_future(computation.future))

@@ -21,6 +21,7 @@ from c3dhash.gallery.query import check_mirror
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import Sample, Segment
 from c3dhash.report.previews import Pictures, stretch_pictures, window_pictures
+from c3dhash.web.browsing import count_facets, group_duplicates
 from c3dhash.web.computed import Computation, Computed
 from c3dhash.web.encoding import EncoderThread, Job, Kind
 from c3dhash.web.figures import Figures
@@ -329,6 +330,16 @@ class Service:
         """Return the computation of something about the gallery as it is now: see `Computed.get`."""
         state = await self.searchers.run(lambda: (self.opened.state, more_state))
         return self.computed.get(key, state, function, is_slow=is_slow)
+
+    async def facets(self) -> Computation:
+        """Return the computation of `browsing.count_facets`."""
+        return await self.compute("facets", lambda gallery, _: count_facets(gallery, self.opened.names))
+
+    async def duplicates(self, *, radius: int | None, mirror: bool) -> Computation:
+        """Return the computation of `browsing.group_duplicates`: anew, where other pairs are no match."""
+        ignored = await self.ask(lambda gallery, _: frozenset(gallery.not_matches()))
+        find = partial(group_duplicates, radius=radius, mirror=mirror)
+        return await self.compute(("duplicates", radius, mirror), find, more_state=ignored, is_slow=True)
 
     def note_pair(self, video_id: int, other_id: int, *, is_match: bool) -> None:
         """Remember that two videos do not match, or forget that.
