@@ -17,7 +17,7 @@ from c3dhash.web.query_routes import tell_remembered
 from c3dhash.web.refusals import Refused, status_of
 from c3dhash.web.remembered import Remembered
 from c3dhash.web.routes import tell_health
-from c3dhash.web.searching import Query, of_gallery, of_upload, search
+from c3dhash.web.searching import Query, query_of, search
 from c3dhash.web.service import Service
 from c3dhash.web.shown import (
     Choices,
@@ -74,9 +74,7 @@ async def _searched(service: Service, fields: Fields) -> Content:
     asked_for = {"asked": asked, "filters": filters_of(asked), "source": source_of(asked)}
     remembered = None
     if asked.query_id is not None:
-        remembered = service.memory.get(asked.query_id)
-        if remembered.job.kind.task != "query":
-            raise Refused(409, "this number is of a video that was classified: send it to be searched with.")
+        remembered = service.memory.searchable(asked.query_id)
         if remembered.error is not None:
             raise remembered.error
         if remembered.status != "done":
@@ -91,17 +89,13 @@ def _look(
     service: Service, gallery: Gallery, names: Names, asked: QueryAsked, remembered: Remembered | None, offset: int
 ) -> Content:
     """Search; where that is refused, what was searched with is shown all the same."""
-
-    def query(*, mirror: bool) -> Query:
-        if remembered is not None:
-            return of_upload(remembered, mirror=mirror)
-        return of_gallery(gallery, names, asked.video_id or 0, mirror=mirror, run=service.run)
-
+    query = partial(query_of, gallery, names, asked, remembered, run=service.run)
     with gallery.reading():
         as_it_is = query(mirror=False)
         found, error = None, None
         try:
-            found = search(gallery, names, query(mirror=asked.mirror), asked, service.opened.meaning)
+            asked_with = query(mirror=True) if asked.mirror else as_it_is
+            found = search(gallery, names, asked_with, asked, service.opened.meaning)
         except (Refused, C3DHashError) as refused:
             error = refused
         taken = found.query.windows if found is not None else asked.clips or []

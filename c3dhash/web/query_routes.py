@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from c3dhash.gallery.store import Gallery
 from c3dhash.web.answers import (
     ClassAnswer,
     ClassifyAnswer,
@@ -20,9 +21,10 @@ from c3dhash.web.answers import (
 from c3dhash.web.asked import ClassifyAsked, PairAsked, QueryAsked, TokenAsked, from_fields, from_json
 from c3dhash.web.encoding import Kind
 from c3dhash.web.media import PICTURE_ANSWERS, answer_picture
+from c3dhash.web.names import Names
 from c3dhash.web.refusals import Refused, closing_down
 from c3dhash.web.remembered import Remembered
-from c3dhash.web.searching import of_gallery, of_upload, search
+from c3dhash.web.searching import query_of, search
 from c3dhash.web.service import Service
 from c3dhash.web.uploads import Form, Place, drain, read_json, receive_form, too_large
 
@@ -30,6 +32,7 @@ Asked = TypeVar("Asked", QueryAsked, ClassifyAsked)
 Object = TypeVar("Object", PairAsked, TokenAsked)
 QueryId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MULTIPART = "multipart/form-data"
+MAX_CLASSES = 100  # that are told of a query
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text}
@@ -75,54 +78,35 @@ def _body(kind: type[QueryAsked] | type[ClassifyAsked]) -> dict[str, Any]:
 def query_routes(service: Service) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
+    of_files: dict[int | str, dict[str, Any]] = {
+        202: {"model": QueryStatus, "description": "It is not encoded yet: ask /api/queries/{query_id}."},
+        **errors(400, 404, 408, 409, 413, 415, 507),
+    }
 
     @router.post(
-        "/api/query",
-        response_model=QueryAnswer,
-        responses={
-            202: {"model": QueryStatus, "description": "It is not encoded yet: ask /api/queries/{query_id}."},
-            **errors(400, 404, 408, 409, 413, 415, 507),
-        },
-        openapi_extra=_body(QueryAsked),
+        "/api/query", response_model=QueryAnswer, responses=of_files, openapi_extra=_body(QueryAsked),
         summary="Find the videos that show the same as a video",
-    )
+    )  # fmt: skip
     async def query(request: Request) -> Response:
         asked, form, place = await _read(service, request, QueryAsked)
+        remembered = None
         if place is not None and form is not None:
             remembered = await _take(service, place, form, asked)
         elif asked.query_id is not None:
-            remembered = service.memory.get(asked.query_id)
-        else:
-            assert asked.video_id is not None  # _read saw to it
-            found = await service.ask(
-                lambda gallery, names: search(
-                    gallery, names,
-                    of_gallery(gallery, names, asked.video_id or 0, mirror=asked.mirror, run=service.run),
-                    asked, service.opened.meaning,
-                )
-            )  # fmt: skip
-            return JSONResponse(found.model_dump())
-        if remembered.job.kind.task != "query":
-            raise Refused(409, "this number is of a video that was classified: send it to be searched with.")
-        if not await service.wait_for(remembered, seconds=asked.wait_seconds):
+            remembered = service.memory.searchable(asked.query_id)
+        if remembered is not None and not await service.wait_for(remembered, seconds=asked.wait_seconds):
             return _later(service, remembered)
-        found = await service.ask(
-            lambda gallery, names: search(
-                gallery, names, of_upload(remembered, mirror=asked.mirror), asked, service.opened.meaning
-            )
-        )
-        return JSONResponse(found.model_dump())
+
+        def find(gallery: Gallery, names: Names) -> QueryAnswer:
+            asked_with = query_of(gallery, names, asked, remembered, mirror=asked.mirror, run=service.run)
+            return search(gallery, names, asked_with, asked, service.opened.meaning)
+
+        return JSONResponse((await service.ask(find)).model_dump())
 
     @router.post(
-        "/api/classify",
-        response_model=ClassifyAnswer,
-        responses={
-            202: {"model": QueryStatus, "description": "It is not encoded yet: ask /api/queries/{query_id}."},
-            **errors(400, 404, 408, 409, 413, 415, 507),
-        },
-        openapi_extra=_body(ClassifyAsked),
+        "/api/classify", response_model=ClassifyAnswer, responses=of_files, openapi_extra=_body(ClassifyAsked),
         summary="Say what is seen in a video",
-    )
+    )  # fmt: skip
     async def classify(request: Request) -> Response:
         service.check_classifies()
         asked, form, place = await _read(service, request, ClassifyAsked)
@@ -133,7 +117,7 @@ def query_routes(service: Service) -> APIRouter:
             remembered = await service.take_own(asked.video_id, Kind("classify", is_own=True))
         if not await service.wait_for(remembered, seconds=asked.wait_seconds):
             return _later(service, remembered)
-        top = [ClassAnswer(label=label, probability=share) for label, share in (remembered.classes or [])[: asked.top]]
+        top = _classes(remembered.classes or [], most=asked.top)
         return JSONResponse(ClassifyAnswer(status="done", video=remembered.name, top=top).model_dump())
 
     @router.get(
@@ -180,12 +164,14 @@ def tell_remembered(service: Service, remembered: Remembered) -> QueryStatus:
         seconds=remembered.seconds,
         are_previews_made=remembered.are_pictures_made,
         clips=clips,
-        top=None if remembered.classes is None else [
-            ClassAnswer(label=label, probability=share) for label, share in remembered.classes[:100]
-        ],
+        top=None if remembered.classes is None else _classes(remembered.classes, most=MAX_CLASSES),
         are_classes_coming=remembered.are_classes_coming,
         error=None if remembered.error is None else service.text_of(remembered.error),
     )  # fmt: skip
+
+
+def _classes(classes: list[tuple[str, float]], *, most: int) -> list[ClassAnswer]:
+    return [ClassAnswer(label=label, probability=share) for label, share in classes[:most]]
 
 
 def _later(service: Service, remembered: Remembered) -> Response:

@@ -101,6 +101,17 @@ class Memory:
             self._kept.move_to_end(query_id)
             return found
 
+    def searchable(self, query_id: str) -> Remembered:
+        """Return what has a number, where it was sent to be searched with.
+
+        Raises:
+            Refused: nothing has it, or not any more; or it was classified.
+        """
+        found = self.get(query_id)
+        if found.job.kind.task != "query":
+            raise Refused(409, "this number is of a video that was classified: send it to be searched with.")
+        return found
+
     def add_picture(self, remembered: Remembered, number: int, pictures: Pictures) -> None:
         """Keep the pictures of a window, and drop those of what was not asked for the longest where it is too much."""
         with self._lock:

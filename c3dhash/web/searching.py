@@ -41,6 +41,23 @@ class Query:
     query_id: str | None = None
 
 
+def query_of(
+    gallery: Gallery, names: Names, asked: QueryAsked, remembered: Remembered | None, *, mirror: bool, run: Any
+) -> Query:
+    """Return what is searched with: a video that was sent, or one of the gallery.
+
+    Args:
+        remembered: the video that was sent; None for `asked.video_id`.
+        mirror, run: as of `of_gallery`.
+    Raises:
+        Refused, UsageError: as of `of_upload` and `of_gallery`.
+    """
+    if remembered is not None:
+        return of_upload(remembered, mirror=mirror)
+    assert asked.video_id is not None  # one of the two is asked for
+    return of_gallery(gallery, names, asked.video_id, mirror=mirror, run=run)
+
+
 def of_gallery(gallery: Gallery, names: Names, video_id: int, *, mirror: bool, run: Any) -> Query:
     """Return a video of the gallery as a query, by the codes that the gallery has.
 
