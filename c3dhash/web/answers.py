@@ -6,24 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from c3dhash.records import SegmentMatch, VideoFacts
+
 
 class ErrorAnswer(BaseModel):
     """Why there is no answer: the line that the command line would print."""
 
     error: str
-
-
-class SegmentAnswer(BaseModel):
-    """A stretch of the query that agrees with a stretch of a video; as of `c3dhash query --json`."""
-
-    query_start_seconds: float
-    query_end_seconds: float
-    start_seconds: float
-    end_seconds: float
-    num_clips: int
-    distance: int
-    score: float
-    speed: float
 
 
 class HitAnswer(BaseModel):
@@ -42,7 +31,7 @@ class HitAnswer(BaseModel):
     end_seconds: float
     label: str | None
     score: float
-    segments: list[SegmentAnswer]
+    segments: list[SegmentMatch]
     precision: float | None
     is_mirrored: bool
     same_film: float | None
@@ -178,16 +167,6 @@ class FacetsAnswer(BaseModel):
     folders: list[FolderAnswer]
 
 
-class FactsAnswer(BaseModel):
-    """What the header of a file says; 0 where it does not, or cannot be read."""
-
-    width_px: int
-    height_px: int
-    duration_seconds: float
-    bit_rate_bits: float
-    size_bytes: int
-
-
 class DuplicateAnswer(BaseModel):
     """A member of a group; as of `c3dhash duplicates --json`."""
 
@@ -195,8 +174,8 @@ class DuplicateAnswer(BaseModel):
     video_id: int
     relation: str
     score: float
-    segments: list[SegmentAnswer]
-    facts: FactsAnswer
+    segments: list[SegmentMatch]
+    facts: VideoFacts
     is_mirrored: bool
 
 
@@ -205,7 +184,7 @@ class GroupAnswer(BaseModel):
 
     best: str
     best_id: int
-    facts: FactsAnswer
+    facts: VideoFacts
     members: list[DuplicateAnswer]
 
 
