@@ -1,15 +1,10 @@
 // "Not a match", and back.
 import { announce } from "./swap.js";
+import { tell } from "./tell.js";
 
-async function judge(card, isMatch) {
+function judge(card, isMatch) {
   const [best, other] = card.dataset.pair.split(" ").map(Number);
-  const answer = await fetch("/api/duplicates", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ video_id: best, other_id: other, is_match: isMatch }),
-  }).catch(() => null);
-  if (answer?.ok) return "";
-  return (await answer?.json().catch(() => null))?.error ?? "The server does not answer.";
+  return tell("/api/duplicates", { video_id: best, other_id: other, is_match: isMatch });
 }
 
 async function press(event) {

@@ -1,4 +1,5 @@
 // The token is brought once; a cookie then stands for it.
+import { tell } from "./tell.js";
 
 export function startLogin() {
   const form = document.getElementById("login");
@@ -6,18 +7,14 @@ export function startLogin() {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     alert.textContent = "";
-    const answer = await fetch("/api/login", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ token: form.elements.token.value }),
-    }).catch(() => null);
-    if (answer?.ok) {
+    const error = await tell("/api/login", { token: form.elements.token.value });
+    if (!error) {
       const next = new URLSearchParams(location.search).get("next") ?? "/";
       const place = new URL(next, location.origin);
       location.replace(place.origin === location.origin ? place.href : "/");  // never to another site
       return;
     }
-    alert.textContent = (await answer?.json().catch(() => null))?.error ?? "The server does not answer.";
+    alert.textContent = error;
     form.elements.token.select();
   });
 }
