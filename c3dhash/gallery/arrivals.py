@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
@@ -34,6 +34,7 @@ class QueryEncoder:
         config: device, precision, engine, batch size, workers.
     Attributes:
         network: as `recognition` takes it, so that both have one.
+        windows: how videos are cut: num_frames, window_seconds and stride_seconds, as of `reader.read_clips`.
     Raises:
         ModelMismatchError: the gallery holds the codes of another model.
     """
@@ -46,10 +47,10 @@ class QueryEncoder:
         engine = "torch" if self.config.engine == "auto" else self.config.engine
         self.network = Encoder(run.model, device=self.config.device, precision=self.config.precision, engine=engine)
         options = window_options(run.model, self.config)
-        self.num_frames: int = options["num_frames"]
-        self._plan = Plan(
-            self.num_frames, window_seconds=options["window_seconds"], stride_seconds=options["stride_seconds"]
-        )
+        self.windows: dict[str, Any] = {
+            name: options[name] for name in ("num_frames", "window_seconds", "stride_seconds")
+        }
+        self._plan = Plan(**self.windows)
 
     def num_windows(self, seconds: float) -> int:
         """Return how many windows a video of a length has; 1 where that is not known (0)."""

@@ -210,13 +210,10 @@ class Service:
         """Make the pictures of the windows of a video that was sent."""
         assert self._encoder is not None
         starts = {round(start, 3): number for number, start in enumerate(remembered.codes[0].start_seconds.tolist())}
-        config = self._encoder.config
         try:
             pictures = window_pictures(
-                place.path, num_frames=self._encoder.num_frames, window_seconds=config.window_seconds or None,
-                stride_seconds=config.stride_seconds if config.window_seconds else None,
-                short_side=PICTURE_HEIGHT_PX, limits=self.limits,
-            )  # fmt: skip
+                place.path, **self._encoder.windows, short_side=PICTURE_HEIGHT_PX, limits=self.limits
+            )
             for num, (segment, made) in enumerate(pictures):
                 if self._is_closed or num >= MAX_PICTURES:
                     break
