@@ -7,6 +7,7 @@ Out:    HTML pages of their own, pictures and plots.
     captions      text on pictures
     screen        pictures in a window
     previews      stretches of videos -> small pictures that move
+    templating    templates, as all pages read them
     pages         pages with pictures, from templates/
 """
 
@@ -16,4 +17,5 @@ __all__ = [
     "plots",
     "previews",
     "screen",
+    "templating",
 ]  # the modules that other wings import from

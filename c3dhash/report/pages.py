@@ -15,6 +15,7 @@ from c3dhash.errors import VideoError
 from c3dhash.files import write_text
 from c3dhash.records import Duplicate, DuplicateGroup, Hit, Sample, Segment
 from c3dhash.report.previews import jpeg, sample_frames, stretch_pictures
+from c3dhash.report.templating import templates
 from c3dhash.video.containers import is_still_picture
 from c3dhash.video.reader import probe
 
@@ -174,12 +175,4 @@ def _write_page(path: Path, template: str, **content: object) -> None:
 
 @cache
 def _environment() -> jinja2.Environment:
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("c3dhash.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return templates("c3dhash.report")

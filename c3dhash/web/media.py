@@ -37,7 +37,7 @@ def answer_picture(request: Request, pictures: Pictures, *, kind: str, kept_seco
         Refused: the range that is asked for is none, or not there.
     """
     content = pictures.moving if kind == "moving" else pictures.still
-    tag = f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
+    tag = tag_of(content)
     headers = {"ETag": tag, "Cache-Control": f"private, max-age={kept_seconds}", "Accept-Ranges": "bytes"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
@@ -47,6 +47,11 @@ def answer_picture(request: Request, pictures: Pictures, *, kind: str, kept_seco
     first, last = range_of(asked, num_bytes=len(content))
     headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
     return Response(content[first : last + 1], status_code=206, media_type=KINDS[kind], headers=headers)
+
+
+def tag_of(content: bytes) -> str:
+    """Return the ETag of a content."""
+    return f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
 
 
 def range_of(text: str, *, num_bytes: int) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import Response
+
+from c3dhash.report.templating import templates
+from c3dhash.web.media import tag_of
 
 if TYPE_CHECKING:  # imported where a page is written
     import jinja2
@@ -33,8 +35,7 @@ def static_files() -> dict[str, StaticFile]:
     for path in STATIC_DIR.iterdir():
         if path.suffix in KINDS:
             content = path.read_bytes()
-            tag = f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
-            files[path.name] = StaticFile(content, f"{KINDS[path.suffix]}; charset=utf-8", tag)
+            files[path.name] = StaticFile(content, f"{KINDS[path.suffix]}; charset=utf-8", tag_of(content))
     return files
 
 
@@ -106,15 +107,7 @@ def last_part(name: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("c3dhash.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("c3dhash.web")
     environment.globals |= {"link": link, "stretch": stretch, "counted": counted}
     environment.filters |= {"clock": clock, "size": size, "percent": percent, "last_part": last_part}
     return environment
