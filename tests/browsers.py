@@ -5,20 +5,17 @@ scripts/browser.sh gets what is missing.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from servers import ATTACK, WINDOWS
+from servers import ATTACK, WINDOWS, listening
 from videos import numbered_frame, write_frames
 
 from c3dhash.config import ServeConfig
@@ -27,7 +24,6 @@ from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
 from c3dhash.web.pages import page_routes
 from c3dhash.web.service import Service
-from c3dhash.web.serving import _Server, bind
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 AXE_VARIABLE = "C3DHASH_AXE"
@@ -45,24 +41,11 @@ class Site(NamedTuple):
 @contextmanager
 def running(gallery: Path, run: Run | None, **config: Any) -> Iterator[Site]:
     """Serve a gallery with its pages on a socket of this machine."""
-    import uvicorn
-
-    service = Service(gallery, run, config=ServeConfig(port=0, **config), encode=WINDOWS)
-    listening: socket.socket = bind(service.config)
-    app = create_app(service, routers=(page_routes(service),))
-    settings = uvicorn.Config(
-        app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=20
-    )
-    server = _Server(settings, service)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-    thread.start()
-    try:
-        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", service)
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
-        service.close()
+    with (
+        closing(Service(gallery, run, config=ServeConfig(port=0, **config), encode=WINDOWS)) as service,
+        listening(service, create_app(service, routers=(page_routes(service),))) as server,
+    ):
+        yield Site(server.url, service)
 
 
 @contextmanager

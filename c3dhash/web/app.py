@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from time import perf_counter
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import c3dhash
@@ -29,14 +27,13 @@ UPLOAD_PATHS = frozenset(("/api/query", "/api/classify"))  # they look after wha
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
-def create_app(service: Service, *, routers: tuple[APIRouter, ...] = (), static_dir: Path | None = None) -> Guards:
+def create_app(service: Service, *, routers: tuple[APIRouter, ...] = ()) -> Guards:
     """Make the application of a service.
 
     Args:
         service: answers; whoever made it closes it.
         routers: more routes, as those of pages. Where "/login" is one of them, browsers without the token are sent
             there; it and what lies under "/static/" are answered to anybody.
-        static_dir: a folder of files that are served under "/static/"; None for none.
     Returns:
         An ASGI application.
     """
@@ -46,8 +43,6 @@ def create_app(service: Service, *, routers: tuple[APIRouter, ...] = (), static_
     )  # fmt: skip
     for router in (query_routes(service), gallery_routes(service), server_routes(service), *routers):
         app.include_router(router)
-    if static_dir is not None:
-        app.mount("/static", StaticFiles(directory=static_dir))
     _tell_errors(app, service)
     has_login_page = any(getattr(route, "path", None) == "/login" for router in routers for route in router.routes)
     return Guards(_Counted(app, service), service.config, has_login_page=has_login_page)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sys
-import threading
-import time
+from contextlib import closing
 
 import pytest
-import uvicorn
-from servers import TOKEN
+from servers import TOKEN, listening
 
 from c3dhash.config import EncodeConfig, ServeConfig
 from c3dhash.web.app import create_app
 from c3dhash.web.service import Service
-from c3dhash.web.serving import _Server, bind
+from c3dhash.web.serving import bind
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -64,20 +61,11 @@ def server(run, untrained_run, motion_dir, tmp_path):
     code, _, err = run("index", "db", "--model", untrained_run.path, "--precision", "fp32", "--window-seconds", "1")
     assert code == 0, err
     config = ServeConfig(port=0, token=TOKEN)
-    service = Service(tmp_path / "gallery", untrained_run, config=config, encode=FP32)
-    listening = bind(config)
-    settings = uvicorn.Config(create_app(service), http="h11", ws="none", lifespan="off", log_config=None)
-    running = _Server(settings, service)
-    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listening])))
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not running.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
-    service.close()
+    with (
+        closing(Service(tmp_path / "gallery", untrained_run, config=config, encode=FP32)) as service,
+        listening(service, create_app(service)) as served,
+    ):
+        yield served.url
 
 
 def test_a_query_by_a_server_is_that_of_the_command(run, server, motion_dir, tmp_path):

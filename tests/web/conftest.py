@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsers import browser, numbers, pages_gallery, site, visit  # noqa: F401 - fixtures, of pages
-from servers import ATTACK, WINDOWS, OnSocket, Served, asker
+from servers import ATTACK, WINDOWS, OnSocket, Served, asker, listening
 from videos import numbered_frame, write_frames
 
 from c3dhash.config import ServeConfig
@@ -21,7 +18,6 @@ from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
 from c3dhash.web.service import Service
-from c3dhash.web.serving import _Server, bind
 
 
 @pytest.fixture(scope="session")
@@ -69,30 +65,13 @@ def served(serve: Callable[..., Served]) -> Served:
 @pytest.fixture
 def on_socket(serve: Callable[..., Served]) -> Iterator[Callable[..., OnSocket]]:
     """Serve on a socket of this machine, in a thread: on_socket(token=..., ...)."""
-    import uvicorn
+    with ExitStack() as stack:
 
-    running: list[OnSocket] = []
+        def make(**config: Any) -> OnSocket:
+            service, app, _ = serve(port=0, **config)
+            return stack.enter_context(listening(service, app))
 
-    def make(**config: Any) -> OnSocket:
-        service, app, _ = serve(port=0, **config)
-        listening: socket.socket = bind(service.config)
-        settings = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-                                  timeout_graceful_shutdown=20)  # fmt: skip
-        server = _Server(settings, service)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        one = OnSocket(service, f"http://127.0.0.1:{listening.getsockname()[1]}", server, thread)
-        running.append(one)
-        return one
-
-    yield make
-    for one in running:
-        one.server.should_exit = True
-        one.thread.join()
+        yield make
 
 
 @pytest.fixture

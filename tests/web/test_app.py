@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from paths import PACKAGE
 from servers import ATTACK, WINDOWS, asker
 from videos import numbered_frame, write_frames
 
@@ -21,6 +22,7 @@ from c3dhash.gallery.query import query_video
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.clip_stream import ClipStream, Message
 from c3dhash.recognition.recognize import recognize_videos
+from c3dhash.web.pages import page_routes
 
 
 def found(answer) -> dict:
@@ -439,13 +441,10 @@ def test_an_application_of_ones_own_routes(served, tmp_path):
             yield b", 1" * 10_000
         yield b"]"
 
-    (tmp_path / "static").mkdir()
-    (tmp_path / "static" / "page.js").write_text("let a")
-    (tmp_path / "secret.txt").write_text("secret")
-    ask = asker(create_app(served.service, routers=(router,), static_dir=tmp_path / "static"))
-    script = ask("GET", "/static/page.js")
-    assert (script.status_code, script.text) == (200, "let a") and "content-security-policy" in script.headers
-    assert error_of(ask("GET", "/static/%2e%2e/secret.txt"), 404) and error_of(ask("GET", "/static/none.js"), 404)
+    ask = asker(create_app(served.service, routers=(router, page_routes(served.service))))
+    script, text = ask("GET", "/static/app.js"), (PACKAGE / "web" / "static" / "app.js").read_text()
+    assert (script.status_code, script.text) == (200, text) and "content-security-policy" in script.headers
+    assert error_of(ask("GET", "/static/%2e%2e/pages.py"), 404) and error_of(ask("GET", "/static/none.js"), 404)
     answer = ask("GET", "/hello")
     assert found(answer) == {"hello": "there"} and "content-security-policy" in answer.headers
     assert ask("POST", "/long", json=[1, 2]).text == "2"
