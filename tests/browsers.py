@@ -22,7 +22,6 @@ from c3dhash.config import ServeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
-from c3dhash.web.pages import page_routes
 from c3dhash.web.service import Service
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -43,7 +42,7 @@ def running(gallery: Path, run: Run | None, **config: Any) -> Iterator[Site]:
     """Serve a gallery with its pages on a socket of this machine."""
     with (
         closing(Service(gallery, run, config=ServeConfig(port=0, **config), encode=WINDOWS)) as service,
-        listening(service, create_app(service, routers=(page_routes(service),))) as server,
+        listening(service, create_app(service)) as server,
     ):
         yield Site(server.url, service)
 

@@ -90,11 +90,15 @@ def _fail(message: str, *, code: int) -> None:
 class _AroundBars(logging.Handler):
     """Writes log lines to stderr without tearing a progress bar."""
 
+    _formatter = logging.Formatter()
+
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+        if record.exc_info:  # of what a server goes on after
+            tqdm.write(self._formatter.formatException(record.exc_info), file=sys.stderr)
 
 
 def _log_to_stderr() -> None:

@@ -49,7 +49,6 @@ def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
         run = _find_run(gallery, model)
 
     from c3dhash.web.app import create_app
-    from c3dhash.web.pages import page_routes
     from c3dhash.web.service import Service
     from c3dhash.web.serving import address, bind, serve
 
@@ -65,7 +64,7 @@ def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
         with_token = "" if config.token is None else ", with the token"
         click.echo(f"Gallery '{gallery_path}' is served at {where}{with_token}; Ctrl-C ends it.", err=True)
 
-    serve(create_app(service, routers=(page_routes(service),)), service, listening, on_start=tell)
+    serve(create_app(service), service, listening, on_start=tell)
 
 
 def _find_run(gallery: Any, model: Path | None) -> Any:

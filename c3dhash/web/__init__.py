@@ -34,7 +34,6 @@ __all__ = [
     "app",
     "guards",
     "names",
-    "pages",
     "remembered",
     "service",
     "serving",

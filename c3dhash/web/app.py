@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from time import perf_counter
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from c3dhash.errors import C3DHashError
 from c3dhash.web.asked import told
 from c3dhash.web.guards import Application, Guards, Message, Receive, Scope, Send
 from c3dhash.web.names import printable
+from c3dhash.web.pages import error_page, page_routes
 from c3dhash.web.query_routes import query_routes
 from c3dhash.web.refusals import Refused, closing_down, status_of
 from c3dhash.web.routes import gallery_routes, server_routes
@@ -32,8 +34,7 @@ def create_app(service: Service, *, routers: tuple[APIRouter, ...] = ()) -> Guar
 
     Args:
         service: answers; whoever made it closes it.
-        routers: more routes, as those of pages. Where "/login" is one of them, browsers without the token are sent
-            there; it and what lies under "/static/" are answered to anybody.
+        routers: more routes.
     Returns:
         An ASGI application.
     """
@@ -41,45 +42,54 @@ def create_app(service: Service, *, routers: tuple[APIRouter, ...] = ()) -> Guar
         title="c3dhash", version=c3dhash.__version__, docs_url=None, redoc_url=None,
         description="Finds the videos of a gallery that show the same as a video, or something similar.",
     )  # fmt: skip
-    for router in (query_routes(service), gallery_routes(service), server_routes(service), *routers):
+    for make in (query_routes, gallery_routes, server_routes, page_routes):
+        app.include_router(make(service))
+    for router in routers:
         app.include_router(router)
     _tell_errors(app, service)
-    has_login_page = any(getattr(route, "path", None) == "/login" for router in routers for route in router.routes)
-    return Guards(_Counted(app, service), service.config, has_login_page=has_login_page)
+    return Guards(_Counted(app, service), service.config)
 
 
 def _tell_errors(app: FastAPI, service: Service) -> None:
-    """Make JSON of all errors: {"error": TEXT}."""
+    """Make JSON of all errors: {"error": TEXT}; or a page, where a browser goes to an address."""
+
+    def tell(request: Request, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+        if not _is_for_a_page(request):
+            return JSONResponse({"error": printable(text)}, status_code=status, headers=headers)
+        response = error_page(service, status, printable(text))
+        response.headers.update(headers or {})
+        return response
 
     @app.exception_handler(Refused)
-    async def tell_refusal(request: Request, error: Refused) -> JSONResponse:
-        return JSONResponse({"error": printable(error.text)}, status_code=error.status, headers=error.headers)
+    async def tell_refusal(request: Request, error: Refused) -> Response:
+        return tell(request, error.status, error.text, error.headers)
 
     @app.exception_handler(C3DHashError)
-    async def tell_error(request: Request, error: C3DHashError) -> JSONResponse:
+    async def tell_error(request: Request, error: C3DHashError) -> Response:
         status = status_of(error)
-        headers = {"Retry-After": "5"} if status == 503 else None
-        return JSONResponse({"error": printable(service.text_of(error))}, status_code=status, headers=headers)
+        return tell(request, status, service.text_of(error), {"Retry-After": "5"} if status == 503 else None)
 
     @app.exception_handler(RequestValidationError)
-    async def tell_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def tell_invalid(request: Request, error: RequestValidationError) -> Response:
         is_json = not any(each["type"] == "json_invalid" for each in error.errors())
-        return JSONResponse({"error": told(error.errors())}, status_code=422 if is_json else 400)
+        return tell(request, 422 if is_json else 400, told(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def tell_http(request: Request, error: HTTPException) -> JSONResponse:
-        text = {
-            404: "there is nothing here: /openapi.json lists what there is.",
-            405: "this method is not allowed here.",
-        }
-        return JSONResponse(
-            {"error": text.get(error.status_code, printable(str(error.detail)))}, status_code=error.status_code,
-            headers=error.headers,
-        )  # fmt: skip
+    async def tell_http(request: Request, error: HTTPException) -> Response:
+        text = {404: "there is nothing here.", 405: "this method is not allowed here."}
+        if not _is_for_a_page(request):
+            text[404] = "there is nothing here: /openapi.json lists what there is."
+        return tell(request, error.status_code, text.get(error.status_code, str(error.detail)), error.headers)
 
     @app.exception_handler(Exception)
-    async def tell_failure(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": service.text_of(error)}, status_code=500)
+    async def tell_failure(request: Request, error: Exception) -> Response:
+        return tell(request, 500, service.text_of(error))
+
+
+def _is_for_a_page(request: Request) -> bool:
+    """Whether a browser goes to an address, as against a script or what is in a page."""
+    is_of_api = request.url.path.startswith(("/api/", "/static/"))
+    return request.method == "GET" and not is_of_api and "text/html" in request.headers.get("accept", "")
 
 
 def _limited(receive: Receive) -> Receive:

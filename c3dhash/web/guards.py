@@ -59,11 +59,10 @@ class Guards:
     Args:
         application: what is guarded.
         config: says who may ask.
-        has_login_page: whether a browser without a token may be sent to /login.
     """
 
-    def __init__(self, application: Application, config: ServeConfig, *, has_login_page: bool = False) -> None:
-        self._application, self._config, self._has_login_page = application, config, has_login_page
+    def __init__(self, application: Application, config: ServeConfig) -> None:
+        self._application, self._config = application, config
         self._hosts = known_hosts(config)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +113,7 @@ class Guards:
             place = _own_path(scope) + (f"?{rest}" if rest else "")
             cookie = cookie_header(token, is_secure=scope.get("scheme") == "https")
             return 303, [(b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode())], ""
-        if self._has_login_page and "text/html" in headers.get("accept", "") and scope["method"] == "GET":
+        if "text/html" in headers.get("accept", "") and scope["method"] == "GET":
             place = _own_path(scope) + ("?" + urlencode(query) if query else "")
             behind = "" if place == "/" else "?" + urlencode({"next": place})
             return 303, [(b"location", f"/login{behind}".encode("latin-1"))], ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +100,8 @@ class Opened:
     @property
     def meaning(self) -> Meaning:
         """What is known of what hits mean, as it was measured last."""
-        state = None
-        with suppress(OSError):
-            state = (self.path / COPIES_NAME).stat().st_mtime_ns
+        places = [self.path / COPIES_NAME, *([] if self.run is None else [self.run.path])]  # files come by renaming
+        state = [place.stat().st_mtime_ns if place.exists() else None for place in places]
         if self._meaning is None or self._meaning[0] != state:
             calibration = None if self.run is None else calibration_of(self.run)
             same_film = load_same_film(self.path, model_fingerprint=self.gallery.model_fingerprint)

@@ -84,15 +84,22 @@ def page_routes(service: Service) -> APIRouter:
     return router
 
 
+def error_page(service: Service, status: int, text: str, *, where: str = "") -> Response:
+    """Return a page that says why another is not there.
+
+    Args:
+        where: that other one.
+    """
+    return page("error.html", {**_frame(service, where), "error": text, "status": status}, status=status)
+
+
 async def _page(service: Service, name: str, content: Awaitable[Content]) -> Response:
     """Return a page, or one that says why it is not there."""
-    frame = _frame(service, name)
     try:
         told = await content
     except (Refused, C3DHashError) as error:
-        status, text = status_of(error), printable(service.text_of(error))
-        return page("error.html", {**frame, "error": text, "status": status}, status=status)
-    return page(f"{name}.html", {**frame, **told}, status=told.get("status", 200))
+        return error_page(service, status_of(error), printable(service.text_of(error)), where=name)
+    return page(f"{name}.html", {**_frame(service, name), **told}, status=told.get("status", 200))
 
 
 def _frame(service: Service, where: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,8 @@ class Remembered:
 
     name: as its sender calls it. seconds: by its header; 0 where that does not say. codes: its own, and those of its
     mirror image where they were asked for. classes: [(label, probability)] where it was classified, which it is still
-    to be where are_classes_coming. pictures: of its windows, by their numbers in `codes`.
+    to be where are_classes_coming. pictures: of its windows, by their numbers in `codes`. settled: is done once codes,
+    classes or an error are here, which is a little after the job is.
     """
 
     id: str
@@ -41,6 +43,10 @@ class Remembered:
     pictures: dict[int, Pictures] = field(default_factory=dict)
     are_pictures_made: bool = False
     are_classes_coming: bool = False
+    settled: Future[None] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.settled.set_running_or_notify_cancel()  # who waits for it may go, and cannot cancel it
 
     @property
     def status(self) -> str:
@@ -57,6 +63,12 @@ class Remembered:
             self.codes = result
         else:
             self.classes = result
+        self.settled.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Take in why there is no result."""
+        self.error = error
+        self.settled.set_result(None)
 
     @property
     def num_picture_bytes(self) -> int:

@@ -192,7 +192,7 @@ class Service:
         error = remembered.job.future.exception()
         if isinstance(error, Exception):
             files = {str(remembered.job.path): remembered.name} if place is not None else {}
-            remembered.error = self.renamed(error, files=files)
+            remembered.fail(self.renamed(error, files=files))
         else:
             remembered.finish(remembered.job.future.result())
         if place is None:
@@ -272,14 +272,10 @@ class Service:
         Raises:
             Exception: why it failed.
         """
-        waiting = asyncio.wrap_future(remembered.job.future)
-        done, _ = await asyncio.wait([waiting], timeout=seconds)
-        if not done:
-            return False
-        if waiting.exception() is not None:
-            error = remembered.error
-            raise error if error is not None else RuntimeError("a job failed without a reason")
-        return True
+        done, _ = await asyncio.wait([asyncio.wrap_future(remembered.settled)], timeout=seconds)
+        if remembered.error is not None:
+            raise remembered.error
+        return bool(done)
 
     # Pictures
 

@@ -55,11 +55,12 @@ class StripClip(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Some of the clips of a video. total: all it has. offset: of the first that is here."""
+    """Some of the clips of a video. total: all it has. offset: of the first that is here. most: that a strip has."""
 
     clips: list[StripClip]
     total: int
     offset: int
+    most: int
 
 
 class Choice(NamedTuple):
@@ -118,7 +119,7 @@ def strip_of_video(gallery: Gallery, names: Names, video_id: int, *, offset: int
         taken: the numbers of those that were searched with.
     """
     told = tell_video(gallery, names, video_id, clip_offset=offset, clip_limit=STRIP_CLIPS)
-    return Strip([_strip_clip(clip, set(taken)) for clip in told.clips], told.num_clips, offset)
+    return Strip([_strip_clip(clip, set(taken)) for clip in told.clips], told.num_clips, offset, STRIP_CLIPS)
 
 
 def _strip_clip(clip: ClipAnswer, taken: set[int]) -> StripClip:
@@ -137,7 +138,7 @@ def strip_of_upload(remembered: Remembered, *, offset: int, taken: Sequence[int]
                 picture_of(path) if number in pictures else None, number in chosen,
             )
         )  # fmt: skip
-    return Strip(clips, len(codes.codes), offset)
+    return Strip(clips, len(codes.codes), offset, STRIP_CLIPS)
 
 
 def strip_place(number: int) -> int:

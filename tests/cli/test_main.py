@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -828,6 +829,20 @@ def test_every_command_is_documented(name, run):
     assert out.startswith("Usage: c3dhash")
     text = (ROOT / "README.md").read_text() + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
     assert f"c3dhash {name}" in text
+
+
+def test_the_log_says_where_something_failed(run, capsys):
+    """What a server goes on after: its answer says that the log says why."""
+    run("--version")
+    logger = logging.getLogger("c3dhash.somewhere")
+    logger.warning("as usual")
+    try:
+        raise ZeroDivisionError("by nothing")
+    except ZeroDivisionError:
+        logger.exception("a request failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["warning: as usual", "error: a request failed", "Traceback (most recent call last):"]
+    assert "test_main.py" in lines[3] and lines[-1] == "ZeroDivisionError: by nothing"
 
 
 def test_help_does_not_import_what_is_heavy():

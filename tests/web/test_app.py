@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from paths import PACKAGE
 from servers import ATTACK, WINDOWS, asker
@@ -20,9 +21,10 @@ from c3dhash.gallery.fitting import index_with_features, make_run
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.query import query_video
 from c3dhash.gallery.store import Gallery
+from c3dhash.models.calibration import Calibration, save_calibration
 from c3dhash.models.clip_stream import ClipStream, Message
+from c3dhash.models.runs import load_run
 from c3dhash.recognition.recognize import recognize_videos
-from c3dhash.web.pages import page_routes
 
 
 def found(answer) -> dict:
@@ -419,8 +421,18 @@ def test_an_unforeseen_failure_says_nothing_of_the_inside(served, monkeypatch, c
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_what_hits_mean_is_told_as_soon_as_it_is_measured(serve, untrained_run, tmp_path):
+    path = shutil.copytree(untrained_run.path, tmp_path / "run")
+    served = serve(load_run(path))
+    (hit,) = found(served.ask("POST", "/api/query", json={"video_id": 1, "top": 1}))["hits"]
+    assert hit["precision"] is None
+    save_calibration(path, Calibration(np.full(17, 2), np.ones(17, np.int64), "some videos"))  # as `evaluate` does
+    (hit,) = found(served.ask("POST", "/api/query", json={"video_id": 1, "top": 1}))["hits"]
+    assert 0 < hit["precision"] <= 1
+
+
 def test_an_application_of_ones_own_routes(served, tmp_path):
-    """As the pages are added: with the same guards and headers."""
+    """With the same guards and headers."""
     from fastapi import APIRouter
 
     from c3dhash.web.app import create_app
@@ -441,7 +453,7 @@ def test_an_application_of_ones_own_routes(served, tmp_path):
             yield b", 1" * 10_000
         yield b"]"
 
-    ask = asker(create_app(served.service, routers=(router, page_routes(served.service))))
+    ask = asker(create_app(served.service, routers=(router,)))
     script, text = ask("GET", "/static/app.js"), (PACKAGE / "web" / "static" / "app.js").read_text()
     assert (script.status_code, script.text) == (200, text) and "content-security-policy" in script.headers
     assert error_of(ask("GET", "/static/%2e%2e/pages.py"), 404) and error_of(ask("GET", "/static/none.js"), 404)

@@ -144,18 +144,8 @@ def test_login_gives_the_cookie(serve):
     assert served.ask("POST", "/api/login", json={"token": TOKEN}, headers=foreign).status_code == 403
 
 
-def test_a_browser_is_sent_to_the_login_page_where_there_is_one(serve):
-    from fastapi import APIRouter
-
-    from c3dhash.web.app import create_app
-
-    router = APIRouter()
-
-    @router.get("/login")
-    def login() -> str:
-        return "the token?"
-
-    ask = asker(create_app(serve(token=TOKEN).service, routers=(router,)))
+def test_a_browser_is_sent_to_the_login_page(serve):
+    ask = serve(token=TOKEN).ask
     answer = ask("GET", "/", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert ask("GET", "/login").status_code == 200

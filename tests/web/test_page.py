@@ -145,11 +145,11 @@ def test_less_motion_is_respected(visit, numbers):
 def test_filters_search_again(visit, numbers):
     page = visit().open(f"/?video_id={numbers['move_up_000.mp4']}")
     first = names(page)
-    page.get_by_label("Label").focus()
-    page.get_by_label("Label").select_option("move_up")
+    page.get_by_label("Label").first.focus()
+    page.get_by_label("Label").first.select_option("move_up")
     until(page, "() => document.querySelectorAll('#results .card').length === 3")
     assert set(texts(page, "#results .tag")) == {"move_up"} and "label=move_up" in page.url
-    assert page.get_by_label("Label").evaluate("(each) => each === document.activeElement")  # it keeps the focus
+    assert page.get_by_label("Label").first.evaluate("(each) => each === document.activeElement")  # it keeps the focus
     until(page, "() => document.getElementById('status').textContent === '3 videos found'")
     page.get_by_label("not the same file").check()
     until(page, "() => document.querySelectorAll('#results .card').length === 2")
@@ -170,6 +170,60 @@ def test_filters_search_again(visit, numbers):
     page.get_by_label("Radius, bits").fill("99")  # a code has 16: the browser says so, and nothing is asked
     page.wait_for_timeout(500)
     assert "radius=99" not in page.url
+
+
+def test_labels_are_added_and_taken_away(visit, numbers):
+    page = visit().open(f"/?video_id={numbers['move_up_000.mp4']}")
+    page.get_by_label("Label").first.select_option("move_up")
+    until(page, "() => document.querySelectorAll('#results .card').length === 3")
+    page.get_by_label("or another label").focus()
+    page.get_by_label("or another label").select_option("move_down")
+    until(page, "() => document.querySelectorAll('#results .card').length === 6")
+    assert set(texts(page, "#results .tag")) == {"move_up", "move_down"}
+    selects = page.locator("select[name=label]")
+    assert [each.input_value() for each in selects.all()] == ["move_up", "move_down", ""]
+    assert selects.nth(1).evaluate("(each) => each === document.activeElement")  # the one that was changed
+    selects.nth(0).select_option("")
+    until(page, "() => document.querySelectorAll('#results .card').length === 3")
+    assert [each.input_value() for each in selects.all()] == ["move_down", ""]
+    assert page.url.endswith("label=move_down&top=10")
+
+
+def test_a_full_server_is_asked_again(visit, site, query):
+    one = visit()
+    page = one.open("/")
+    places = [site.service.uploads.take_place(retry_seconds=1) for _ in range(site.service.config.max_uploads)]
+    try:
+        drop(page, query)
+        until(page, "() => document.getElementById('upload-alert').textContent.endsWith('tried again by itself.')")
+        assert "uploads are under way" in page.locator("#upload-alert").text_content()
+    finally:
+        for place in places:
+            place.give_back()
+    page.locator("#results .card").first.wait_for()
+    assert "Similar to move_up_000.mp4" in page.title()
+    one.expect_complaint("status of 429")
+
+
+def test_the_link_is_copied(visit, numbers):
+    one = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = one.open(f"/?video_id={numbers['long.mp4']}")
+    page.get_by_label("Videos to find").fill("2")
+    until(page, "() => document.querySelectorAll('#results .card').length === 2")
+    page.get_by_role("button", name="Copy the link").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    address = page.evaluate("() => navigator.clipboard.readText()")
+    assert address.startswith(one.site.url + "/?")
+    other = visit().open(address.removeprefix(one.site.url))
+    assert names(other) == names(page)
+
+
+def test_the_link_is_shown_where_it_cannot_be_copied(visit, numbers):
+    page = visit().open(f"/?video_id={numbers['long.mp4']}&top=3")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no https')); }")
+    page.get_by_role("button", name="Copy the link").click()
+    link = page.get_by_label("Link to this result")
+    assert link.input_value() == page.url and link.evaluate("(each) => each === document.activeElement")
 
 
 def test_what_is_not_allowed_is_told_beside_the_query(visit, numbers):

@@ -21,9 +21,9 @@ def test_the_gallery_is_browsed(visit, numbers):
     page.get_by_label("Folder").select_option(label="move_down (3)")
     until(page, "() => document.querySelectorAll('.card').length === 3")
     page.get_by_label("Folder").select_option("")
-    page.get_by_label("Label").select_option("move_up")
+    page.get_by_label("Label").first.select_option("move_up")
     until(page, "() => document.querySelector('.card h3').textContent === 'move_up_000.mp4'")
-    page.get_by_label("Label").select_option("")
+    page.get_by_label("Label").first.select_option("")
     page.get_by_label("missing files only").check()
     until(page, "() => document.querySelectorAll('.card').length === 1")
     assert texts(page, ".card .tag") == ["file missing"] and texts(page, ".card .preview") == ["no picture"]

@@ -13,7 +13,6 @@ from servers import ATTACK, TOKEN, asker
 
 from c3dhash.web.answers import FacetsAnswer, FolderAnswer, LabelAnswer
 from c3dhash.web.app import create_app
-from c3dhash.web.pages import page_routes
 from c3dhash.web.rendering import clock, link, percent, size, static_files, stretch
 from c3dhash.web.shown import choices_of
 
@@ -26,7 +25,7 @@ def pages(serve) -> Callable[..., Any]:
 
     def make(**options: Any) -> Any:
         service = serve(**options).service
-        return asker(create_app(service, routers=(page_routes(service),)))
+        return asker(create_app(service))
 
     return make
 
@@ -93,6 +92,68 @@ def test_what_is_not_there_is_a_page_too(pages):
         assert answer.headers["content-type"].startswith("text/html")
 
 
+def test_a_browser_is_shown_a_page_wherever_it_goes(pages, served, monkeypatch, caplog):
+    ask = pages(token=TOKEN)
+    for headers in ({}, {"Authorization": f"Bearer {TOKEN}"}):
+        assert ask("GET", "/nothing", headers={**HTML, **headers}).status_code == (404 if headers else 303)
+    ask = served.ask
+    answer = ask("GET", "/nothing", headers=HTML)
+    assert (answer.status_code, alerts(answer)) == (404, ["there is nothing here."])
+    assert "There is nothing here</h1>" in answer.text
+    for path, method, status in (("/nothing", "GET", 404), ("/nothing", "POST", 404), ("/browse", "POST", 405)):
+        answer = ask(method, path, headers={} if method == "GET" else HTML)
+        assert answer.status_code == status and list(answer.json()) == ["error"]
+    assert ask("GET", "/api/nothing", headers=HTML).json()["error"].endswith("/openapi.json lists what there is.")
+
+    def fail(*_):
+        raise ZeroDivisionError("/secret/place")
+
+    monkeypatch.setattr("c3dhash.web.page_answers.tell_health", fail)
+    answer = ask("GET", "/health", headers=HTML)
+    assert (answer.status_code, alerts(answer)) == (500, ["the server failed; its log says why."])
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_all_is_on_some_page(pages, monkeypatch, upload):
+    monkeypatch.setattr("c3dhash.web.page_answers.PAGE_VIDEOS", 4)
+    monkeypatch.setattr("c3dhash.web.shown.STRIP_CLIPS", 3)
+    ask = pages()
+    everything = [each["video"] for each in ask("GET", "/api/videos?limit=100").json()["videos"]]
+
+    def walk(path: str, pattern: str) -> list[list[str]]:
+        """What fits on a page, and on those behind it."""
+        found: list[list[str]] = []
+        while path:
+            answer = ask("GET", path)
+            found.append(re.findall(pattern, answer.text))
+            before, after = (re.search(f'rel="{rel}" href="([^"]+)"', answer.text) for rel in ("prev", "next"))
+            if before:
+                assert re.findall(pattern, ask("GET", html.unescape(before[1])).text) == found[-2]
+            assert bool(before) == (len(found) > 1)
+            path = html.unescape(after[1]) if after else ""
+        return found
+
+    found = walk("/browse", r"<h3[^>]*><a [^>]*>([^<]*)</a>")
+    assert [len(each) for each in found] == [4, 4, 3]
+    assert [html.unescape(name) for each in found for name in each] == [name.rpartition("/")[2] for name in everything]
+    few = walk("/browse?folder=move_up&text=mp4", r"<h3[^>]*><a [^>]*>([^<]*)</a>")
+    assert [len(each) for each in few] == [3]
+    numbers = [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+    assert walk("/videos/2", r'data-number="(\d+)"') == numbers
+    assert walk("/?video_id=2&top=3", r'data-number="(\d+)"') == numbers
+    assert re.findall(r'data-number="(\d+)"', ask("GET", "/?video_id=2&clips=4").text) == numbers[1]  # where it is
+
+
+def test_several_labels_are_asked_for(pages):
+    ask = pages()
+    one, two = (ask("GET", f"/browse?{rest}") for rest in ("label=move_up", "label=move_up&label=move_down"))
+    assert (len(shown(one)), len(shown(two))) == (3, 6)
+    for answer, chosen in ((one, ["move_up"]), (two, ["move_up", "move_down"])):
+        assert re.findall(r'<option value="(\w+)" selected>', answer.text) == chosen
+        assert answer.text.count('<select name="label"') == len(chosen) + 1  # another can be added
+    assert ask("GET", "/?video_id=1&label=move_up&label=move_down").text.count('<select name="label"') == 3
+
+
 def test_what_a_search_refuses_is_told_beside_the_query(pages):
     ask = pages()
     for rest, text in (
@@ -108,7 +169,7 @@ def test_what_a_search_refuses_is_told_beside_the_query(pages):
 
 def test_labels_and_folders_are_typed_where_counting_them_must_wait(serve):
     service = serve().service
-    ask = asker(create_app(service, routers=(page_routes(service),)))
+    ask = asker(create_app(service))
     assert '<select name="label">' in ask("GET", "/browse").text
     ends = Event()
     for number in range(4):  # as many as may wait

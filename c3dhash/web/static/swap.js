@@ -33,7 +33,11 @@ export async function swap(address, selectors) {
     location.assign(address);
     return false;
   }
-  for (const [old, fresh] of pairs) old.replaceWith(document.adoptNode(fresh));
+  for (const [old, fresh] of pairs) {
+    const place = [...old.querySelectorAll("input, select")].indexOf(document.activeElement);
+    old.replaceWith(document.adoptNode(fresh));
+    if (place >= 0) fresh.querySelectorAll("input, select")[place]?.focus();
+  }
   document.title = page.title;
   document.dispatchEvent(new Event("swapped"));
   for (const [, fresh] of pairs) {
