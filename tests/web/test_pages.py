@@ -98,7 +98,7 @@ def test_a_browser_is_shown_a_page_wherever_it_goes(pages, served, monkeypatch, 
         assert ask("GET", "/nothing", headers={**HTML, **headers}).status_code == (404 if headers else 303)
     ask = served.ask
     answer = ask("GET", "/nothing", headers=HTML)
-    assert (answer.status_code, alerts(answer)) == (404, ["there is nothing here."])
+    assert (answer.status_code, alerts(answer)) == (404, ["no page has this address."])
     assert "There is nothing here</h1>" in answer.text
     for path, method, status in (("/nothing", "GET", 404), ("/nothing", "POST", 404), ("/browse", "POST", 405)):
         answer = ask(method, path, headers={} if method == "GET" else HTML)
