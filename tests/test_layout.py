@@ -17,6 +17,7 @@ FLOORS = [
     {"web"},
     {"demo"},
     {"training"},
+    {"cluster"},
     {"gallery", "evaluation", "recognition"},
     {"report", "models", "datasets"},
     {"video"},

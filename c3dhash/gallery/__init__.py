@@ -78,6 +78,7 @@ __all__ = [
     "lock",
     "merge",
     "mirrors",
+    "plan",
     "query",
     "removal",
     "runs",
