@@ -19,16 +19,15 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
-from torch.distributed.rendezvous import rendezvous
 
 from c3dhash.config import TrainConfig
-from c3dhash.errors import RankError, TrainingError, UsageError
+from c3dhash.errors import C3DHashError, RankError, UsageError
 from c3dhash.models.runs import CONFIG_FILE
-from c3dhash.training.ranks import ALONE, Ranks
+from c3dhash.training.ranks import ALONE, LostRankError, Ranks
 from c3dhash.training.start import can_resume
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -62,7 +61,12 @@ def launched() -> Ranks:
 
 def launch_id() -> str | None:
     """Name the launcher of this process, the same when it starts it again; None without one that does."""
-    return f"{platform.node()} {os.getppid()}" if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
+    if "TORCHELASTIC_RESTART_COUNT" not in os.environ:
+        return None
+    process_id, since = os.getppid(), ""
+    with suppress(OSError, IndexError):  # not Linux
+        since = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19]  # ticks; numbers come again
+    return f"{platform.node()} {process_id} {since}"
 
 
 def goes_on(run_dir: Path, ranks: Ranks) -> bool:
@@ -94,6 +98,9 @@ def joined(config: TrainConfig, *, run_dir: Path) -> Iterator[Ranks]:
     if ranks.size == 1:
         yield ALONE
         return
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # not in every build of PyTorch
+    from torch.distributed.rendezvous import rendezvous
+
     on_cuda = _take_gpu(config.device, ranks)
     start = f"c3dhash/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} of {ranks.size}"  # not of the start before
     store = PrefixStore(start, next(rendezvous("env://", timeout=WAIT))[0])
@@ -112,6 +119,8 @@ def joined(config: TrainConfig, *, run_dir: Path) -> Iterator[Ranks]:
             if ranks.is_first:
                 raise
             raise SystemExit(130) from error
+        if dist.is_initialized() and not on_cuda:  # NCCL may wait for the others here
+            dist.destroy_process_group()  # who waits for this process learns that it is gone
         code = 2 if isinstance(error, UsageError) else 1
         if isinstance(error, SystemExit) or not _is_first_error(store, ranks):
             raise SystemExit(code) from error
@@ -155,11 +164,11 @@ def _ends_on_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, previous)  # after an error `joined` has the last word
 
 
-def _is_first_error(store: Store, ranks: Ranks) -> bool:
+def _is_first_error(store: Any, ranks: Ranks) -> bool:
     """Tell whether no other rank has told its error."""
     try:
         store.set_timeout(ERROR_WAIT)
-        is_first = store.add(ERROR_KEY, 1) == 1
+        is_first: bool = store.add(ERROR_KEY, 1) == 1
         end = time.monotonic() + ASKING_SECONDS
         while ranks.is_first and store.add(ERROR_KEY, 0) < ranks.size and time.monotonic() < end:
             time.sleep(0.05)  # the store may go with this process, and the others ask it, too
@@ -171,12 +180,10 @@ def _is_first_error(store: Store, ranks: Ranks) -> bool:
 def _told(error: BaseException, ranks: Ranks, run_dir: Path) -> str:
     """Return what a user is told about an error that ends all processes."""
     where = "" if ranks.is_first else f"process {ranks.rank} on {platform.node()}: "
-    if isinstance(error, UsageError):
+    if isinstance(error, C3DHashError) and not isinstance(error, LostRankError):
         return f"{where}{error}"
-    text = str(error)
+    text = str(error) if isinstance(error, LostRankError) else f"{type(error).__name__}: {error}"
     if isinstance(error, _Ended):
         text = "ended by its launcher, as another process of it was lost, or it was told to."
-    elif not isinstance(error, TrainingError):
-        text = f"{type(error).__name__}: {error}"
     way_on = f" '{run_dir}' holds the epochs before: go on with --resume {run_dir}." if can_resume(run_dir) else ""
     return f"{where}{text}{way_on}"

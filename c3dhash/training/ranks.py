@@ -36,6 +36,10 @@ from c3dhash.models.hashnet import HashNet
 Item = TypeVar("Item")
 
 
+class LostRankError(TrainingError):
+    """Another process does not answer any more."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """The processes of a training. rank: of this one. size: how many. local_rank, local_size: on this machine."""
@@ -84,6 +88,15 @@ class Ranks:
         order = np.argsort(np.concatenate([places for _, places in parts]))
         whole: np.ndarray = np.concatenate([values for values, _ in parts])[order]
         return whole
+
+    @contextmanager
+    def one_on_each_machine_first(self) -> Iterator[None]:
+        """Let one rank of each machine do something, then the others, who find what it has fetched."""
+        if self.local_rank > 0:
+            self.gather(None)
+        yield
+        if self.local_rank == 0:
+            self.gather(None)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Make tensors their mean over all ranks, in place."""
@@ -155,7 +168,7 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0].partition("\n")[0]  # without PyTorch's file
-        raise TrainingError(f"another process of this training is gone ({reason}).") from error
+        raise LostRankError(f"another process of this training is gone ({reason}).") from error
 
 
 def _copy_back(flat: Tensor, tensors: Sequence[Tensor]) -> None:

@@ -92,8 +92,9 @@ def _train_among(
     else:
         if ranks.is_first:
             claim_run(run_dir)
-        config, state = start.begin(config, classes=dataset.classes)
-    ranks.require_same({"the epoch": state.epoch, "the place of the run is shared": run_dir.is_dir()})
+        with ranks.one_on_each_machine_first():  # it fetches the weights
+            config, state = start.begin(config, classes=dataset.classes)
+    ranks.require_same({"the epoch": state.epoch})
     if config.sync_bn and ranks.size > 1:
         synchronize(state.model, ranks)
     has_own_val = bool(dataset.split("val"))

@@ -91,6 +91,25 @@ def test_a_lost_process_ends_the_others_and_a_restart_goes_on(tmp_path, motion_d
     assert ["Best epoch" in text for text in texts] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [(signal.SIGINT, 130, "interrupted. Go on with: c3dhash train --resume run"),
+     (signal.SIGTERM, 1, "ended by its launcher, as another process of it was lost, or it was told to. 'run' holds")],
+    ids=["Ctrl-C", "SIGTERM"],
+)  # fmt: skip
+def test_signals_of_the_launcher_leave_a_run_that_goes_on(tmp_path, motion_dir, number, code, message):
+    arguments = [*OPTIONS, str(motion_dir), "--out", "run", "--epochs", "100000", "--backbone", "tiny"]
+    started = Processes(2, command, arguments, folder=tmp_path, extra={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    wait_for(lambda: rows(tmp_path / "run"))
+    for process in started.processes:
+        os.kill(process.pid, number)
+    assert started.exit_codes() == [code, code]
+    (line,) = started.lines()
+    assert message in line
+    assert not any("Traceback" in path.read_text() for path in started.outputs)
+    assert (tmp_path / "run" / "last.pt").is_file() and not list((tmp_path / "run").glob(".c3dhash-partial*"))
+
+
 @pytest.mark.slow
 def test_the_launcher_goes_on_after_a_loss(tmp_path, motion_dir):
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "C3DHASH_OFFLINE": "1"}

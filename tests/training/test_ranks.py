@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,15 +19,16 @@ from torch import nn
 
 from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
+from c3dhash.errors import UsageError
 from c3dhash.models.backbones import build_backbone
 from c3dhash.models.hashnet import HashNet
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import inputs as training_inputs
 from c3dhash.training import log
 from c3dhash.training.gradients import backward
-from c3dhash.training.launch import joined
+from c3dhash.training.launch import VARIABLES, joined, launched
 from c3dhash.training.losses import inverse_class_weights
-from c3dhash.training.ranks import OwnRows
+from c3dhash.training.ranks import ALONE, OwnRows, Ranks
 from c3dhash.training.step import batch_losses
 from c3dhash.training.sync_norms import synchronize
 from c3dhash.training.train import train_run
@@ -182,6 +184,45 @@ def test_going_on_with_another_number_of_ranks(tmp_path, motion):
     assert 0 not in stopped.exit_codes() and len(rows_of(tmp_path / "run")) == 1
     Processes(4, train, motion, config, tmp_path / "run", True, folder=tmp_path).results()
     assert_same_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def fetch(path: Path) -> bool:
+    """Write a file where it is not there yet, slowly; return whether it was."""
+    with joined(replace(CONFIG, device="cpu"), run_dir=path) as ranks, ranks.one_on_each_machine_first():
+        is_there = path.exists()
+        time.sleep(0.3)
+        path.write_text("weights")
+        return is_there
+
+
+def test_weights_are_fetched_once_on_a_machine(tmp_path):
+    assert Processes(3, fetch, tmp_path / "weights", folder=tmp_path).results() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ALONE),
+        ({"WORLD_SIZE": "4"}, ALONE),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, Ranks(3, 4, 1, 2)),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, ALONE),
+    ],
+)
+def test_the_environment_says_who_this_is(monkeypatch, variables, expected):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launched() == expected
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "4", "WORLD_SIZE": "4"}, {"RANK": "one", "WORLD_SIZE": "4"}])
+def test_an_environment_of_no_launcher_is_refused(monkeypatch, variables):
+    for name, value in {"MASTER_ADDR": "127.0.0.1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"RANK={variables['RANK']}, WORLD_SIZE=4.* is not what torchrun makes"):
+        launched()
 
 
 def stop_after(dataset: Dataset, config: TrainConfig, run_dir: Path, epochs: int, resume: bool = False) -> None:
