@@ -363,8 +363,6 @@ class TrainConfig(ModelConfig):
             raise UsageError("class_weights are for a class head, and --task hash has none: leave them out.")
         if self.sync_bn and self.micro_batch:
             raise UsageError("sync_bn is of whole batches: leave out --sync-bn or --micro-batch.")
-        if self.sync_bn and self.freeze_bn:
-            raise UsageError("sync_bn is for batch norms that follow batches: leave out --sync-bn or --freeze-bn.")
         if self.freeze and self.freeze_stages == 0:
             raise UsageError("freeze_stages (0) trains the whole backbone, and freeze nothing of it: give one of them.")
 

@@ -114,8 +114,8 @@ def refuse_unused(given: TrainConfig, config: TrainConfig, *, num_stages: int) -
     assert config.freeze_stages is not None
     if config.sync_bn and (config.freeze_stages or config.freeze_bn):
         raise UsageError(
-            "sync_bn is for batch norms that follow batches, and they keep the statistics of the weights here: "
-            "--freeze-stages 0 --no-freeze-bn, or leave out --sync-bn."
+            "sync_bn is for batch norms that follow batches, and these keep their statistics: leave out --sync-bn, or "
+            "give --freeze-stages 0 --no-freeze-bn."
         )
     if not config.freeze_stages:
         return

@@ -21,18 +21,21 @@ from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import UsageError
 from c3dhash.models.backbones import build_backbone
-from c3dhash.models.hashnet import HashNet
+from c3dhash.models.hashnet import HashNet, build_model
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import inputs as training_inputs
 from c3dhash.training import log
 from c3dhash.training.gradients import backward
 from c3dhash.training.launch import VARIABLES, joined, launched
 from c3dhash.training.losses import inverse_class_weights
+from c3dhash.training.optimization import refuse_unused, resolve
 from c3dhash.training.ranks import ALONE, OwnRows, Ranks
 from c3dhash.training.step import batch_losses
 from c3dhash.training.sync_norms import synchronize
 from c3dhash.training.train import train_run
+from c3dhash.training.videos import training_videos
 from c3dhash.video.cache import FrameCache
+from c3dhash.video.clips import ClipReader
 
 CONFIG = replace(TINY, backbone="tiny", mixup=0.4, ema=0.9)
 TIMINGS = {"seconds", "clips_per_second"}
@@ -184,6 +187,23 @@ def test_going_on_with_another_number_of_ranks(tmp_path, motion):
     assert 0 not in stopped.exit_codes() and len(rows_of(tmp_path / "run")) == 1
     Processes(4, train, motion, config, tmp_path / "run", True, folder=tmp_path).results()
     assert_same_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def test_what_cannot_be_divided_or_synchronized_is_refused(tmp_path, motion):
+    with pytest.raises(UsageError, match=r"leave out --sync-bn or --micro-batch"):
+        replace(TINY, sync_bn=True, micro_batch=2)
+    for settings in ({"freeze_bn": True}, {"weights": "some", "freeze_stages": 0}, {"freeze_stages": 3}):
+        given = replace(TINY, sync_bn=True, **settings)
+        with pytest.raises(UsageError, match=r"these keep their statistics: leave out --sync-bn"):
+            refuse_unused(given, resolve(given, num_stages=4), num_stages=4)
+    config = resolve(replace(TINY, freeze_stages=4), num_stages=4)
+    model = build_model(config, num_classes=3)
+    reader = ClipReader.of_network(
+        model.clip_size, model.preprocessing, FrameCache(tmp_path / "frames", max_bytes=1 << 28)
+    )
+    videos = training_videos(motion, reader, config)
+    with pytest.raises(UsageError, match=r"18 videos cannot be divided among 19 processes: start fewer"):
+        training_inputs.keep_stages(model, reader, videos, config, run_dir=tmp_path, ranks=Ranks(0, 19))
 
 
 def fetch(path: Path) -> bool:
