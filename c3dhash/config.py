@@ -154,6 +154,11 @@ class TrainConfig(ModelConfig):
         "Keep the statistics of batch norms as the weights have them; by default with weights, unless whole clips are "
         "trained on in batches of 64 or more.",
     )
+    sync_bn: bool = setting(
+        False,
+        "Of several processes (torchrun), let batch norms take the statistics of the whole batch; by default each "
+        "takes those of its own clips.",
+    )
     views: int | None = setting(
         None,
         "Views of each training video, beside what it is indexed by, where stages are frozen: of whole pictures, "
@@ -356,6 +361,8 @@ class TrainConfig(ModelConfig):
             raise UsageError(f"min_crop_scale ({self.min_crop_scale}) is for crops of random size, not --crop fixed.")
         if self.class_weights and not self.has_class_head:
             raise UsageError("class_weights are for a class head, and --task hash has none: leave them out.")
+        if self.sync_bn and self.micro_batch:
+            raise UsageError("sync_bn is of whole batches: leave out --sync-bn or --micro-batch.")
         if self.freeze and self.freeze_stages == 0:
             raise UsageError("freeze_stages (0) trains the whole backbone, and freeze nothing of it: give one of them.")
 

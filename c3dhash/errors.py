@@ -7,6 +7,7 @@
     ├── DatasetError            a data set or one of its lists is wrong
     ├── CheckpointError         a checkpoint or a run directory cannot be used
     ├── TrainingError           training cannot go on
+    ├── RankError               one of several processes cannot go on, and tells it for all
     ├── ExportError             a run cannot be written in another format
     ├── ClusterError            other machines cannot be used, or were lost
     ├── CodesError              codes, labels or a codes file are malformed
@@ -44,6 +45,14 @@ class CheckpointError(C3DHashError):
 
 class TrainingError(C3DHashError):
     """Training cannot go on."""
+
+
+class RankError(C3DHashError):
+    """One of several processes that train together cannot go on; it tells it for all, and the others are silent."""
+
+    def __init__(self, text: str, *, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class ExportError(C3DHashError):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from c3dhash.cli.processes import is_first
 from c3dhash.config import WORKERS
 from c3dhash.errors import UsageError
 from c3dhash.models.known_weights import OFFLINE_VARIABLE
@@ -162,6 +163,8 @@ def open_dataset(data: Path, *, split: int, format: str | None, allow_missing: b
     from c3dhash.datasets.find import find_dataset
 
     dataset = find_dataset(data, split=split, format=format, allow_missing=allow_missing)
+    if not is_first():
+        return dataset
     click.echo(f"Data: {dataset.format} in '{dataset.directory}': {dataset.describe()}", err=True)
     for note in dataset.notes:
         click.echo(f"Note: {note}", err=True)

@@ -17,10 +17,11 @@ from c3dhash.cli.galleries import gallery
 from c3dhash.cli.gallery import index, query
 from c3dhash.cli.interrupts import imports_end_first
 from c3dhash.cli.models import models
+from c3dhash.cli.processes import speaks
 from c3dhash.cli.recognize import classify
 from c3dhash.cli.serve import serve
 from c3dhash.cli.train import train
-from c3dhash.errors import C3DHashError, UsageError
+from c3dhash.errors import C3DHashError, RankError, UsageError
 from c3dhash.memory import keep_freed_memory
 
 
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     except C3DHashError as error:
         if is_debug:
             raise
+        if isinstance(error, RankError):
+            _fail(str(error), code=error.exit_code, is_told=True)
         _fail(str(error), code=2 if isinstance(error, UsageError) else 1)
     except Exception as error:
         if is_debug:
@@ -82,8 +85,10 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, *, code: int) -> None:
-    click.echo(f"c3dhash: {' '.join(message.split())}", err=True)
+def _fail(message: str, *, code: int, is_told: bool | None = None) -> None:
+    """End with a line; of several processes on a machine, one says what they all find."""
+    if speaks() if is_told is None else is_told:
+        click.echo(f"c3dhash: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 

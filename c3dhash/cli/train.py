@@ -12,6 +12,7 @@ import click
 
 from c3dhash.cli.common import allow_missing_option, data_option, format_option, offline_option, open_dataset, was_given
 from c3dhash.cli.options import config_options, take
+from c3dhash.cli.processes import is_first, is_one_of_several, is_restarted, keep_quiet
 from c3dhash.config import CacheConfig, TrainConfig
 from c3dhash.errors import CheckpointError, UsageError
 
@@ -40,13 +41,16 @@ def train(context: click.Context, /, data: Path, out: Path | None, resume: Path 
     """Train a hash head and a class head on a data set.
 
     Writes runs/NAME/ with model.safetensors, config.json, labels.txt, metrics.jsonl, curves.png and TensorBoard
-    events. Ctrl-C leaves a run that --resume takes up again.
+    events. Ctrl-C leaves a run that --resume takes up again. On several GPUs or machines:
+    torchrun --nproc-per-node N -m c3dhash train --out RUN.
     """
+    keep_quiet()
     cache_config = take(CacheConfig, options)
     if resume is not None:
         content = _content_of(resume, context)
         if content["finished"]:
-            click.echo(f"'{resume}' is finished already.")
+            if is_first():
+                click.echo(f"'{resume}' is finished already.")
             return
         options, data = content, Path(content["data"])
     config = take(TrainConfig, options)
@@ -56,19 +60,23 @@ def train(context: click.Context, /, data: Path, out: Path | None, resume: Path 
     from c3dhash.video.cache import open_cache
 
     dataset = open_dataset(data, split=config.split, format=options["format"], allow_missing=options["allow_missing"])
+    if is_one_of_several() and not (resume or out):
+        raise UsageError("several processes need --out RUN, a folder that they share and that a restart finds again.")
     run_dir = resume or out or _new_run_dir(config)
-    if resume is None and (run_dir / "config.json").exists():
+    if resume is None and not is_restarted() and (run_dir / "config.json").exists():
         raise UsageError(f"'{run_dir}' holds a run already: go on with --resume {run_dir}, or choose another --out.")
     cache = open_cache(cache_config)
     try:
-        train_run(dataset, config, run_dir=run_dir, cache=cache, resume=resume is not None)
+        goes_on = None if resume is None and is_restarted() else resume is not None
+        train_run(dataset, config, run_dir=run_dir, cache=cache, resume=goes_on)
     except KeyboardInterrupt:
         way_on = (
             f"Go on with: c3dhash train --resume {run_dir}" if can_resume(run_dir) else "Type the same command again."
         )
         click.echo(f"\nc3dhash: interrupted. {way_on}", err=True)
         context.exit(130)
-    _print_summary(run_dir)
+    if is_first():
+        _print_summary(run_dir)
 
 
 def _content_of(run_dir: Path, context: click.Context) -> dict[str, Any]:

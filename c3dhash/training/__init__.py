@@ -14,6 +14,9 @@ Out:    a run directory: weights, configuration, labels, metrics, curves.
     kept          what was computed once, in memory or in a file that goes with the process
     batches       classes x clips
     epoch         one pass over the training videos
+    ranks         several processes: what they exchange, a batch among them
+    launch        how they start and end, and which of them tells an error
+    sync_norms    batch norms over all of them
     gradients     a batch that is too large for memory, in parts, exactly
     step          outputs -> losses; gradients -> new weights
     losses        the batch-all triplet loss, exactly; the losses of centres and of the class head

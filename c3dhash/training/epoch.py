@@ -27,6 +27,7 @@ from c3dhash.training.inputs import Inputs
 from c3dhash.training.losses import inverse_class_weights, widest_float
 from c3dhash.training.mixing import mix
 from c3dhash.training.optimization import learning_rate
+from c3dhash.training.ranks import OwnRows
 from c3dhash.training.state import TrainingState
 from c3dhash.training.step import batch_losses, take_step
 from c3dhash.video.loader import prefetch
@@ -53,9 +54,9 @@ def train_epoch(
     Raises:
         TrainingError: a loss or a gradient is not finite.
     """
-    started, rate, means = time.perf_counter(), 0.0, _Means()
+    started, rate, means, ranks = time.perf_counter(), 0.0, _Means(), inputs.ranks
     torch.manual_seed(_hash_seed(config.seed, state.epoch))  # dropout
-    batches = _deal(labels, config, epoch=state.epoch)
+    batches = deal(labels, config, epoch=state.epoch)
     class_weights = _class_weights(labels, state, config)
     progress = tqdm(
         _load(batches, inputs, labels, state, config), total=len(batches), unit="batch",
@@ -66,20 +67,19 @@ def train_epoch(
     for place, (batch, batch_labels) in enumerate(progress):
         rate = learning_rate(config, state.epoch + place / len(batches))
         if config.rate_batch:
-            rate *= len(batch) / config.rate_batch
+            rate *= len(batch_labels) / config.rate_batch
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["share"]
 
-        shares = None
+        own, shares = _own_rows(batches[place], inputs, (config.seed, state.epoch, place)), None
         if config.mixup or config.cutmix:
-            rng = np.random.default_rng((config.seed, state.epoch, place, _MIXING))
-            num_classes = _num_classes(labels, state.model)
-            batch, shares = mix(batch, batch_labels, config, num_classes=num_classes, rng=rng)
+            batch, shares = _mix(batch, batch_labels, own, state, config, labels=labels, place=place)
         losses_of = partial(_losses, state, config, labels=batch_labels, shares=shares, class_weights=class_weights)
         losses = backward(
-            inputs.read, losses_of, batch, part_size=part_size or len(batch),
-            first_pass=partial(kept_statistics, state.model),
+            inputs.read, losses_of, batch, part_size=part_size or max(1, len(batch)),
+            first_pass=partial(kept_statistics, state.model), own=own,
         )  # fmt: skip
+        ranks.sum_gradients(state.model)
         norm = take_step(state.model, state.optimizer, gradient_clip=config.gradient_clip)
         if config.ema:
             state.update_average(config.ema)
@@ -87,13 +87,39 @@ def train_epoch(
         if place % READ_STEPS == 0:
             progress.set_postfix(loss=f"{_finite(means.read(), state, config)['loss']:.3f}")
     values = _finite(means.read(), state, config)
+    ranks.average(state.followed_statistics())
     seconds, num_clips = time.perf_counter() - started, sum(len(batch) for batch in batches)
     speed = {"seconds": round(seconds, 2), "clips_per_second": round(num_clips / seconds, 2)}
     return {"learning_rate": rate, **values, **speed}
 
 
-def _deal(labels: np.ndarray, config: TrainConfig, *, epoch: int) -> list[np.ndarray]:
-    """Return the batches of an epoch, arrays of indices."""
+def _own_rows(batch: np.ndarray, inputs: Inputs, place: tuple[int, ...]) -> OwnRows | None:
+    """Return what this rank has of a batch, indices of videos; None where there are no others."""
+    ranks = inputs.ranks
+    if ranks.size == 1:
+        return None
+    return OwnRows(ranks, inputs.own_rows(batch), len(batch), seed=_hash_seed(*place, ranks.rank))
+
+
+def _mix(
+    batch: Tensor,
+    batch_labels: Tensor,
+    own: OwnRows | None,
+    state: TrainingState,
+    config: TrainConfig,
+    *,
+    labels: np.ndarray,
+    place: int,
+) -> tuple[Tensor, Tensor]:
+    """Mix a batch, with the rows of all ranks; return this rank's rows of it, and the shares of classes of all."""
+    rng = np.random.default_rng((config.seed, state.epoch, place, _MIXING))
+    whole = batch if own is None else own.whole(batch)
+    mixed, shares = mix(whole, batch_labels, config, num_classes=_num_classes(labels, state.model), rng=rng)
+    return mixed if own is None else own.own(mixed), shares
+
+
+def deal(labels: np.ndarray, config: TrainConfig, *, epoch: int) -> list[np.ndarray]:
+    """Return the batches of an epoch, arrays of indices of videos; all of one size."""
     assert config.classes_per_batch and config.clips_per_class
     seed = config.seed, epoch
     if config.sampling == "videos":
@@ -155,11 +181,12 @@ def settle_norms(state: TrainingState, inputs: Inputs, labels: np.ndarray, confi
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
-    batches = _deal(labels, config, epoch=0)[:SETTLING_BATCHES]
+    batches = deal(labels, config, epoch=0)[:SETTLING_BATCHES]
     for batch, _ in tqdm(_load(batches, inputs, labels, state, config), total=len(batches), desc="Batch norms"):
         inputs.read(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    inputs.ranks.average(state.followed_statistics())
 
 
 def fitting_part_size(state: TrainingState, inputs: Inputs, config: TrainConfig) -> int | None:
@@ -169,18 +196,22 @@ def fitting_part_size(state: TrainingState, inputs: Inputs, config: TrainConfig)
     if not config.freeze_bn or _adapts_first_norm(state, config):
         return None
     training_mode(state.model, freeze_bn=True)
-    videos = np.zeros(2, np.int64)
-    return fitting_rows(inputs.read, torch.from_numpy(inputs.load(videos, seed=(config.seed,))).to(state.device))
+    videos = np.full(2, inputs.ranks.rank)  # which is this rank's in any case
+    fitting = fitting_rows(inputs.read, torch.from_numpy(inputs.load(videos, seed=(config.seed,))).to(state.device))
+    if fitting is None or state.device.type == "cuda":
+        return fitting
+    return max(1, fitting // inputs.ranks.local_size)
 
 
 def _load(
     batches: list[np.ndarray], inputs: Inputs, labels: np.ndarray, state: TrainingState, config: TrainConfig
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each batch and its labels on the device, read ahead by threads."""
+    """Yield this rank's rows of each batch and the labels of all of it, on the device, read ahead by threads."""
     device = state.device
 
     def load(place: int) -> tuple[Tensor, Tensor]:
-        batch = inputs.load(batches[place], seed=(config.seed, state.epoch, place))
+        rows = inputs.own_rows(batches[place])
+        batch = inputs.load(batches[place], seed=(config.seed, state.epoch, place), rows=rows)
         return for_device(batch, device), for_device(labels[batches[place]], device)
 
     for batch, batch_labels in prefetch(load, range(len(batches)), workers=config.workers):

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from c3dhash.memory import total_memory_bytes
+from c3dhash.training.ranks import OwnRows
 
 # Of the memory there is, for the graph of a part; that of a CPU also holds what frozen stages gave, and other programs.
 CPU_SHARE, DEVICE_SHARE = 1 / 4, 1 / 2
@@ -34,6 +35,7 @@ def backward(
     *,
     part_size: int,
     first_pass: Callable[[], AbstractContextManager[object]] = nullcontext,
+    own: OwnRows | None = None,
 ) -> dict[str, Tensor]:
     """Add the gradient of a batch's loss to that of the parameters.
 
@@ -43,27 +45,39 @@ def backward(
         batch: on its device.
         part_size: the most rows that are read with a graph at once.
         first_pass: what the pass without a graph happens in, which must leave no trace in the network.
+        own: where `batch` is what one of several ranks has of it: Note [A batch among ranks] in ranks.py. What is added
+            is this rank's part of the gradient then.
     Returns:
         What losses_of gave.
     """
-    if len(batch) <= part_size:
+    if own is None and len(batch) <= part_size:
         losses = losses_of(read(batch))
         losses["loss"].backward()  # type: ignore[no-untyped-call]  # of PyTorch
         return losses
-    num_parts = -(-len(batch) // part_size)
+    num_parts = max(1, -(-len(batch) // part_size))
+    is_read_twice = num_parts > 1
     parts, states, features = batch.tensor_split(num_parts), [], []
-    with torch.no_grad(), first_pass():
+    before = _random_state(batch.device)
+    if own is not None:
+        torch.manual_seed(own.seed)
+    with torch.no_grad() if is_read_twice else nullcontext(), first_pass() if is_read_twice else nullcontext():
         for part in parts:
             states.append(_random_state(batch.device))
             features.append(read(part))
-    whole = torch.cat(features).requires_grad_()
-    losses = losses_of(whole)
+    whole = torch.cat(features)
+    if own is not None:
+        _set_random_state(before, batch.device)  # so that the losses of all ranks draw the same
+        whole = own.whole(whole)
+    losses = losses_of(whole.requires_grad_())
     losses["loss"].backward()  # type: ignore[no-untyped-call]
     after = _random_state(batch.device)
     assert whole.grad is not None
-    for part, state, gradient in zip(parts, states, whole.grad.tensor_split(num_parts), strict=True):
+    gradients = (whole.grad if own is None else own.own(whole.grad)).tensor_split(num_parts)
+    for part, state, read_first, gradient in zip(parts, states, features, gradients, strict=True):
         _set_random_state(state, batch.device)
-        read(part).backward(gradient)  # type: ignore[no-untyped-call]
+        again = read(part) if is_read_twice else read_first
+        if again.requires_grad:  # not where heads alone are trained, nor of no rows
+            again.backward(gradient)  # type: ignore[no-untyped-call]
     _set_random_state(after, batch.device)
     return losses
 

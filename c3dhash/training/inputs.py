@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from c3dhash.config import TrainConfig
+from c3dhash.errors import UsageError
 from c3dhash.models.encode import Encoded, Encoder, batches, encode_samples, window_means
 from c3dhash.models.engines import TorchBackbone
 from c3dhash.models.freezing import freeze_backbone
@@ -31,6 +32,7 @@ from c3dhash.models.precision import autocast, pick_device, pick_precision
 from c3dhash.training.augmentation import Augmentation
 from c3dhash.training.kept import Rows, put_together
 from c3dhash.training.pictures import batches_by_shape, view_sides, window_of
+from c3dhash.training.ranks import ALONE, Ranks
 from c3dhash.training.videos import TrainingVideos
 from c3dhash.video.clips import ClipReader
 from c3dhash.video.loader import prefetch
@@ -45,9 +47,14 @@ class Inputs(Protocol):
     """What the loop asks for."""
 
     validates_every: int  # epochs
+    ranks: Ranks
 
-    def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
-        """Return a batch of videos, the same for the same seed. Called by threads, ahead of the steps."""
+    def own_rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return which rows of a batch of videos this rank reads."""
+        ...
+
+    def load(self, indices: np.ndarray, *, seed: tuple[int, ...], rows: np.ndarray | None = None) -> np.ndarray:
+        """Return a batch of videos, or some rows of it, the same for the same seed. Called by threads, ahead."""
         ...
 
     def read(self, batch: Tensor) -> Tensor:
@@ -68,18 +75,34 @@ class AugmentedClips:
 
     validates_every = 1
 
-    def __init__(self, model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig) -> None:
-        self.reader, self.videos, self.config = reader, videos, config
+    def __init__(
+        self,
+        model: HashNet,
+        reader: ClipReader,
+        videos: TrainingVideos,
+        config: TrainConfig,
+        *,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.reader, self.videos, self.config, self.ranks = reader, videos, config, ranks
         self._augmentation = Augmentation(config, size=reader.size, channels=reader.channels)
         self.encoder = Encoder(model, device=config.device, precision=config.precision)
         self._normalizer = Normalizer(model.preprocessing, self.encoder.device)
 
-    def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
+    def own_rows(self, indices: np.ndarray) -> np.ndarray:
+        if len(indices) < self.ranks.size:
+            raise UsageError(
+                f"a batch of {len(indices)} clips cannot be divided among {self.ranks.size} processes: start fewer, or "
+                "give larger --classes-per-batch and --clips-per-class."
+            )
+        return self.ranks.share(len(indices))
+
+    def load(self, indices: np.ndarray, *, seed: tuple[int, ...], rows: np.ndarray | None = None) -> np.ndarray:
         samples, draw = self.videos.samples, self._augmentation.clip
-        clips = [
-            self.reader.training_clip(samples[index], seed=(*seed, row), draw=draw) for row, index in enumerate(indices)
-        ]
-        return np.stack(clips)
+        return np.stack([
+            self.reader.training_clip(samples[indices[row]], seed=(*seed, int(row)), draw=draw)
+            for row in (np.arange(len(indices)) if rows is None else rows)
+        ])  # fmt: skip
 
     def read(self, batch: Tensor) -> Tensor:
         with autocast(self.encoder.device, self.encoder.precision):
@@ -87,26 +110,32 @@ class AugmentedClips:
         return features.float()
 
     def encode(self, indices: np.ndarray) -> Encoded:
-        samples = [self.videos.samples[index] for index in indices]
-        return encode_samples(
-            self.encoder, samples, reader=self.reader, batch_size=_batch_size(self.config), workers=self.config.workers
+        rows = self.ranks.share(len(indices))
+        part = encode_samples(
+            self.encoder,
+            [self.videos.samples[index] for index in indices[rows]],
+            reader=self.reader,
+            batch_size=_batch_size(self.config),
+            workers=self.config.workers,
         )
+        return _of_all_ranks(part, rows, self.ranks)
 
     def features(self, indices: np.ndarray) -> np.ndarray:
         return self.encode(indices).features[None]
 
 
 class KeptStages:
-    """What the frozen stages of a backbone gave, computed once: float [B, ...].
+    """What the frozen stages of a backbone gave, computed once: float [B, ...]. Of several ranks each keeps a share.
 
     Args:
         model: on its device; only the stages behind the frozen ones, and the heads, are used.
-        indexed: [clips, ...], of the clips that each video is indexed by, video after video.
-        num_clips: of each video, in `indexed`.
+        indexed: [clips, ...], of the clips that each video of this rank is indexed by, video after video.
+        num_clips: of each of these videos, in `indexed`.
         config: resolved.
-        views: of each video, config.views times, what training draws from: all videos once, then again. A view more is
-            the video as it is indexed: the mean of the features of its clips, or the middle one of these.
+        views: of each of these videos, config.views times, what training draws from: all videos once, then again. A
+            view more is the video as it is indexed: the mean of the features of its clips, or the middle one of these.
             Maps of whole pictures, [..., h, w], are seen in windows.
+        ranks: of these, the videos that `Ranks.share` gives are this one's.
     """
 
     def __init__(
@@ -116,8 +145,10 @@ class KeptStages:
         num_clips: Sequence[int],
         config: TrainConfig,
         views: Rows | None = None,
+        *,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.indexed, self.views = model, indexed, views
+        self.model, self.indexed, self.views, self.ranks = model, indexed, views, ranks
         self.num_views = len(views) // len(num_clips) if views is not None else 0
         self.first = config.freeze_stages or 0
         self.encoder = Encoder(model, device=config.device, precision=config.precision)
@@ -130,69 +161,101 @@ class KeptStages:
         self._means = window_means(indexed, num_clips) if self.is_whole_backbone else None
         self._batch_size = _batch_size(config)
 
-    def load(self, indices: np.ndarray, *, seed: tuple[int, ...]) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        views = rng.integers(self.num_views + 1, size=len(indices))
-        return np.stack([self.view(int(view), int(index), rng) for view, index in zip(views, indices, strict=True)])
+    def own_rows(self, indices: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = np.flatnonzero(indices % self.ranks.size == self.ranks.rank)
+        return rows
+
+    def load(self, indices: np.ndarray, *, seed: tuple[int, ...], rows: np.ndarray | None = None) -> np.ndarray:
+        views = np.random.default_rng(seed).integers(self.num_views + 1, size=len(indices))
+        kept = [
+            self.view(int(views[row]), int(indices[row]), np.random.default_rng((*seed, int(row))))
+            for row in (np.arange(len(indices)) if rows is None else rows)
+        ]
+        return np.stack(kept) if kept else self.indexed[:0]
 
     def view(self, number: int, index: int, rng: np.random.Generator) -> np.ndarray:
         """Return what was kept of a view of a video, or a window of it; the view after the last is what is indexed."""
         row: np.ndarray
+        place = index // self.ranks.size  # among the videos of this rank
         if number < self.num_views:
             assert self.views is not None
-            row = self.views[number * len(self._num_clips) + index]
+            row = self.views[number * len(self._num_clips) + place]
             return row if self.is_whole_backbone else window_of(row, self.indexed.shape[-2:], rng)
         if self._means is not None:
-            row = self._means[index]
+            row = self._means[place]
         else:
-            row = self.indexed[self._starts[index] + self._num_clips[index] // 2]
+            row = self.indexed[self._starts[place] + self._num_clips[place] // 2]
         return row
 
     def encode(self, indices: np.ndarray) -> Encoded:
         self.model.eval()
-        counts = self._num_clips[indices]
-        clips = np.concatenate([np.arange(n) + start for n, start in zip(counts, self._starts[indices], strict=True)])
+        rows = self.own_rows(indices)
+        places = indices[rows] // self.ranks.size
+        counts = self._num_clips[places]
+        clips = np.concatenate(
+            [np.arange(0), *(np.arange(n) + start for n, start in zip(counts, self._starts[places], strict=True))]
+        )
         features = self._clip_features(
             self.indexed[clips[i : i + self._batch_size]] for i in _steps(clips, self._batch_size)
         )
-        return self.encoder.heads(window_means(features, counts.tolist()))
+        part = self.encoder.heads(window_means(features, counts.tolist()))
+        return _of_all_ranks(part, rows, self.ranks)
 
     def features(self, indices: np.ndarray) -> np.ndarray:
         self.model.eval()
-        rng = np.random.default_rng((self._seed, self.num_views))
-        parts = [indices[i : i + self._batch_size] for i in _steps(indices, self._batch_size)]
-        return np.stack([
-            self._clip_features(np.stack([self.view(number, index, rng) for index in part]) for part in parts)
+        rows = self.own_rows(indices)
+        parts = [indices[rows[i : i + self._batch_size]] for i in _steps(rows, self._batch_size)]
+
+        def view(number: int, index: int) -> np.ndarray:
+            return self.view(number, index, np.random.default_rng((self._seed, self.num_views, number, index)))
+
+        kept = [
+            self._clip_features(np.stack([view(number, int(index)) for index in part]) for part in parts)
             for number in range(self.num_views + 1)
-        ])  # fmt: skip
+        ]
+        return np.stack([self.ranks.gather_rows(each, rows) for each in kept])
 
     @torch.inference_mode()
     def _clip_features(self, batches: Iterable[np.ndarray]) -> np.ndarray:
         device = self.encoder.device
+        none = np.empty((0, self.encoder.feature_dim), np.float32)
         parts = [self.read(torch.from_numpy(batch).to(device)).cpu().numpy() for batch in batches]
-        return np.concatenate(parts)
+        return np.concatenate([none, *parts])
 
     def read(self, batch: Tensor) -> Tensor:
         if self.is_whole_backbone:
             return batch.float()
+        if not len(batch):  # of several ranks one may have no row of a batch
+            return torch.empty(0, self.encoder.feature_dim, device=batch.device)
         with autocast(self.encoder.device, self.encoder.precision):
             features: Tensor = self.model.backbone.run_stages(batch.float(), first=self.first)
         return features.float()
 
 
 def keep_stages(
-    model: HashNet, reader: ClipReader, videos: TrainingVideos, config: TrainConfig, *, run_dir: Path
+    model: HashNet,
+    reader: ClipReader,
+    videos: TrainingVideos,
+    config: TrainConfig,
+    *,
+    run_dir: Path,
+    ranks: Ranks = ALONE,
 ) -> KeptStages:
     """Compute what the frozen stages give of the clips of each video when it is indexed, and of views of it.
 
     Args:
         run_dir: where a file without a name lies, as long as this process runs, for what is too much for memory.
+        ranks: of which each computes, and keeps, a share of the videos.
     Raises:
         TrainingError: the disk has no room for it.
+        UsageError: there are fewer videos than ranks.
     """
     assert config.views is not None
     augmentation = Augmentation(config, size=reader.size, channels=reader.channels)
-    samples, trunk = videos.samples, _frozen_stages(model, config)
+    own, trunk = ranks.share(len(videos.samples)), _frozen_stages(model, config)
+    if len(videos.samples) < ranks.size:
+        raise UsageError(f"{len(videos.samples)} videos cannot be divided among {ranks.size} processes: start fewer.")
+    samples = [videos.samples[index] for index in own]
     num_clips: list[int] = []
 
     def clips_of_windows() -> Iterator[np.ndarray]:
@@ -204,7 +267,7 @@ def keep_stages(
     parts = map(trunk, batches(clips_of_windows(), BATCH_SIZE))
     indexed = put_together(parts, num_parts=-(-len(samples) // BATCH_SIZE), directory=run_dir)
     if not config.views:
-        return KeptStages(model, indexed, num_clips, config)
+        return KeptStages(model, indexed, num_clips, config, ranks=ranks)
     is_map = config.freeze_stages != len(model.backbone.stages())
     draws: list[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = [augmentation.clip] * config.views
     batch_size, total = BATCH_SIZE, config.views * len(samples)
@@ -219,7 +282,7 @@ def keep_stages(
 
     def view(place: int) -> np.ndarray:
         number, index = divmod(place, len(samples))
-        return reader.training_clip(samples[index], seed=(config.seed, number, index), draw=draws[number])
+        return reader.training_clip(samples[index], seed=(config.seed, number, int(own[index])), draw=draws[number])
 
     drawn = prefetch(view, range(total), workers=config.workers, ahead=batch_size)
     order: list[int] = []
@@ -234,7 +297,7 @@ def keep_stages(
             yield kept.reshape(-1)
 
     values = put_together(values_of_views(), num_parts=-(-total // batch_size), directory=run_dir)
-    return KeptStages(model, indexed, num_clips, config, Rows(values, shapes, np.argsort(order)))
+    return KeptStages(model, indexed, num_clips, config, Rows(values, shapes, np.argsort(order)), ranks=ranks)
 
 
 def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray], np.ndarray]:
@@ -256,6 +319,16 @@ def _frozen_stages(model: HashNet, config: TrainConfig) -> Callable[[np.ndarray]
         return result
 
     return run
+
+
+def _of_all_ranks(part: Encoded, rows: np.ndarray, ranks: Ranks) -> Encoded:
+    """Put together what each rank has encoded, the rows of videos that are its own."""
+    embeddings, scores, features = part
+    return Encoded(
+        None if embeddings is None else ranks.gather_rows(embeddings, rows),
+        None if scores is None else ranks.gather_rows(scores, rows),
+        ranks.gather_rows(features, rows),
+    )
 
 
 def _steps(rows: np.ndarray, batch_size: int) -> range:

@@ -104,7 +104,7 @@ def resolve(
 
 
 def refuse_unused(given: TrainConfig, config: TrainConfig, *, num_stages: int) -> None:
-    """Refuse settings that were asked for and would do nothing, since stages are frozen.
+    """Refuse settings that were asked for and would do nothing, since stages or statistics are frozen.
 
     Args:
         given: as they were asked for. config: resolved.
@@ -112,6 +112,11 @@ def refuse_unused(given: TrainConfig, config: TrainConfig, *, num_stages: int) -
         UsageError: there is one.
     """
     assert config.freeze_stages is not None
+    if config.sync_bn and (config.freeze_stages or config.freeze_bn):
+        raise UsageError(
+            "sync_bn is for batch norms that follow batches, and these keep their statistics: leave out --sync-bn, or "
+            "give --freeze-stages 0 --no-freeze-bn."
+        )
     if not config.freeze_stages:
         return
     defaults = {item.name: item.default for item in dataclasses.fields(given)}

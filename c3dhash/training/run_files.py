@@ -13,6 +13,7 @@ from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.files import write_text
 from c3dhash.models.runs import CONFIG_FILE, save_run
+from c3dhash.training.launch import launch_id
 from c3dhash.training.state import TrainingState
 from c3dhash.versions import versions
 
@@ -33,6 +34,7 @@ def save_best(run_dir: Path, state: TrainingState, *, dataset: Dataset, config: 
         "best_value": state.best_value[0] if state.best_value else None,
         "finished": False,
         "versions": versions(),
+        **({"launch": launch} if (launch := launch_id()) else {}),
     }
     save_run(run_dir, state.model, config=content, labels=dataset.classes)
     write_text(run_dir / VIDEOS_FILE, "".join(f"{name}\n" for name in state.videos))

@@ -13,6 +13,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from c3dhash.errors import TrainingError
 from c3dhash.files import replacing
@@ -104,6 +105,16 @@ class TrainingState:
         values = {name: p.detach() for name, p in self.model.named_parameters() if id(p) in trained}
         buffers = dict(self.model.named_buffers())
         return values | {name: buffers[name] for name in buffers if name.endswith(("running_mean", "running_var"))}
+
+    def followed_statistics(self) -> list[torch.Tensor]:
+        """Return the statistics of the batch norms that follow batches, and their moving averages."""
+        buffers = dict(self.model.named_buffers())
+        names = [
+            f"{name}.{buffer}" for name, module in self.model.named_modules()
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+            for buffer in ("running_mean", "running_var")
+        ]  # fmt: skip
+        return [values[name] for values in (buffers, self.average) for name in names if name in values]
 
     def save(self, run_dir: Path) -> None:
         """Write last.pt; a reader finds the old one or the new one."""

@@ -11,7 +11,8 @@ from c3dhash.config import TrainConfig
 from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import TrainingError
 from c3dhash.records import Sample
-from c3dhash.video.clips import ClipReader
+from c3dhash.training.ranks import ALONE, Ranks
+from c3dhash.video.clips import ClipReader, keep_readable
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,22 @@ class TrainingVideos:
         return np.concatenate([self.train_labels, self.val_labels])
 
 
-def training_videos(dataset: Dataset, reader: ClipReader, config: TrainConfig) -> TrainingVideos:
-    """Decode the train and val split into the frame cache, and keep what decodes.
+def training_videos(
+    dataset: Dataset, reader: ClipReader, config: TrainConfig, *, ranks: Ranks = ALONE
+) -> TrainingVideos:
+    """Decode the train and val split into the frame cache, each rank a share, and keep what decodes.
 
     Raises:
         TrainingError: a split is empty, or has videos without a label in single-label data.
         DatasetError: no video of a split decodes.
     """
-    train = _readable(dataset, "train", reader, config)
-    val = _readable(dataset, "val", reader, config) if config.val_share or dataset.split("val") else []
+    train = _readable(dataset, "train", reader, config, ranks)
+    val = _readable(dataset, "val", reader, config, ranks) if config.val_share or dataset.split("val") else []
     names = [os.path.relpath(sample.video, dataset.directory) for sample in (*train, *val)]
     return TrainingVideos(train, val, dataset.labels(train), dataset.labels(val), names)
 
 
-def _readable(dataset: Dataset, split: str, reader: ClipReader, config: TrainConfig) -> list[Sample]:
+def _readable(dataset: Dataset, split: str, reader: ClipReader, config: TrainConfig, ranks: Ranks) -> list[Sample]:
     samples = dataset.split(split)
     if not samples:
         raise TrainingError(
@@ -59,4 +62,9 @@ def _readable(dataset: Dataset, split: str, reader: ClipReader, config: TrainCon
         )
     if not dataset.is_multi_label and any(not sample.labels for sample in samples):
         raise TrainingError(f"'{dataset.directory}' has {split} videos without a label.")
-    return reader.readable(samples, workers=config.workers, description=f"Decoding {split} videos")
+    own = ranks.share(len(samples))
+    failures = reader.failures(
+        [samples[index] for index in own], workers=config.workers, description=f"Decoding {split} videos"
+    )
+    errors = dict(pair for part in ranks.gather(list(zip(own.tolist(), failures, strict=True))) for pair in part)
+    return keep_readable(samples, [errors[index] for index in range(len(samples))])

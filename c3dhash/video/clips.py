@@ -108,6 +108,12 @@ class ClipReader:
             DatasetError: none decodes.
         """
 
+        errors = self.failures(samples, workers=workers, description=description)
+        return keep_readable(samples, errors)
+
+    def failures(self, samples: list[Sample], *, workers: int, description: str) -> list[VideoError | None]:
+        """Decode every sample into the cache; return why each does not decode, None where it does."""
+
         def try_one(sample: Sample) -> VideoError | None:
             reader = self._pictures() if self._computes_flow(sample) else self
             try:
@@ -116,17 +122,9 @@ class ClipReader:
                 return error
             return None
 
-        errors = list(
+        return list(
             tqdm(prefetch(try_one, samples, workers=workers), desc=description, total=len(samples), unit="video")
         )
-        for error in filter(None, errors):
-            logger.warning("left out: %s", error)
-        if num_bad := len(samples) - errors.count(None):
-            logger.warning("%d of %d videos cannot be decoded and are left out.", num_bad, len(samples))
-        kept = [sample for sample, error in zip(samples, errors, strict=True) if error is None]
-        if samples and not kept:
-            raise DatasetError(f"none of {len(samples)} videos can be decoded; the first: {errors[0]}")
-        return kept
 
     def _plan(self, sample: Sample, clips_per_window: int | None, *, phase: float = 0.5) -> Plan:
         return Plan(
@@ -192,6 +190,24 @@ class ClipReader:
                 about=f"{sample.frames} {self.channels}",
             )
         return self._hashes[source]
+
+
+def keep_readable(samples: list[Sample], errors: list[VideoError | None]) -> list[Sample]:
+    """Return the samples that decode, and log the others with their reasons.
+
+    Args:
+        errors: of each, as `ClipReader.failures` has them.
+    Raises:
+        DatasetError: none decodes.
+    """
+    for error in filter(None, errors):
+        logger.warning("left out: %s", error)
+    if num_bad := len(samples) - errors.count(None):
+        logger.warning("%d of %d videos cannot be decoded and are left out.", num_bad, len(samples))
+    kept = [sample for sample, error in zip(samples, errors, strict=True) if error is None]
+    if samples and not kept:
+        raise DatasetError(f"none of {len(samples)} videos can be decoded; the first: {errors[0]}")
+    return kept
 
 
 def shown_frames(plan: Plan, stored: StoredFrames) -> list[int]:
