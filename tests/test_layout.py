@@ -16,7 +16,7 @@ FLOORS = [
     {"cli"},
     {"web"},
     {"demo"},
-    {"training"},
+    {"training", "cluster"},
     {"gallery", "evaluation", "recognition"},
     {"report", "models", "datasets"},
     {"video"},
