@@ -12,6 +12,7 @@ from random_codes import BITS, flipped, random_codes
 from c3dhash.cluster import remote_codes, tables
 from c3dhash.cluster.push import push_gallery
 from c3dhash.cluster.remote import RemoteGallery
+from c3dhash.cluster.remote_codes import RemoteCodes
 from c3dhash.errors import CodesError, GalleryError, MissingExtraError, ModelMismatchError, UsageError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.query import query_codes
@@ -110,15 +111,35 @@ def test_what_scores_mean_comes_along(both):
     assert hits[0].same_film == meaning.precision(hits[0].score) > 0.5
 
 
-def test_many_codes_at_few_places(both, monkeypatch):
-    """Lists that are full say nothing of what is behind them: they are cut into parts until none is."""
-    monkeypatch.setattr(tables, "FEW_FOUND", 16)
-    monkeypatch.setattr(tables, "MOST_ROWS", 512)
-    monkeypatch.setattr(remote_codes, "MOST_ROWS", 512)
+def near(both: Both, codes: np.ndarray, *, radius: int) -> list[list[tuple[int, int, int]]]:
+    """Which query is near which video, by the id of its first clip, at which distance: here, and there."""
+    here = both.here._replica.index()
+    there = RemoteCodes(both.there._tables, codes, notes={}, num_videos=0, num_clips=0, last_id=len(here))
+    answers = []
+    for index, first_ids in ((here, lambda videos: here.first_ids[videos]), (there, there.first_ids)):
+        queries, videos, distances = index.near_videos(codes, radius=radius)
+        answers.append(list(zip(queries.tolist(), map(int, first_ids(videos)), distances.tolist(), strict=True)))
+    return answers
+
+
+@pytest.mark.parametrize("radius", [-1, 0, 1, 4, 9, 20, 48])
+@pytest.mark.parametrize("are_lists_short", [False, True])
+def test_all_within_a_radius(both, monkeypatch, radius, are_lists_short):
+    """Lists that are full say nothing of what is behind them: ids are cut into parts until none is."""
+    if are_lists_short:
+        monkeypatch.setattr(tables, "FEW_FOUND", 16)
+        monkeypatch.setattr(tables, "MOST_ROWS", 256)
+    here, there = near(both, both.videos[9][[0, 3, 3, 5]], radius=radius)
+    assert there == here and (radius < 0 or len(here) >= 4)
+    assert radius != 48 or len(here) == 4 * 120
+
+
+def test_videos_behind_lists_that_are_full(both, monkeypatch):
+    monkeypatch.setattr(remote_codes, "MOST_ROWS", 32)
     monkeypatch.setattr(remote_codes, "FIRST_ASKED", 2)
-    rng = np.random.default_rng(3)
-    both.check(at(flipped(rng, both.videos[9][:1], 0.02)), top=10)
-    both.check(at(flipped(rng, both.videos[9][:3], 0.02)), top=10, only=VideoFilter(labels=("walk",)))
+    query = at(both.videos[9][:1])
+    both.check(query, top=100)
+    both.check(query, top=30, only=VideoFilter(labels=("walk",)))
 
 
 @pytest.mark.slow
