@@ -57,6 +57,7 @@ class Client:
     """
 
     def __init__(self, url: str, *, token: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        url = url if "://" in url else f"http://{url}"
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise UsageError(f"server ({url!r}) must be an address, as http://127.0.0.1:8000.")

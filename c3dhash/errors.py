@@ -8,6 +8,7 @@
     ├── CheckpointError         a checkpoint or a run directory cannot be used
     ├── TrainingError           training cannot go on
     ├── ExportError             a run cannot be written in another format
+    ├── ClusterError            other machines cannot be used, or were lost
     ├── CodesError              codes, labels or a codes file are malformed
     └── GalleryError            a gallery cannot be opened or written
         └── ModelMismatchError  a gallery holds the codes of another model
@@ -51,6 +52,10 @@ class ExportError(C3DHashError):
 
 class EngineError(C3DHashError):
     """A library other than PyTorch cannot compute a network, or computes something else."""
+
+
+class ClusterError(C3DHashError):
+    """Other machines, or an engine that distributes work, cannot be used, or were lost."""
 
 
 class CodesError(C3DHashError):

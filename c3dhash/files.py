@@ -55,6 +55,13 @@ def _place() -> str:
     return hashlib.blake2b(f"{platform.node()} {processes}".encode(), digest_size=4).hexdigest()
 
 
+def _umask() -> int:
+    """Return what is taken from the permissions of new files."""
+    mask = os.umask(0o077)  # asked by setting it; what is made meanwhile is made for the owner alone
+    os.umask(mask)
+    return mask
+
+
 @contextmanager
 def replacing(path: Path, *, suffix: str = "", is_durable: bool = True, must_be_free: bool = False) -> Iterator[Path]:
     """Hand out a temporary path; what is a file there in the end takes the place of `path`. An error leaves no trace.
@@ -70,6 +77,7 @@ def replacing(path: Path, *, suffix: str = "", is_durable: bool = True, must_be_
     partial = temporary_path(path, suffix=suffix)
     try:
         yield partial
+        partial.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
         if is_durable:
             with partial.open("r+b") as file:
                 os.fsync(file.fileno())

@@ -92,6 +92,16 @@ def real_data() -> Path:
     return Path(path)
 
 
+@pytest.fixture(autouse=True)
+def logger_as_it_was():
+    """The command line sets the logger up for itself, and a process has other tests."""
+    logger = logging.getLogger("c3dhash")
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Run the command line in an empty folder: run("index", "db") -> (exit code, stdout, stderr)."""
@@ -99,8 +109,6 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("C3DHASH_OFFLINE", "1")  # nothing is fetched by accident
-    logger = logging.getLogger("c3dhash")  # the command line sets it up for itself, and this process has other tests
-    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
 
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
@@ -108,6 +116,4 @@ def run(tmp_path, monkeypatch, capsys):
         captured = capsys.readouterr()
         return caught.value.code, captured.out, captured.err
 
-    yield call
-    logger.handlers, logger.propagate = handlers, propagate
-    logger.setLevel(level)
+    return call

@@ -84,6 +84,19 @@ class TestReplacing:
             assert (tmp_path / "a").read_text() == "old"
         assert (tmp_path / "a").read_text() == "new"
 
+    @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+    def test_others_may_read_what_they_usually_may(self, tmp_path, umask, mode):
+        """However it was written: a container reads runs that somebody else made."""
+        before = os.umask(umask)
+        try:
+            with replacing(tmp_path / "a") as partial:
+                partial.write_text("text")
+                partial.chmod(0o600)
+            assert os.umask(umask) == umask
+        finally:
+            os.umask(before)
+        assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
     def test_long_names_and_many_writers(self, tmp_path):
         path = tmp_path / ("n" * 255)
         write_text(path, "text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,13 @@ from c3dhash.cli.common import (
 )
 from c3dhash.cli.hits import print_answers, print_hits
 from c3dhash.cli.options import config_options, take
-from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, QueryConfig
+from c3dhash.config import ENGINES, EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from c3dhash.gallery.indexing import IndexReport
+    from c3dhash.gallery.indexing import EncodeSteps, IndexReport
 
+RAY = "ray"
 OF_A_GALLERY_HERE = ("gallery_path", "model", "html_path", "precision", "device", "engine")
 
 
@@ -40,7 +42,16 @@ OF_A_GALLERY_HERE = ("gallery_path", "model", "html_path", "precision", "device"
     help="Run directory; by default the gallery's own, else the newest finished one under runs/.",
 )  # fmt: skip
 @config_options(HashConfig)
-@config_options(EncodeConfig)
+@config_options(EncodeConfig, without=("engine",))
+@click.option(
+    "--engine", default="auto", show_default=True, metavar=f"{'|'.join(ENGINES)}|{RAY}",
+    help=next(item.metadata["help"] for item in dataclasses.fields(EncodeConfig) if item.name == "engine"),
+)  # fmt: skip
+@click.option(
+    "--ray-address", default=None, metavar="auto|HOST:PORT",
+    help="The Ray cluster that decodes and computes, by PyTorch, with --engine ray; by default one is started on this "
+    "machine, for this command.",
+)  # fmt: skip
 @config_options(IndexConfig)
 @offline_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
@@ -52,6 +63,7 @@ def index(
     places: tuple[Path, ...],
     gallery_path: Path,
     model: Path | None,
+    ray_address: str | None,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -66,6 +78,7 @@ def index(
     from the features of these videos, and the gallery gets a model of its own.
     """
     given = {name for name in context.params if was_given(context, name)}
+    engine = _engine(options, ray_address)
     config, index_config = take(EncodeConfig, options), take(IndexConfig, options)
     if dry_run:
         context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))
@@ -81,7 +94,7 @@ def index(
     from c3dhash.gallery.windows import WINDOWS, with_windows
 
     config = _with_windows_of(hash_config.backbone, config, given)
-    with lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
+    with engine as encode, lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
         if hash_config.backbone is not None:
             run = make_run(gallery_path, places, config=hash_config, encode=config)
         else:
@@ -89,7 +102,7 @@ def index(
         with open_gallery(gallery_path, run, config=config) as gallery:
             if not given & set(WINDOWS):
                 config = with_windows(config, gallery)
-            report = index_with_features(run, gallery, places, config=config, index=index_config)
+            report = index_with_features(run, gallery, places, config=config, index=index_config, encode=encode)
             total = len(gallery)
     if hash_config.backbone is not None:
         path = shown_path(run.path)
@@ -101,6 +114,18 @@ def index(
     else:
         _show_report(report, gallery_path, num_clips=total)
     context.exit(1 if report.failed or report.vanished else 0)
+
+
+def _engine(options: dict[str, Any], ray_address: str | None) -> AbstractContextManager[EncodeSteps | None]:
+    """Hand out what encodes on a Ray cluster, where that is asked for; what is left to do here chooses its engine."""
+    if options["engine"] != RAY:
+        if ray_address is not None:
+            raise UsageError(f"--ray-address ({ray_address}) goes with --engine ray.")
+        return nullcontext()
+    from c3dhash.cluster.ray_encoding import on_ray
+
+    options["engine"] = "auto"
+    return on_ray(ray_address)
 
 
 def _with_windows_of(backbone: str | None, config: EncodeConfig, given: set[str]) -> EncodeConfig:

@@ -82,6 +82,7 @@ __all__ = [
     "merge",
     "mirrors",
     "outgoing",
+    "plan",
     "query",
     "removal",
     "roots",

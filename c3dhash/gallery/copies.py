@@ -7,7 +7,6 @@ a query goes through. Pictures are SHORT_SIDE px high at the most, at MAX_FPS or
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from c3dhash.gallery.same_film import MAX_SCORE, SameFilm, bin_of
 from c3dhash.gallery.store import Gallery
 from c3dhash.gallery.windows import with_windows
 from c3dhash.records import CodeBatch, Segment
+from c3dhash.scratch import ScratchFolder
 from c3dhash.video.reader import probe, read_clip
 from c3dhash.video.writer import OpenCVWriter
 
@@ -141,8 +141,8 @@ def try_copies(
     num_read = num_unreadable = 0
     while order and num_read < num_videos:
         chosen = [known[order.pop()] for _ in range(min(VIDEOS_AT_A_TIME, num_videos - num_read, len(order)))]
-        with tempfile.TemporaryDirectory(prefix="c3dhash-copies-") as folder:
-            made = {video.video: _make_copies(video, Path(folder), kinds, config=config) for video in chosen}
+        with ScratchFolder("copies") as folder:
+            made = {video.video: _make_copies(video, folder, kinds, config=config) for video in chosen}
             made = {name: copies for name, copies in made.items() if copies}
             paths = [path for copies in made.values() for path in copies.values()]
             codes = _encode(run, paths, mirror=mirror, config=config, on_copy=on_copy)

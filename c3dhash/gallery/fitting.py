@@ -32,7 +32,7 @@ from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, ModelConfig
 from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
 from c3dhash.gallery import lock
-from c3dhash.gallery.indexing import IndexReport, index_videos
+from c3dhash.gallery.indexing import EncodeSteps, IndexReport, index_videos
 from c3dhash.gallery.scan import scan_places
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR, Gallery
 from c3dhash.gallery.windows import windows_of, with_windows
@@ -73,7 +73,13 @@ def kept_features(run: Run, gallery_path: Path, *, config: EncodeConfig) -> Kept
 
 
 def index_with_features(
-    run: Run, gallery: Gallery, places: Sequence[Path], *, config: EncodeConfig, index: IndexConfig | None = None
+    run: Run,
+    gallery: Gallery,
+    places: Sequence[Path],
+    *,
+    config: EncodeConfig,
+    index: IndexConfig | None = None,
+    encode: EncodeSteps | None = None,
 ) -> IndexReport:
     """Do what `index_videos` does, with the features that `make_run` has kept for a run; they are deleted in the end.
 
@@ -82,7 +88,7 @@ def index_with_features(
     """
     kept = kept_features(run, gallery.path, config=with_windows(config, gallery))
     known_codes = partial(kept.codes, run) if kept else None
-    report = index_videos(run, gallery, places, config=config, index=index, known_codes=known_codes)
+    report = index_videos(run, gallery, places, config=config, index=index, known_codes=known_codes, encode=encode)
     if kept:
         kept.clear()
     return report

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,20 @@ class IndexReport:
     without_codes: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+
+
+class Seen(NamedTuple):
+    """A file as it was before it was decoded."""
+
+    size_bytes: int
+    mtime_ns: int
+    content_hash: str
+
+
+EncodeSteps = Callable[
+    [Run, Sequence[Step], EncodeConfig, Callable[[str], object]],
+    Generator[tuple[VideoResult, Seen | None], None, None],
+]
 
 
 def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) -> Gallery:
@@ -111,6 +125,7 @@ def index_videos(
     config: EncodeConfig | None = None,
     index: IndexConfig | None = None,
     known_codes: Callable[[Path], CodeBatch | None] | None = None,
+    encode: EncodeSteps | None = None,
 ) -> IndexReport:
     """Bring a gallery up to date with folders of videos.
 
@@ -127,6 +142,7 @@ def index_videos(
         config: batch size, device, and the gallery's windows; None takes these and the defaults.
         index: what becomes of missing videos, how long to wait for another writer, and what searches the codes.
         known_codes: returns the codes of a video where they are known already, so that it is not decoded, else None.
+        encode: encodes the rest, in any order, as `encode_here`, which it is by default, does it in theirs.
     Returns:
         An IndexReport.
     Raises:
@@ -148,7 +164,7 @@ def index_videos(
             rest = plan.to_encode
             if known_codes is not None:
                 rest = encoding.take_known(rest, known_codes, workers=own.workers)
-            encoding.encode(rest, own)
+            encoding.encode(rest, own, encode or encode_here)
         gallery.note_failures(failures_now(gallery.failures(), report.failed, places=places))
         gallery.settle_search(index.kind)
     return report
@@ -207,12 +223,38 @@ def _apply_without_encoding(plan: Plan, gallery: Gallery, labels: Sequence[str],
         _count(report, step, batch)
 
 
-class _Seen(NamedTuple):
-    """A file as it was before it was decoded."""
+def look(step: Step) -> Seen:
+    """Note what a file is, before it is decoded; where that takes long, it calls `loader.stop_point`.
 
-    size_bytes: int
-    mtime_ns: int
-    content_hash: str
+    Raises:
+        VideoError: it cannot be read.
+    """
+    facts = _facts(step.video)
+    if facts is None:
+        raise VideoError(f"video '{step.video}' cannot be read; check the path.")
+    digest = step.content_hash if facts == (step.size_bytes, step.mtime_ns) else None
+    return Seen(*facts, digest or content_hash(step.video))
+
+
+def encode_here(
+    run: Run, steps: Sequence[Step], config: EncodeConfig, on_engine: Callable[[str], object]
+) -> Generator[tuple[VideoResult, Seen | None], None, None]:
+    """Encode videos on this machine, and yield each with what its file was before that, in their order.
+
+    Args:
+        on_engine: as for `encode_videos`.
+    """
+    known, seen = {step.video: step for step in steps}, dict[str, Seen]()
+
+    def prepare(video: Path) -> None:
+        seen[str(video)] = look(known[str(video)])
+
+    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=len(steps))
+    config = dataclasses.replace(config, engine=engine)
+    videos = (Path(step.video) for step in steps)
+    with closing(encode_videos(run, videos, config=config, prepare=prepare, on_engine=on_engine)) as results:
+        for result in results:
+            yield result, seen.pop(str(result.video), None)
 
 
 class _Encoding:
@@ -220,8 +262,6 @@ class _Encoding:
 
     def __init__(self, run: Run, gallery: Gallery, report: IndexReport, progress: tqdm[Any]) -> None:
         self._run, self._gallery, self._report, self._progress = run, gallery, report, progress
-        self._steps: dict[str, Step] = {}
-        self._seen: dict[str, _Seen] = {}
 
     def take_known(
         self, steps: Sequence[Step], known_codes: Callable[[Path], CodeBatch | None], *, workers: int
@@ -232,46 +272,33 @@ class _Encoding:
         digests = hash_files((step.video for step, _ in known), workers=workers)
         for (step, codes), digest in zip(known, digests, strict=True):
             if isinstance(digest, str) and _facts(step.video) == (step.size_bytes, step.mtime_ns):
-                self._add(step, codes, _Seen(step.size_bytes, step.mtime_ns, digest))
+                self._add(step, codes, Seen(step.size_bytes, step.mtime_ns, digest))
                 taken.add(step.video)
         if taken and "engine" in self._run.config:
             self._gallery.note_engine(str(self._run.config["engine"]))
         return [step for step in steps if step.video not in taken]
 
-    def encode(self, steps: Sequence[Step], config: EncodeConfig) -> None:
-        """Encode videos and write them, in their order."""
-        self._steps = {step.video: step for step in steps}
+    def encode(self, steps: Sequence[Step], config: EncodeConfig, encode: EncodeSteps) -> None:
+        """Encode videos, and write them as they come."""
         if not steps:
             return
-        engine = settle_engine(config, backbone=self._run.model.backbone.name, num_clips=len(steps))
-        config = dataclasses.replace(config, engine=engine)
-        videos, note = (Path(step.video) for step in steps), self._gallery.note_engine
-        results = encode_videos(self._run, videos, config=config, prepare=self._look, on_engine=note)
-        with closing(results):
-            for result in results:
-                self._take(result)
+        known = {step.video: step for step in steps}
+        with closing(encode(self._run, steps, config, self._gallery.note_engine)) as results:
+            for result, seen in results:
+                self._take(known[str(result.video)], result, seen)
 
-    def _look(self, video: Path) -> None:
-        """Note what a file is before it is decoded, in the thread that decodes it."""
-        step, facts = self._steps[str(video)], _facts(video)
-        if facts is None:
-            raise VideoError(f"video '{video}' cannot be read; check the path.")
-        digest = step.content_hash if facts == (step.size_bytes, step.mtime_ns) else None
-        self._seen[str(video)] = _Seen(*facts, digest or content_hash(video))
-
-    def _take(self, result: VideoResult) -> None:
+    def _take(self, step: Step, result: VideoResult, seen: Seen | None) -> None:
         """Write the codes of a video into the gallery, or note why there are none."""
-        name = str(result.video)
-        seen = self._seen.pop(name, None)
+        name = step.video
         if result.codes is None or seen is None:
             self._fail(name, str(result.error))
             return
         if _facts(result.video) != (seen.size_bytes, seen.mtime_ns):
             self._fail(name, f"video '{name}' changed while it was indexed; run the command again.")
             return
-        self._add(self._steps[name], result.codes, seen)
+        self._add(step, result.codes, seen)
 
-    def _add(self, step: Step, codes: CodeBatch, seen: _Seen) -> None:
+    def _add(self, step: Step, codes: CodeBatch, seen: Seen) -> None:
         label = folder_label(Path(step.video), self._run.labels)
         self._gallery.add(step.video, codes, **seen._asdict(), label=label, root=step.root)
         _count(self._report, step, codes)

@@ -20,18 +20,24 @@ def run_of(gallery: SearchedGallery, *, runs_dir: Path = Path("runs")) -> Run:
     Raises:
         ModelMismatchError: it is in none of these places.
     """
+    why_not = None
     for path in _candidates(gallery, runs_dir):
         try:
             run = load_run(path)
             gallery.check_model(run.fingerprint, hash_length=run.hash_length)
-        except C3DHashError:
+        except C3DHashError as error:
+            if path.is_dir() and not isinstance(error, ModelMismatchError):
+                why_not = why_not or error
             continue
         return run
     name = f"the run '{gallery.model_name}'" if gallery.model_name else "a run whose place it does not know"
+    if why_not is None:
+        where = f"which is not there any more, nor under '{runs_dir}/'"
+    else:
+        where = f"and what may be it cannot be used ({str(why_not).rstrip('.')})"
     raise ModelMismatchError(
-        f"gallery '{gallery.path}' holds codes of {name} ({gallery.model_fingerprint[:8]}…), which is not there any "
-        f"more, nor under '{runs_dir}/': say where it is with --model DIR, or index into another folder "
-        "(--gallery NAME)."
+        f"gallery '{gallery.path}' holds codes of {name} ({gallery.model_fingerprint[:8]}…), {where}: say where it is "
+        "with --model DIR, or index into another folder (--gallery NAME)."
     )
 
 

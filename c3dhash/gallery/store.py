@@ -443,7 +443,7 @@ class Gallery:
             more = f" and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else ""
             raise UsageError(
                 f"label {unknown[0]!r} is of no video of gallery '{self.path}': "
-                + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "it has none.")
+                + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "no video has one.")
             )
 
     def _first_clips(self, only: VideoFilter) -> np.ndarray:

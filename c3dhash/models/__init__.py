@@ -39,6 +39,7 @@ __all__ = [
     "backbones",
     "batch_norm",
     "calibration",
+    "clip_stream",
     "encode",
     "engines",
     "fingerprints",

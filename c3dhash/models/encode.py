@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -260,7 +261,7 @@ def encode_videos(
     options |= {"crop_bars": config.crops_bars, "skip_flat": not with_flat}
     options |= {"take_stills": take_stills, "with_mirrored": with_mirrored, "limits": limits}
     stream = ClipStream(videos, size=run.model.clip_size[1], config=config, options=options, prepare=prepare)
-    collected: defaultdict[int, tuple[_Collected, _Collected]] = defaultdict(_as_it_is_and_mirrored)
+    collected: defaultdict[int, tuple[Collected, Collected]] = defaultdict(_as_it_is_and_mirrored)
     done: dict[int, VideoResult] = {}
     last_spans: dict[int, tuple[float, float]] = {}
     try:
@@ -269,13 +270,18 @@ def encode_videos(
             if clips:
                 features = encoder.features(np.stack([message.clip for message in clips if message.clip is not None]))
                 for message, feature in zip(clips, features, strict=True):
-                    collected[message.number][message.is_mirrored].append(message, feature)
+                    assert message.span is not None  # a clip has one
+                    collected[message.number][message.is_mirrored].append(message.span, feature)
             for message in chunk:
                 if message.is_end:
                     parts = collected.pop(message.number, _as_it_is_and_mirrored())
-                    result, mirrored = (_result(message, part, encoder, with_features=with_features) for part in parts)
+                    result, mirrored = (
+                        video_result(message.video, message.error, part, encoder, with_features=with_features)
+                        for part in parts
+                    )
                     done[message.number] = result._replace(mirrored=mirrored if with_mirrored else None)
                 elif message.clip is None:
+                    assert message.span is not None  # it is not the end
                     for part in collected[message.number]:
                         part.flat_spans.append(message.span)
             if on_windows is not None:
@@ -323,30 +329,36 @@ def window_options(model: HashNet, config: EncodeConfig) -> dict[str, Any]:
     return {**options, "channels": model.preprocessing.channels}
 
 
-class _Collected(NamedTuple):
-    """The clips of one video that are through the backbone: the window of each, and its feature; and the windows of
-    those that are flat."""
+@dataclass(eq=False)
+class Collected:
+    """The clips of one video that are through the backbone, in their order: the window of each, and its feature; and
+    the windows of those that are flat."""
 
-    spans: list[tuple[float, float]]
-    features: list[np.ndarray]
-    flat_spans: list[tuple[float, float] | None]
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+    flat_spans: list[tuple[float, float]] = field(default_factory=list)
 
-    def append(self, message: Message, feature: np.ndarray) -> None:
-        assert message.span is not None  # a clip has one
-        self.spans.append(message.span)
+    def append(self, span: tuple[float, float], feature: np.ndarray) -> None:
+        self.spans.append(span)
         self.features.append(feature)
 
 
-def _as_it_is_and_mirrored() -> tuple[_Collected, _Collected]:
+def _as_it_is_and_mirrored() -> tuple[Collected, Collected]:
     """Return where the clips of a video are collected, and those of it in a mirror: nothing yet."""
-    return _Collected([], [], []), _Collected([], [], [])
+    return Collected(), Collected()
 
 
-def _result(end: Message, collected: _Collected, encoder: Encoder, *, with_features: bool) -> VideoResult:
-    """Put the windows of a video together. A video that failed half-way has no codes: half a video is none."""
-    if end.error is not None or not (collected.spans or collected.flat_spans):
-        error = end.error or VideoError(f"'{end.video}' gave no clip.")
-        return VideoResult(end.video, None, None, error)
+def video_result(
+    video: Path, error: VideoError | None, collected: Collected, encoder: Encoder, *, with_features: bool = False
+) -> VideoResult:
+    """Put the windows of a video together. A video that failed half-way has no codes: half a video is none.
+
+    Args:
+        error: that ended it.
+        encoder: whose heads read the features.
+    """
+    if error is not None or not (collected.spans or collected.flat_spans):
+        return VideoResult(video, None, None, error or VideoError(f"'{video}' gave no clip."))
     num_flat = len(set(collected.flat_spans) - set(collected.spans))
     windows = [(span, len(list(clips))) for span, clips in groupby(collected.spans)]
     starts, ends = np.array([span for span, _ in windows], np.float64).reshape(-1, 2).T
@@ -356,7 +368,7 @@ def _result(end: Message, collected: _Collected, encoder: Encoder, *, with_featu
     if embeddings is not None:
         codes = CodeBatch(pack_codes(embeddings), embeddings.shape[1], starts, ends, num_flat, embeddings)
     kept = FeatureBatch(encoded.features, starts, ends, num_flat) if with_features else None
-    return VideoResult(end.video, codes, encoded.scores, None, kept)
+    return VideoResult(video, codes, encoded.scores, None, kept)
 
 
 def batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:

@@ -15,8 +15,19 @@ from c3dhash.video.captures import Claims
 from c3dhash.video.clip_plan import Unsuited
 
 OLDEST_AV = 17
-if int(av.__version__.split(".")[0]) < OLDEST_AV:
+VERSION = int(av.__version__.split(".")[0])
+if VERSION < OLDEST_AV:
     raise ImportError(f"PyAV {av.__version__} is older than {OLDEST_AV}; pip install --upgrade av")
+
+
+def open_file(path: Path) -> av.container.InputContainer:
+    """Open a file: a path is never taken for a protocol, and a title in an unknown encoding is no reason to fail.
+
+    Raises:
+        av.FFmpegError, ValueError: it is none that FFmpeg knows.
+    """
+    lenient = {"metadata_errors": "replace"} if VERSION < 19 else {}  # which it is by itself since
+    return av.open(f"file:{path.absolute()}", **lenient)
 
 
 def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
@@ -26,8 +37,7 @@ def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]
         Unsuited: there is none, or none that decodes.
         av.FFmpegError, ValueError: it is no video.
     """
-    # A path is never taken for a protocol; a title in an unknown encoding is no reason to fail.
-    container = av.open(f"file:{path.absolute()}", metadata_errors="replace")
+    container = open_file(path)
     if not container.streams.video:
         raise Unsuited("it has no video stream")
     stream = container.streams.video[0]

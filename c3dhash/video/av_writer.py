@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from c3dhash.errors import VideoError
+from c3dhash.video.av_capture import open_file
 from c3dhash.video.writer import AV_CODECS
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class _Sound:
     def of(cls, path: Path) -> _Sound | None:
         """Open the sound of a video; None where there is none."""
         try:
-            source = av.open(f"file:{path.absolute()}", metadata_errors="replace")
+            source = open_file(path)
         except (av.FFmpegError, ValueError):
             return None
         if source.streams.audio and source.streams.video and source.streams.audio[0].codec_context is not None:

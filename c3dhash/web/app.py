@@ -76,7 +76,7 @@ def _tell_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(HTTPException)
     async def tell_http(request: Request, error: HTTPException) -> Response:
-        text = {404: "there is nothing here.", 405: "this method is not allowed here."}
+        text = {404: "no page has this address.", 405: "this method is not allowed here."}
         if not _is_for_a_page(request):
             text[404] = "there is nothing here: /openapi.json lists what there is."
         return tell(request, error.status_code, text.get(error.status_code, str(error.detail)), error.headers)

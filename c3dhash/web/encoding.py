@@ -128,10 +128,17 @@ class EncoderThread:
             self._change.notify_all()
         self._fail_running(closing_down())
 
-    def close(self) -> None:
-        """End the thread, and what is under way."""
+    def close(self, *, patience_seconds: float | None = None) -> bool:
+        """End the thread, and what is under way: with the batch that the network is at.
+
+        Args:
+            patience_seconds: how long to wait for that; None for as long as it takes.
+        Returns:
+            Whether it has ended.
+        """
         self.stop()
-        self._thread.join()
+        self._thread.join(patience_seconds)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while kind := self._next_kind():

@@ -24,7 +24,7 @@ from c3dhash.web.media import PICTURE_ANSWERS, answer_picture
 from c3dhash.web.names import Names
 from c3dhash.web.refusals import Refused, closing_down
 from c3dhash.web.remembered import Remembered
-from c3dhash.web.searching import query_of, search
+from c3dhash.web.searching import check_filter, query_of, search
 from c3dhash.web.service import Service
 from c3dhash.web.uploads import Form, Place, drain, read_json, receive_form, too_large
 
@@ -252,8 +252,9 @@ async def _take(service: Service, place: Place, form: Form, asked: QueryAsked | 
         is_to_classify = isinstance(asked, QueryAsked) and asked.classify
         if is_to_classify:
             service.check_classifies()
-        if kind.task == "query":
+        if isinstance(asked, QueryAsked):
             await service.searchers.run(service.check_encodes, mirror=mirror)
+            await service.ask(check_filter, asked)
         return await service.take(place, name, kind, content_hash=form.content_hash, is_to_classify=is_to_classify)
     except Refused:
         place.give_back()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -108,12 +109,7 @@ def search(gallery: Gallery, names: Names, query: Query, asked: QueryAsked, mean
     """
     windows = _windows(query, asked)
     batches = [chosen(codes, windows) for codes in query.codes]
-    only = VideoFilter(
-        labels=tuple(asked.label),
-        place=None if asked.folder is None else names.place(asked.folder),
-        added_since=asked.added_since,
-        without_content=query.content_hash if asked.not_itself else None,
-    )
+    only = dataclasses.replace(_filter(names, asked), without_content=query.content_hash if asked.not_itself else None)
     with gallery.reading():
         if not len(gallery):
             raise Refused(409, "the gallery is empty: `c3dhash index DIR` fills it.")
@@ -133,6 +129,20 @@ def search(gallery: Gallery, names: Names, query: Query, asked: QueryAsked, mean
         ),
         hits=told,
     )  # fmt: skip
+
+
+def _filter(names: Names, asked: QueryAsked) -> VideoFilter:
+    place = None if asked.folder is None else names.place(asked.folder)
+    return VideoFilter(labels=tuple(asked.label), place=place, added_since=asked.added_since)
+
+
+def check_filter(gallery: Gallery, names: Names, asked: QueryAsked) -> None:
+    """Make sure that a search can find something, before a video is encoded for it.
+
+    Raises:
+        UsageError: no video passes what is asked for.
+    """
+    gallery.check_filter(_filter(names, asked))
 
 
 def _windows(query: Query, asked: QueryAsked) -> np.ndarray:

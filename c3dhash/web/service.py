@@ -361,18 +361,23 @@ class Service:
         """Refuse what is under way, too."""
         self.encoder.stop()
 
-    def close(self) -> None:
-        """End all of it, and remove the files of strangers."""
+    def close(self, *, patience_seconds: float | None = None) -> bool:
+        """End all of it, and remove the files of strangers.
+
+        Args:
+            patience_seconds: as of `EncoderThread.close`, which says what is returned.
+        """
         if self._is_closed:
-            return
+            return True
         self._is_closed = True
-        self.encoder.close()
+        is_idle = self.encoder.close(patience_seconds=patience_seconds)
         for workers in (self.readers, self.strip_painters, self.painters, self.searchers, self.writers):
             workers.close()
         self.computed.close()
         self.uploads.close()
         self.opened.close()
         self._encoder = None  # the network goes with it: the functions of routes outlive their application in caches
+        return is_idle
 
 
 def _told(text: str, error: Exception) -> Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import threading
@@ -83,9 +84,12 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        if self.should_exit and number == signal.SIGINT:
-            self.force_exit = True
-        self.should_exit = True
+        if not self.should_exit:
+            self.should_exit = True
+            seconds = self._service.config.grace_seconds
+            logger.info("Ending: what is under way has %g seconds; a second Ctrl-C refuses it at once.", seconds)
+        elif number == signal.SIGINT:
+            threading.Thread(target=self._service.stop_encoding, daemon=True).start()
 
 
 def serve(
@@ -109,9 +113,14 @@ def serve(
         ),
         service,
     )  # fmt: skip
+    has_ended = False
     try:
         on_start()
         asyncio.run(server.serve(sockets=[listening]))
+        has_ended = True
     finally:
         listening.close()
-        service.close()
+        is_idle = service.close(patience_seconds=ANSWER_SECONDS)
+        if has_ended and not is_idle:  # a large network is in the middle of a batch, whose result nobody waits for
+            logging.shutdown()
+            os._exit(0)

@@ -7,12 +7,9 @@ people and is no part of a path.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import secrets
-import shutil
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -21,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from c3dhash.scratch import ScratchFolder
 from c3dhash.web.names import file_name
 from c3dhash.web.refusals import Refused
 
-PREFIX, STARTING_PREFIX, LOCK_NAME = "c3dhash-serve-", "c3dhash-starting-", "in-use"
 BLOCK_BYTES = 1 << 20  # written at a time, by a thread
 MAX_FIELD_BYTES, MAX_FIELDS_BYTES, MAX_PARTS = 1 << 12, 1 << 16, 200
 MAX_JSON_BYTES = 1 << 16
@@ -48,11 +45,8 @@ class UploadFolder:
     """
 
     def __init__(self, *, max_uploads: int) -> None:
-        _remove_leftovers(Path(tempfile.gettempdir()))
-        made = Path(tempfile.mkdtemp(prefix=STARTING_PREFIX))  # only its owner may enter
-        self._lock_file = (made / LOCK_NAME).open("w")
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(STARTING_PREFIX)))  # locked by then
+        self._folder = ScratchFolder("serve")
+        self.path = self._folder.path
         self._most, self._num = max_uploads, 0
         self._lock = threading.Lock()
 
@@ -85,8 +79,7 @@ class UploadFolder:
 
     def close(self) -> None:
         """Remove the folder, with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock_file.close()
+        self._folder.close()
 
 
 class Place:
@@ -103,17 +96,6 @@ class Place:
             was_there, self._is_there = self._is_there, False
         if was_there:
             self._folder.give_back(self)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the folders of processes that are gone."""
-    for path in folder.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            if path.lstat().st_uid != os.getuid():
-                continue
-            with (path / LOCK_NAME).open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-                shutil.rmtree(path)  # which refuses links
 
 
 @dataclass(eq=False)

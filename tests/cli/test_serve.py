@@ -108,7 +108,7 @@ def test_several_videos_and_one_that_cannot_be_read(run, server, motion_dir, tmp
         (("--server", "http://x", "--engine", "torch"), "leave out --engine"),
         (("--server", "http://x", "--html", "y.html"), "leave out --html"),
         (("--token", TOKEN), "--token goes with --server: leave out --token"),
-        (("--server", "x"), "server ('x') must be an address, as http://127.0.0.1:8000."),
+        (("--server", "ftp://x"), "server ('ftp://x') must be an address, as http://127.0.0.1:8000."),
     ],
 )
 def test_options_that_would_do_nothing(run, options, message):

@@ -65,6 +65,14 @@ def test_one_that_is_not_there_is_asked_for(what: str, run: Run, gallery: Galler
         run_of(gallery, runs_dir=tmp_path / "runs")
 
 
+def test_why_one_that_is_there_is_not_taken(run: Run, gallery: Gallery, tmp_path: Path) -> None:
+    (run.path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(
+        ModelMismatchError, match=rf"may be it cannot be used \(run '{run.path}' cannot be read: .*\): say"
+    ):
+        run_of(gallery, runs_dir=tmp_path / "none")
+
+
 def test_a_gallery_of_another_program_has_no_run(tmp_path: Path) -> None:
     with (
         Gallery.create(tmp_path / "g", hash_length=16, model_fingerprint="f" * 32) as gallery,

@@ -421,6 +421,17 @@ def test_an_unforeseen_failure_says_nothing_of_the_inside(served, monkeypatch, c
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_what_cannot_find_anything_is_told_before_a_video_is_encoded(served, upload, monkeypatch):
+    monkeypatch.setattr(served.service.encoder, "submit", lambda job: pytest.fail("it is encoded"))
+    for fields, text in (
+        ({"label": "nope"}, "label 'nope' is of no video"),
+        ({"folder": "move_up", "label": "move_down"}, "has no video with clips that passes"),
+        ({"added_since": "2999-01-01"}, "has no video with clips that passes"),
+    ):
+        assert text in error_of(served.ask("POST", "/api/query", files=upload["files"], data=fields), 422)
+    assert served.service.uploads.num_uploads == 0
+
+
 def test_what_hits_mean_is_told_as_soon_as_it_is_measured(serve, untrained_run, tmp_path):
     path = shutil.copytree(untrained_run.path, tmp_path / "run")
     served = serve(load_run(path))

@@ -93,7 +93,7 @@ def test_a_bad_file_is_told_in_one_line(visit, tmp_path):
 def test_an_expired_query_says_so(visit):
     one = visit()
     page = one.open("/?query_id=gone")
-    assert "This link has expired" in page.locator("main [role=alert]").first.text_content()
+    assert "This link has expired" in page.locator("main [role=alert]:not(:empty)").first.text_content()
     assert page.locator("#upload").is_visible()  # here
     one.expect_complaint("status of 404")
 
@@ -187,6 +187,20 @@ def test_labels_are_added_and_taken_away(visit, numbers):
     until(page, "() => document.querySelectorAll('#results .card').length === 3")
     assert [each.input_value() for each in selects.all()] == ["move_down", ""]
     assert page.url.endswith("label=move_down&top=10")
+
+
+def test_a_server_that_is_gone_is_told(visit, numbers):
+    one = visit()
+    page = one.open(f"/?video_id={numbers['long.mp4']}")
+    page.route("**/?video_id=*", lambda route: route.abort())
+    page.get_by_label("not the same file").check()
+    until(page, "() => document.getElementById('problem').textContent.startsWith('The server does not answer')")
+    assert page.locator("#problem").is_visible()
+    page.unroute("**/?video_id=*")
+    page.get_by_label("not the same file").uncheck()
+    until(page, "() => document.getElementById('problem').textContent === ''")
+    assert not page.locator("#problem").is_visible()
+    one.expect_complaint("ERR_FAILED")
 
 
 def test_a_full_server_is_asked_again(visit, site, query):

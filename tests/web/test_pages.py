@@ -9,8 +9,10 @@ from threading import Event
 from typing import Any
 
 import pytest
-from servers import ATTACK, TOKEN, asker
+from servers import ATTACK, TOKEN, WINDOWS, asker
 
+from c3dhash.gallery.indexing import index_videos
+from c3dhash.gallery.store import Gallery
 from c3dhash.web.answers import FacetsAnswer, FolderAnswer, LabelAnswer
 from c3dhash.web.app import create_app
 from c3dhash.web.rendering import clock, link, percent, size, static_files, stretch
@@ -98,7 +100,7 @@ def test_a_browser_is_shown_a_page_wherever_it_goes(pages, served, monkeypatch, 
         assert ask("GET", "/nothing", headers={**HTML, **headers}).status_code == (404 if headers else 303)
     ask = served.ask
     answer = ask("GET", "/nothing", headers=HTML)
-    assert (answer.status_code, alerts(answer)) == (404, ["there is nothing here."])
+    assert (answer.status_code, alerts(answer)) == (404, ["no page has this address."])
     assert "There is nothing here</h1>" in answer.text
     for path, method, status in (("/nothing", "GET", 404), ("/nothing", "POST", 404), ("/browse", "POST", 405)):
         answer = ask(method, path, headers={} if method == "GET" else HTML)
@@ -142,6 +144,26 @@ def test_all_is_on_some_page(pages, monkeypatch, upload):
     assert walk("/videos/2", r'data-number="(\d+)"') == numbers
     assert walk("/?video_id=2&top=3", r'data-number="(\d+)"') == numbers
     assert re.findall(r'data-number="(\d+)"', ask("GET", "/?video_id=2&clips=4").text) == numbers[1]  # where it is
+
+
+def test_a_missing_video_is_shown_without_what_its_file_is_needed_for(serve, untrained_run, folder):
+    (folder / "db" / "long.mp4").unlink()
+    with Gallery.open(folder / "gallery") as gallery:
+        index_videos(untrained_run, gallery, [folder / "db"], config=WINDOWS)
+    ask = asker(create_app(serve().service))
+    answer = ask("GET", "/videos/2", headers=HTML)
+    assert answer.status_code == 200 and "Its 7 clips are kept aside" in answer.text and "video_id=2" not in answer.text
+    assert "Its file is missing since" in answer.text
+    listed = ask("GET", "/browse?missing=true")
+    assert shown(listed) == ["long.mp4"] and "/?video_id" not in listed.text
+
+
+def test_a_stretch_stays_as_it_was_asked_for(pages):
+    answer = pages()("GET", "/?video_id=2&start_seconds=1.3&end_seconds=2.71")
+    values = re.findall(r'name="(start|end)_seconds" aria-label[^>]*value="([^"]+)"', answer.text)
+    assert values == [("start", "1.30"), ("end", "2.71")]
+    some = pages()("GET", "/?video_id=2&clips=2&clips=3")  # windows were asked for: theirs
+    assert re.findall(r'name="start_seconds" aria-label[^>]*value="([^"]+)"', some.text) == ["1.00"]
 
 
 def test_several_labels_are_asked_for(pages):

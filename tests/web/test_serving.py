@@ -94,8 +94,10 @@ def test_errors_of_the_client(on_socket, tmp_path):
         client.query(tmp_path / "bad.mp4")
     with pytest.raises(UsageError, match=r"gone.mp4' cannot be read \(No such file"):
         client.query(tmp_path / "gone.mp4")
-    with pytest.raises(UsageError, match=r"server \('127.0.0.1'\) must be an address"):
-        Client("127.0.0.1")
+    for wrong in ("ftp://127.0.0.1", "http://", "file:///etc/passwd"):
+        with pytest.raises(UsageError, match=rf"server \('{wrong}'\) must be an address"):
+            Client(wrong)
+    assert Client(url.removeprefix("http://"), token=TOKEN).health()["num_videos"] == 11
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(ServerError, match=r"cannot be reached .*: is it running"):
@@ -180,16 +182,64 @@ def test_when_the_time_is_up_it_is_refused_too(on_socket, upload, monkeypatch):
     event.set()
 
 
+def test_a_second_ctrl_c_refuses_what_is_under_way(on_socket, upload, monkeypatch):
+    server = on_socket(grace_seconds=60)
+    event, network, begun = threading.Event(), server.service._encoder.network, threading.Event()
+    compute = network.features
+    monkeypatch.setattr(network, "features", lambda clips: (begun.set(), event.wait(30), compute(clips))[2])
+    answers = []
+    thread = threading.Thread(
+        target=lambda: answers.append(httpx.post(f"{server.url}/api/query", timeout=60, **upload))
+    )
+    thread.start()
+    assert begun.wait(20)
+    server.server._end(signal.SIGINT, None)
+    thread.join(0.5)
+    assert thread.is_alive()  # it has its time
+    server.server._end(signal.SIGINT, None)
+    thread.join(20)
+    assert answers[0].status_code == 503 and "being ended" in answers[0].json()["error"]
+    assert not server.service.close(patience_seconds=0.1)  # the network is still at it
+    event.set()
+
+
+SLOW = """
+import sys, time
+from c3dhash.models.encode import Encoder
+Encoder.features = lambda self, clips: time.sleep(300)
+from c3dhash.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_network_that_is_at_a_batch_keeps_nobody_waiting(command, upload):
+    process, url, temporary = command("--grace-seconds", "0.5", script=SLOW)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(httpx.post(f"{url}/api/query", timeout=60, **upload)))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not httpx.get(f"{url}/api/health").json()["queue"]["num_uploads"]:
+        assert time.monotonic() < deadline
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (0, False), err
+    assert "Ending: what is under way has 0.5 seconds" in err
+    thread.join(5)
+    assert answers[0].status_code == 503 and not list(temporary.glob("c3dhash-serve-*"))
+
+
 @pytest.fixture
 def command(folder, untrained_run, tmp_path):
     """Start `c3dhash serve` as a process; give back the process, its address and where its files go."""
     processes = []
 
-    def start(*options: str, env: dict[str, str] | None = None):
+    def start(*options: str, env: dict[str, str] | None = None, script: str | None = None):
         temporary = tmp_path / f"temporary {len(processes)}"
         temporary.mkdir()
         model = ("--model", str(untrained_run.path), "--precision", "fp32", "--device", "cpu")
-        arguments = [sys.executable, "-m", "c3dhash", "serve", "--gallery", str(folder / "gallery"), "--port", "0"]
+        program = ("-m", "c3dhash") if script is None else ("-c", script)
+        arguments = [sys.executable, *program, "serve", "--gallery", str(folder / "gallery"), "--port", "0"]
         process = subprocess.Popen(
             [*arguments, *model, *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "TMPDIR": str(temporary), **(env or {})},

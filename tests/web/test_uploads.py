@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from videos import claim_avi_frames, numbered_frame, write_frames, write_growing_avi, write_video
 
+from c3dhash.scratch import LOCK_NAME
 from c3dhash.web.names import file_name
-from c3dhash.web.uploads import LOCK_NAME, PREFIX, UploadFolder
+from c3dhash.web.uploads import UploadFolder
 
 
 def send(served, path: Path, route: str = "/api/query", **fields) -> httpx.Response:
@@ -267,11 +268,11 @@ def test_a_file_that_does_not_decode_goes_too(served, tmp_path):
 
 def test_what_a_killed_server_left_goes_with_the_next_one(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    killed = tmp_path / f"{PREFIX}killed"
+    killed = tmp_path / "c3dhash-serve-killed"
     killed.mkdir()
     (killed / LOCK_NAME).touch()
     (killed / "upload").write_bytes(b"x")
-    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "target")
+    (tmp_path / "c3dhash-serve-link").symlink_to(tmp_path / "target")
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / LOCK_NAME).touch()
     running = UploadFolder(max_uploads=1)

@@ -13,15 +13,17 @@ export async function swap(address, selectors) {
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
+  const problem = document.getElementById("problem");
   let answer;
   let text;
   try {
     answer = await fetch(address, { headers: { accept: "text/html" }, signal });
     text = await answer.text();
   } catch (error) {
-    if (error.name !== "AbortError") announce("The server does not answer.");
+    if (error.name !== "AbortError") problem.textContent = "The server does not answer: what is shown here is of before.";
     return false;
   }
+  problem.textContent = "";
   if (answer.redirected && new URL(answer.url).pathname === "/login") {
     location.assign(answer.url);
     return false;
