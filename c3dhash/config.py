@@ -25,6 +25,7 @@ WITHOUT_WEIGHTS = ("phash",)  # backbones that need none
 ENGINES = ("auto", "torch", "openvino", "onnx")
 FUSION = "With --runs, how class scores are joined: sum, mean, or two weights, as 1,0.5."
 INDEX_KINDS = ("auto", "exact", "ivf", "hnsw", "multihash")
+CLUSTER_INDEXES = ("flat", "ivf")  # of a gallery in Milvus
 HOG = "hog"
 TORCHVISION_DETECTORS = (  # of people, the best first
     "fasterrcnn_resnet50_fpn_v2",

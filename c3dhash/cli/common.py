@@ -6,8 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +16,9 @@ from c3dhash.cli.processes import is_first
 from c3dhash.config import WORKERS
 from c3dhash.errors import UsageError
 from c3dhash.models.known_weights import OFFLINE_VARIABLE
+
+if TYPE_CHECKING:
+    from c3dhash.gallery.searched import SearchedGallery
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,10 +47,44 @@ model_option = click.option(
     default=None,
     help="Run directory; by default the newest finished one under runs/.",
 )
+
+
+def _gallery_here(context: click.Context, parameter: click.Parameter, value: str) -> Path:
+    from c3dhash.cluster.address import is_address
+
+    if is_address(value):
+        raise UsageError(
+            f"gallery '{value}': {context.command_path} takes a directory, not an address: name the gallery that was "
+            "pushed there."
+        )
+    return Path(value)
+
+
+def _gallery_anywhere(context: click.Context, parameter: click.Parameter, value: str) -> Path | str:
+    from c3dhash.cluster.address import is_address
+
+    return value if is_address(value) else Path(value)
+
+
 gallery_option = click.option(
-    "--gallery", "gallery_path", type=click.Path(path_type=Path), default=Path("gallery"), show_default=True,
+    "--gallery", "gallery_path", type=click.Path(), default="gallery", show_default=True, callback=_gallery_here,
     help="The gallery directory.",
 )  # fmt: skip
+searched_gallery_option = click.option(
+    "--gallery", "gallery_path", type=click.Path(), default="gallery", show_default=True, callback=_gallery_anywhere,
+    help="The gallery directory, or milvus://HOST:PORT/COLLECTION.",
+)  # fmt: skip
+
+
+def open_searched(gallery: Path | str) -> AbstractContextManager[SearchedGallery]:
+    """Open a gallery to search it: a folder, or an address."""
+    if isinstance(gallery, str):
+        from c3dhash.cluster.remote import RemoteGallery
+
+        return RemoteGallery(gallery)
+    from c3dhash.gallery.store import Gallery
+
+    return Gallery.open(gallery)
 
 
 def _go_offline(context: click.Context, parameter: click.Parameter, value: bool) -> None:

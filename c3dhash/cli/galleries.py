@@ -13,6 +13,7 @@ import click
 from c3dhash.cli.calibrate import calibrate
 from c3dhash.cli.common import gallery_option, json_option, print_json, shown_path, workers_option
 from c3dhash.cli.exchange import export, import_, merge
+from c3dhash.cli.push import push
 from c3dhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ gallery.add_command(calibrate)
 gallery.add_command(export)
 gallery.add_command(import_)
 gallery.add_command(merge)
+gallery.add_command(push)
 
 
 @gallery.command()

@@ -15,8 +15,10 @@ from c3dhash.cli.common import (
     gallery_option,
     json_option,
     offline_option,
+    open_searched,
     print_json,
     refuse_given,
+    searched_gallery_option,
     shown_path,
     was_given,
 )
@@ -234,7 +236,7 @@ def _check_untrained(given: set[str]) -> None:
 
 @click.command()
 @click.argument("places", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@gallery_option
+@searched_gallery_option
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None,
     help="Run directory; by default the one the gallery was indexed with, else the newest finished one under runs/.",
@@ -310,9 +312,7 @@ def query(
         context.exit(0 if is_good else 1)
     refuse_given(context, ("token",), why="--token goes with --server")
 
-    from c3dhash.gallery.store import Gallery
-
-    with Gallery.open(gallery_path) as gallery:
+    with open_searched(gallery_path) as gallery:
         from c3dhash.gallery.filters import VideoFilter
         from c3dhash.gallery.query import query_video, query_videos
         from c3dhash.gallery.runs import run_of

@@ -19,6 +19,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     chance        clips of a gallery -> what a distance says, and what chance makes of it
     segments      windows of a query, clips of a video -> the stretches that agree
     finer         videos at distances near each other -> their order by the query's embedding
+    searched      what a query asks of a gallery, wherever that is
     evidence      windows and clips -> which videos show the same, by how much speaks for it
     pairs         all videos -> the pairs that show the same, somewhere
     replica       the index as a copy of the catalog
@@ -36,6 +37,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     npz_files     videos <-> arrays
     parquet_files videos <-> a Parquet file
     exports       a gallery -> a file
+    outgoing      a gallery -> what a copy of it elsewhere is made of
     windows       how videos are cut, and what of them is seen: one way a gallery
     intake        videos with their codes -> a gallery, what differs is told
     imports       a file -> a gallery
@@ -66,6 +68,7 @@ __all__ = [
     "compact",
     "copies",
     "duplicates",
+    "evidence",
     "exports",
     "filters",
     "fitting",
@@ -78,11 +81,14 @@ __all__ = [
     "lock",
     "merge",
     "mirrors",
+    "outgoing",
     "plan",
     "query",
     "removal",
+    "roots",
     "runs",
     "same_film",
+    "searched",
     "store",
     "verify",
     "windows",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import VideoError
 from c3dhash.gallery.query import codes_of
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.searched import SearchedGallery
 from c3dhash.gallery.windows import with_windows
 from c3dhash.records import CodeBatch
 from c3dhash.video.clip_plan import Plan
@@ -39,7 +39,7 @@ class QueryEncoder:
         ModelMismatchError: the gallery holds the codes of another model.
     """
 
-    def __init__(self, run: Run, gallery: Gallery, *, config: EncodeConfig | None = None) -> None:
+    def __init__(self, run: Run, gallery: SearchedGallery, *, config: EncodeConfig | None = None) -> None:
         from c3dhash.models.encode import Encoder, window_options
 
         gallery.check_model(run.fingerprint, hash_length=run.hash_length)

@@ -44,7 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from c3dhash.bits import hamming_distances
-from c3dhash.gallery.index import HammingIndex
+from c3dhash.gallery.searched import SearchedCodes
 from c3dhash.gallery.segments import best_sum
 
 MATCH_SHAPE = (2.0, 5.0)  # of the distances of clips that show the same, a beta-binomial distribution
@@ -58,7 +58,7 @@ CHECKED_BITS = 2.0, 4.0
 COPY_BITS = 3.0  # a pair that has less chance among all than one in eight is none of different films
 
 
-def points_of_distances(index: HammingIndex) -> np.ndarray:
+def points_of_distances(index: SearchedCodes) -> np.ndarray:
     """Return what a clip at each distance says, float64 [hash_length + 1], falling, from -MISMATCH_POINTS up."""
     chance = chance_of_distances(index)
     points = np.log2(_match_tail(index.hash_length)) - np.log2(np.maximum(chance, 2.0**-MAX_POINTS))
@@ -66,7 +66,7 @@ def points_of_distances(index: HammingIndex) -> np.ndarray:
     return floored
 
 
-def chance_of_distances(index: HammingIndex) -> np.ndarray:
+def chance_of_distances(index: SearchedCodes) -> np.ndarray:
     """Return how probable distances up to each are, of clips of different videos: float64 [hash_length + 1].
 
     Measured on clips that are evenly spread over the gallery; where there is one video alone, as of few random bits.
@@ -86,14 +86,19 @@ def chance_of_distances(index: HammingIndex) -> np.ndarray:
     return noted
 
 
-def share_by_chance(index: HammingIndex, *, radius: int) -> float:
+def share_by_chance(index: SearchedCodes, *, radius: int) -> float:
     """Return which share of the videos has a clip within a radius of any code by chance."""
-    key = f"share within {radius}"
+    key = share_note(radius)
     if key not in index.notes:
         num_clips = np.diff(np.append(index.starts, len(index)))
         index.notes[key] = float(np.mean(1 - (1 - chance_of_distances(index)[radius]) ** num_clips))
     noted: float = index.notes[key]
     return noted
+
+
+def share_note(radius: int) -> str:
+    """Return under which name an index notes the share of a radius."""
+    return f"share within {radius}"
 
 
 class Chance(NamedTuple):
@@ -110,7 +115,7 @@ class Chance(NamedTuple):
         return self.bits_a_point * points - self.log2_k
 
 
-def chance_of_segments(index: HammingIndex) -> Chance:
+def chance_of_segments(index: SearchedCodes) -> Chance:
     """Return what segments of different videos of a gallery have by chance."""
     if "segments" not in index.notes:
         chance, (best, num_pairs) = Chance(bits_a_pair(index), 0.0), _best_points(index)
@@ -127,7 +132,7 @@ def chance_of_segments(index: HammingIndex) -> Chance:
     return noted
 
 
-def bits_a_pair(index: HammingIndex) -> float:
+def bits_a_pair(index: SearchedCodes) -> float:
     """Return how many bits of improbability a point is where pairs are independent, as one alone is; above 0."""
     points, masses = points_of_distances(index), np.diff(chance_of_distances(index), prepend=0)
     low, high = 0.0, 1.0
@@ -140,7 +145,7 @@ def bits_a_pair(index: HammingIndex) -> float:
     return max(low, 1e-9)  # where most clips of a gallery are alike, nothing is improbable
 
 
-def _best_points(index: HammingIndex) -> tuple[np.ndarray, np.ndarray]:
+def _best_points(index: SearchedCodes) -> tuple[np.ndarray, np.ndarray]:
     """Return the most points on a diagonal of pairs of videos, float64 [P], and how many pairs of clips each has."""
     if index.num_videos < 2:
         return np.empty(0), np.empty(0)

@@ -25,22 +25,25 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from c3dhash.gallery.chance import (
+    Chance,
     bits_a_pair,
     chance_of_distances,
     chance_of_segments,
     points_of_distances,
     share_by_chance,
+    share_note,
 )
 from c3dhash.gallery.finer import finer_order
-from c3dhash.gallery.index import HammingIndex, check_top
+from c3dhash.gallery.index import check_top
+from c3dhash.gallery.searched import Allowed, SearchedCodes
 from c3dhash.gallery.segments import MIN_SEGMENT_POINTS, SPEEDS, find_at_any_speed, find_segments, most_points
 from c3dhash.records import CodeBatch, SegmentMatch
 
@@ -72,12 +75,12 @@ class VideoEvidence(NamedTuple):
 
 
 def rank_videos(
-    index: HammingIndex,
+    index: SearchedCodes,
     query: CodeBatch,
     *,
     top: int,
     times: Times,
-    allowed: np.ndarray | None = None,
+    allowed: Allowed | None = None,
     radius: int | None = None,
     any_speed: bool = False,
     search_videos: SearchVideos | None = None,
@@ -91,7 +94,7 @@ def rank_videos(
         top: how many videos, 1 or more.
         times: returns when the clips of a video start and end, float64 [N] each, given its first and its last clip id.
         allowed: bool [num_videos], which videos of the index may be found; None for all. What is common and what is
-            chance is measured on all.
+            chance is measured on all. Those whose segments were looked at are taken out.
         radius: bits; a video whose distance is larger is not found. None finds any.
         any_speed: also look for segments that are slower or faster in the query.
         search_videos: finds the nearest videos in the place of the index, as an approximate one does. How many videos
@@ -107,7 +110,8 @@ def rank_videos(
     check_top(top)
     radius = index.hash_length if radius is None else radius
     nearest = partial(_nearest, search_videos or index.search_videos, radius=radius)
-    allowed = np.ones(index.num_videos, bool) if allowed is None else allowed.copy()
+    if allowed is None:
+        allowed = np.ones(index.num_videos, bool)
     if len(query.codes) == 1:
         return _rank_by_distance(index, query, nearest, top=top, allowed=allowed, radius=radius)
     found = []
@@ -121,7 +125,7 @@ def rank_videos(
 
 
 def _rank_by_distance(
-    index: HammingIndex, query: CodeBatch, nearest: SearchVideos, *, top: int, allowed: np.ndarray, radius: int
+    index: SearchedCodes, query: CodeBatch, nearest: SearchVideos, *, top: int, allowed: Allowed, radius: int
 ) -> list[VideoEvidence]:
     """Return what `rank_videos` does of a query of one window."""
     num_examined = top if query.embeddings is None else max(EXAMINED, EXAMINED_PER_HIT * top)
@@ -139,7 +143,7 @@ def _rank_by_distance(
 
 
 def _nearest(
-    search_videos: SearchVideos, query: CodeBatch, *, top: int, allowed: np.ndarray, radius: int
+    search_videos: SearchVideos, query: CodeBatch, *, top: int, allowed: Allowed, radius: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return distances and clip ids of the nearest videos, as `HammingIndex.search_videos`, within a radius."""
     distances, ids = search_videos(query.codes, top=top, allowed=allowed)
@@ -147,12 +151,12 @@ def _nearest(
 
 
 def _examine(
-    index: HammingIndex,
+    index: SearchedCodes,
     query: CodeBatch,
     *,
     top: int,
     times: Times,
-    allowed: np.ndarray,
+    allowed: Allowed,
     radius: int,
     any_speed: bool,
 ) -> list[VideoEvidence]:
@@ -164,8 +168,9 @@ def _examine(
     points, votes = weigh(index, query.codes)
     found: list[tuple[float, VideoEvidence]] = []
     scores: list[float] = []  # rising
-    voted = np.flatnonzero((votes >= MIN_SEGMENT_POINTS) & allowed)
+    voted = np.flatnonzero(votes >= MIN_SEGMENT_POINTS)
     voted = voted[np.argsort(-votes[voted], kind="stable")]
+    voted = voted[allowed[voted]]
     most_bits = chance_of_segments(index).bits(votes) - math.log2(max(1, len(query.codes)))
     for video in voted[: max(EXAMINED, EXAMINED_PER_HIT * top)].tolist():
         if len(scores) >= top and 0 < scores[-top] > most_bits[video]:
@@ -186,14 +191,14 @@ def _examine(
     return [evidence for _, evidence in found]
 
 
-def clips_of(index: HammingIndex, video: int, times: Times) -> tuple[np.ndarray, CodeBatch]:
+def clips_of(index: SearchedCodes, video: int, times: Times) -> tuple[np.ndarray, CodeBatch]:
     """Return the ids, int64 [N], and the clips of a video of the index."""
     ids, codes = index.video(video)
     return ids, CodeBatch(codes, index.hash_length, *times(int(ids[0]), int(ids[-1])))
 
 
 def scored_segments(
-    index: HammingIndex, points: np.ndarray, query: CodeBatch, clips: CodeBatch, *, any_speed: bool = False
+    index: SearchedCodes, points: np.ndarray, query: CodeBatch, clips: CodeBatch, *, any_speed: bool = False
 ) -> tuple[list[tuple[SegmentMatch, int]], float]:
     """Find the segments of a query and a video that chance does not explain; or, where it explains all, the best one.
 
@@ -221,7 +226,7 @@ def scored_segments(
 
 
 def weigh(
-    index: HammingIndex, codes: np.ndarray, *, max_chance_pairs: int = MAX_CHANCE_PAIRS
+    index: SearchedCodes, codes: np.ndarray, *, max_chance_pairs: int = MAX_CHANCE_PAIRS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what a clip at each distance from each window says, and how much could speak for each video at most.
 
@@ -230,17 +235,17 @@ def weigh(
         max_chance_pairs: pairs of a window that chance makes; of larger galleries only what is nearer gives votes.
     Returns:
         bits: float64 [Q, hash_length + 1], falling, from -MISMATCH_POINTS up. Note [Evidence].
-        votes: float64 [V], of each video of the index the sum over the windows of the bits of its nearest clip, as far
-            as they are above 0.
+        votes: float64 [n], of each video of the index the sum over the windows of the bits of its nearest clip, as far
+            as they are above 0; up to the last video that has some.
     """
     chance, said, num_videos = chance_of_distances(index), points_of_distances(index), index.num_videos
     is_looked_at = (said > 0) & (chance * len(index) <= max_chance_pairs)
     radius = max(0, int(np.count_nonzero(is_looked_at)) - 1)
-    common = round(COMMON_SHARE * index.hash_length)
+    common = common_radius(index.hash_length)
     by_chance, common = share_by_chance(index, radius=common), min(radius, common)
     if len(codes) == 1:
         radius = common  # nothing asks for votes
-    bits, votes = np.empty((len(codes), len(said))), np.zeros(num_videos)
+    bits, votes = np.empty((len(codes), len(said))), np.zeros(0)
     for first in range(0, len(codes), WINDOWS_AT_A_TIME):
         block = codes[first : first + WINDOWS_AT_A_TIME]
         windows, videos, distances = index.near_videos(block, radius=radius)
@@ -248,8 +253,33 @@ def weigh(
         weights = window_weights(num_near, num_videos=num_videos, by_chance=by_chance)
         table = np.where(said > 0, weights[:, None] * said, said)
         bits[first : first + len(block)] = table
-        votes += np.bincount(videos, weights=np.maximum(0, table[windows, distances]), minlength=num_videos)
+        said_of_videos = np.bincount(videos, weights=np.maximum(0, table[windows, distances]), minlength=len(votes))
+        votes = np.pad(votes, (0, len(said_of_videos) - len(votes))) + said_of_videos
     return bits, votes
+
+
+def common_radius(hash_length: int) -> int:
+    """Return within how many bits a video has what a window shows."""
+    return round(COMMON_SHARE * hash_length)
+
+
+def measure(index: SearchedCodes) -> dict[str, Any]:
+    """Return what is measured on a gallery itself before it is searched, as JSON values: what `notes_of` takes."""
+    share = share_by_chance(index, radius=common_radius(index.hash_length))
+    return {
+        "chance": chance_of_distances(index).tolist(),
+        "segments": list(chance_of_segments(index)),
+        "share": share,
+    }
+
+
+def notes_of(measured: Mapping[str, Any], *, hash_length: int) -> dict[str, Any]:
+    """Return the notes of codes on which `measure` measured that, so that it is not measured again."""
+    return {
+        "chance": np.array(measured["chance"], np.float64),
+        "segments": Chance(*measured["segments"]),
+        share_note(common_radius(hash_length)): float(measured["share"]),
+    }
 
 
 def window_weights(num_near: np.ndarray, *, num_videos: int, by_chance: float) -> np.ndarray:

@@ -61,6 +61,7 @@ class VideoFilter:
 
 
 Condition = tuple[str, list[object]]  # SQL about the table `video`, and its parameters
+Place = tuple[int, str | None]  # a root's id, and the path of a folder or file in it; None for all of the root
 
 
 def condition(chosen: VideoFilter, root_folders: Mapping[int, str]) -> Condition:
@@ -72,45 +73,58 @@ def condition(chosen: VideoFilter, root_folders: Mapping[int, str]) -> Condition
     parts: list[Condition] = []
     if chosen.labels:
         parts.append((f"label IN ({', '.join('?' * len(chosen.labels))})", list(chosen.labels)))
-    if chosen.folder is not None:
-        parts.append(_any(_in_root(root_id, folder, chosen.folder) for root_id, folder in root_folders.items()))
-    if chosen.place is not None:
-        parts.append(_any(_at(root_id, folder, *chosen.place) for root_id, folder in root_folders.items()))
+    parts += [_any(_below(*place) for place in either) for either in places(chosen, root_folders)]
     if chosen.added_since is not None:
         parts.append(("added_at >= ?", [chosen.added_since]))
     texts, parameters = zip(*parts, strict=True) if parts else ((), ())
     return " AND ".join(texts) or "1", [value for part in parameters for value in part]
 
 
-def _any(parts: Iterable[Condition | None]) -> Condition:
-    some = [part for part in parts if part is not None]
-    return "(" + (" OR ".join(text for text, _ in some) or "0") + ")", [value for _, part in some for value in part]
+def places(chosen: VideoFilter, root_folders: Mapping[int, str]) -> list[list[Place]]:
+    """Say where a video must lie, folder by folder that a filter names: in one of these places; in none for [].
+
+    Args:
+        root_folders: as of `condition`.
+    """
+    found = []
+    if chosen.folder is not None:
+        of_roots = [_in_root(root_id, folder, chosen.folder) for root_id, folder in root_folders.items()]
+        found.append([place for of_root in of_roots for place in of_root])
+    if chosen.place is not None:
+        wanted, path = chosen.place
+        inside = path.rstrip("/") if path else None
+        found.append([(root_id, inside) for root_id, folder in root_folders.items() if folder == wanted])
+    return found
 
 
-def _in_root(root_id: int, root: str, wanted: str) -> Condition | None:
-    """Say which videos of a root lie in a folder; None where none can."""
+def _in_root(root_id: int, root: str, wanted: str) -> list[Place]:
+    """Say where in a root the videos of a folder lie."""
     if root_id == roots.NO_ROOT:
-        return _below(root_id, wanted.rstrip("/"))
-    parts = []
+        return [(root_id, wanted.rstrip("/"))]
+    found: list[Place] = []
     for resolve in (os.path.abspath, os.path.realpath):  # either may be reached through links
         folder, place = resolve(wanted), resolve(root)
         if _is_in(place, folder):
-            return "root_id = ?", [root_id]
+            return [(root_id, None)]
         if _is_in(folder, place):
-            parts.append(_below(root_id, roots.split(folder, place)))
-    return _any(parts) if parts else None
+            found.append((root_id, roots.split(folder, place)))
+    return list(dict.fromkeys(found))
 
 
-def _at(root_id: int, root: str, wanted_root: str, path: str) -> Condition | None:
-    """Say which videos of a root lie in a folder of a root; None where it is another."""
-    if root != wanted_root:
-        return None
-    return _below(root_id, path.rstrip("/")) if path else ("root_id = ?", [root_id])
+def _any(parts: Iterable[Condition]) -> Condition:
+    some = list(parts)
+    return "(" + (" OR ".join(text for text, _ in some) or "0") + ")", [value for _, part in some for value in part]
 
 
-def _below(root_id: int, path: str) -> Condition:
-    # Of paths below "a/b", and of no other, it is true that they lie between "a/b/" and "a/b0": "0" follows "/".
-    return "(root_id = ? AND (path = ? OR path > ? AND path < ?))", [root_id, path, f"{path}/", f"{path}0"]
+def _below(root_id: int, path: str | None) -> Condition:
+    if path is None:
+        return "root_id = ?", [root_id]
+    return "(root_id = ? AND (path = ? OR path > ? AND path < ?))", [root_id, path, *bounds(path)]
+
+
+def bounds(path: str) -> tuple[str, str]:
+    """Return two texts between which all paths below a folder lie, and no other: of "a/b", "a/b/" and "a/b0"."""
+    return f"{path}/", f"{path}0"  # "0" follows "/"
 
 
 def _is_in(path: str, folder: str) -> bool:

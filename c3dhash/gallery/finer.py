@@ -27,11 +27,11 @@ from __future__ import annotations
 import numpy as np
 
 from c3dhash.bits import unpack_codes
-from c3dhash.gallery.index import HammingIndex
+from c3dhash.gallery.searched import SearchedCodes
 
 
 def finer_order(
-    index: HammingIndex, code: np.ndarray, embedding: np.ndarray, videos: np.ndarray, *, radius: int
+    index: SearchedCodes, code: np.ndarray, embedding: np.ndarray, videos: np.ndarray, *, radius: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put videos into the order of their asymmetric distance: Note [Asymmetric distance].
 

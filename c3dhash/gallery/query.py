@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import CheckpointError, GalleryError, UsageError, VideoError
+from c3dhash.errors import CheckpointError, UsageError, VideoError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import check_top
-from c3dhash.gallery.same_film import SameFilm, load_same_film
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.same_film import SameFilm
+from c3dhash.gallery.searched import SearchedGallery
 from c3dhash.gallery.windows import with_windows
 from c3dhash.models.calibration import Calibration, load_calibration
 from c3dhash.records import CodeBatch, Hit, SegmentMatch
@@ -60,7 +60,7 @@ def codes_of(result: VideoResult) -> CodeBatch:
 
 def query_video(
     run: Run,
-    gallery: Gallery,
+    gallery: SearchedGallery,
     video: Path | str,
     *,
     top: int = 10,
@@ -94,7 +94,7 @@ def query_video(
 
 def query_videos(
     run: Run,
-    gallery: Gallery,
+    gallery: SearchedGallery,
     videos: Sequence[Path],
     *,
     top: int = 10,
@@ -125,13 +125,13 @@ def query_videos(
         check_mirror(gallery, config)
     search = partial(
         _find, gallery, top=top, radius=radius, any_speed=any_speed, calibration=calibration_of(run),
-        same_film=load_same_film(gallery.path, model_fingerprint=run.fingerprint),
+        same_film=gallery.same_film(),
     )  # fmt: skip
     answer = partial(_answer, search, only=only, top=top, not_itself=not_itself)
     return _answer_each(run, videos, answer, mirror=mirror, config=config)
 
 
-def check_mirror(gallery: Gallery, config: EncodeConfig) -> None:
+def check_mirror(gallery: SearchedGallery, config: EncodeConfig) -> None:
     """Make sure that it makes a difference whether a query is mirrored.
 
     Args:
@@ -213,7 +213,7 @@ def calibration_of(run: Run) -> Calibration | None:
 
 
 def query_codes(
-    gallery: Gallery,
+    gallery: SearchedGallery,
     query: CodeBatch,
     *,
     mirrored: CodeBatch | None = None,
@@ -252,7 +252,7 @@ def query_codes(
 
 
 def _find(
-    gallery: Gallery,
+    gallery: SearchedGallery,
     query: CodeBatch,
     *,
     top: int,
@@ -264,12 +264,8 @@ def _find(
 ) -> list[tuple[Hit, float]]:
     """Return the hits of `query_codes`, each with the distance by which those of a query of one window are ordered."""
     found = gallery.similar_videos(query, top=top, only=only, radius=radius, any_speed=any_speed)
-    if not found and len(query.codes) and ((radius is None and not only) or not gallery.videos()):
-        num_flat, num_missing = len(gallery.videos()), len(gallery.missing_videos())
-        why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
-        if num_flat:
-            why = f"has only videos that show nothing ({num_flat}), which have no codes"
-        raise GalleryError(f"gallery '{gallery.path}' {why}: run `c3dhash index DIR` first.")
+    if not found and len(query.codes):
+        gallery.check_filled()
     hits = []
     for rank, (evidence, clip) in enumerate(found, 1):
         segments = evidence.segments

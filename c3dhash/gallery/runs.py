@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from c3dhash.errors import C3DHashError, ModelMismatchError
-from c3dhash.gallery.store import MODEL_DIR, Gallery
+from c3dhash.gallery.searched import SearchedGallery
+from c3dhash.gallery.store import MODEL_DIR
 from c3dhash.models.runs import Run, is_finished, load_run
 
 
-def run_of(gallery: Gallery, *, runs_dir: Path = Path("runs")) -> Run:
+def run_of(gallery: SearchedGallery, *, runs_dir: Path = Path("runs")) -> Run:
     """Load the run that made a gallery's codes.
 
-    It is looked for in the gallery itself, where it was, and among the finished runs that lie there now or under
+    It is looked for in the gallery's folder, where it was, and among the finished runs that lie there now or under
     `runs_dir`, the newest first: a run that was renamed or moved makes the same codes.
 
     Raises:
@@ -40,8 +41,9 @@ def run_of(gallery: Gallery, *, runs_dir: Path = Path("runs")) -> Run:
     )
 
 
-def _candidates(gallery: Gallery, runs_dir: Path) -> Iterator[Path]:
-    yield gallery.path / MODEL_DIR
+def _candidates(gallery: SearchedGallery, runs_dir: Path) -> Iterator[Path]:
+    if isinstance(gallery.path, Path):
+        yield gallery.path / MODEL_DIR
     folders = [runs_dir]
     if gallery.model_name:
         yield Path(gallery.model_name)

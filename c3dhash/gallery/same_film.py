@@ -12,8 +12,10 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,13 +70,23 @@ def bin_of(score: float) -> int:
 
 def save_same_film(gallery_path: Path, measured: SameFilm, *, model_fingerprint: str) -> None:
     """Write it into a gallery whose codes are of that model."""
-    content = {
-        "model_fingerprint": model_fingerprint,
+    content = {"model_fingerprint": model_fingerprint, **content_of(measured)}
+    write_text(gallery_path / COPIES_NAME, json.dumps(content) + "\n")
+
+
+def content_of(measured: SameFilm) -> dict[str, Any]:
+    """Return it as JSON values, as `of_content` takes them."""
+    return {
         "measured_on": measured.measured_on,
         "own_counts": measured.own_counts.tolist(),
         "other_counts": measured.other_counts.tolist(),
     }
-    write_text(gallery_path / COPIES_NAME, json.dumps(content) + "\n")
+
+
+def of_content(content: Mapping[str, Any]) -> SameFilm:
+    """Make one of JSON values; what is wrong with them raises as json and numpy do, or a GalleryError."""
+    own_counts, other_counts = (np.array(content[name], np.int64) for name in ("own_counts", "other_counts"))
+    return SameFilm(own_counts, other_counts, str(content["measured_on"]))
 
 
 def load_same_film(gallery_path: Path, *, model_fingerprint: str) -> SameFilm | None:
@@ -82,10 +94,10 @@ def load_same_film(gallery_path: Path, *, model_fingerprint: str) -> SameFilm | 
     path = gallery_path / COPIES_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        own_counts, other_counts = (np.array(content[name], np.int64) for name in ("own_counts", "other_counts"))
+        measured = of_content(content)
         if content["model_fingerprint"] != model_fingerprint:
             raise GalleryError("it is of the codes of another model")
-        return SameFilm(own_counts, other_counts, str(content["measured_on"]))
+        return measured
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, OverflowError, GalleryError) as error:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,11 +30,13 @@ from c3dhash.gallery import lock, schema
 from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.gallery.companion import Companion
 from c3dhash.gallery.edits import Edits, no_video
-from c3dhash.gallery.evidence import VideoEvidence, rank_videos
+from c3dhash.gallery.evidence import VideoEvidence, measure, rank_videos
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.pairs import Pair, matching_pairs
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
+from c3dhash.gallery.same_film import SameFilm, load_same_film
+from c3dhash.gallery.searched import check_same_model
 from c3dhash.records import CodeBatch
 
 CATALOG_NAME = "catalog.sqlite"
@@ -167,14 +170,7 @@ class Gallery:
 
     def check_model(self, fingerprint: str, *, hash_length: int) -> None:
         """Raise a ModelMismatchError unless the gallery holds the codes of this model."""
-        if (fingerprint, hash_length) == (self.model_fingerprint, self.hash_length):
-            return
-        own = f"{self.hash_length}-bit codes of model {self.model_fingerprint[:8]}…"
-        way_out = f"--model {self.model_name}" if self.model_name else "the model that it was indexed with"
-        raise ModelMismatchError(
-            f"gallery '{self.path}' holds {own}, got a {hash_length}-bit model {fingerprint[:8]}…: "
-            f"query with {way_out} or index again."
-        )
+        check_same_model(self, fingerprint, hash_length=hash_length)
 
     def add(
         self,
@@ -410,6 +406,26 @@ class Gallery:
         with self._lock, self._catalog.snapshot():
             if self._catalog.num_clips():
                 self._first_clips(only)
+
+    def check_filled(self) -> None:
+        """Raise a GalleryError where no video can be found, which says why."""
+        with self.reading():
+            num_flat, num_missing = len(self.videos()), len(self.missing_videos())
+            if self.num_videos:
+                return
+        why = f"has only videos whose files are missing ({num_missing})" if num_missing else "is empty"
+        if num_flat:
+            why = f"has only videos that show nothing ({num_flat}), which have no codes"
+        raise GalleryError(f"gallery '{self.path}' {why}: run `c3dhash index DIR` first.")
+
+    def same_film(self) -> SameFilm | None:
+        """Return what scores mean, as `c3dhash gallery calibrate` measured it; None where it did not."""
+        return load_same_film(self.path, model_fingerprint=self.model_fingerprint)
+
+    def measured(self) -> dict[str, Any]:
+        """Return what chance makes of the codes, as `evidence.notes_of` takes it."""
+        with self._lock:
+            return measure(self._replica.index())
 
     def _allowed(self, index: HammingIndex, only: VideoFilter) -> np.ndarray:
         """Return which videos of the index pass a filter, bool [num_videos]."""

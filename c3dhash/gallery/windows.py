@@ -8,6 +8,7 @@ from typing import Any
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import ModelMismatchError, UsageError
+from c3dhash.gallery.searched import SearchedGallery
 from c3dhash.gallery.store import Gallery
 
 WINDOWS = ("window_seconds", "stride_seconds", "clips_per_window", "views", "crop_bars")
@@ -20,7 +21,7 @@ def windows_of(config: EncodeConfig) -> dict[str, Any]:
     return {**{name: getattr(config, name) for name in WINDOWS}, "crop_bars": config.crops_bars}
 
 
-def with_windows(config: EncodeConfig, gallery: Gallery) -> EncodeConfig:
+def with_windows(config: EncodeConfig, gallery: SearchedGallery) -> EncodeConfig:
     """Return a config with the windows that a gallery was indexed with.
 
     One that was made before there were several clips a window has networks that see one: None; one before there were

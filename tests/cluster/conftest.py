@@ -1,0 +1,30 @@
+"""A real Milvus, started here, and what is pushed to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+import milvus_server
+import pytest
+
+from c3dhash.cluster.address import Address
+
+COUNTER = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server."""
+    if find_spec("milvus") is None or find_spec("pymilvus") is None:
+        pytest.skip("needs the packages milvus (a server) and pymilvus: pip install 'c3dhash[test,milvus]'")
+    process, port = milvus_server.start(tmp_path_factory.mktemp("milvus"), is_quick=True)
+    yield port
+    milvus_server.stop(process)
+
+
+@pytest.fixture(scope="session")
+def free_address(server: int) -> Callable[[], Address]:
+    """Return an address where nothing is."""
+    return lambda: Address("127.0.0.1", server, f"films_{next(COUNTER)}")
