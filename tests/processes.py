@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import sys
 import traceback
@@ -80,6 +81,7 @@ def _call(env: dict[str, Any], output: Path, function: Callable[..., Any], argum
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which who runs the tests in the background ignores
     BACKBONES["tiny"] = TinyBackbone
     try:
         output.with_suffix(".result").write_bytes(pickle.dumps(function(*arguments)))
