@@ -44,9 +44,8 @@ class ScratchFolder:
 
     def close(self) -> None:
         """Remove the folder, with all that is in it."""
+        self._lock_file.close()  # where a file that is open cannot be removed
         shutil.rmtree(self.path, ignore_errors=True)
-        self._lock_file.close()
-        shutil.rmtree(self.path, ignore_errors=True)  # where an open file could not be removed
 
     def __enter__(self) -> Path:
         return self.path

@@ -36,6 +36,7 @@ from c3dhash.cluster.tables import (
     make_tables,
 )
 from c3dhash.errors import GalleryError, ModelMismatchError
+from c3dhash.files import is_running
 from c3dhash.gallery.outgoing import Outgoing, OutgoingVideo, open_outgoing
 from c3dhash.gallery.store import Gallery
 
@@ -201,7 +202,7 @@ class _Push:
         if writer is None:
             return
         silent = time.time() - writer["at"]
-        is_gone = writer["host"] == self._writer["host"] and not _is_alive(writer["pid"])
+        is_gone = writer["host"] == self._writer["host"] and not is_running(writer["pid"])
         if silent < LEASE_SECONDS and not is_gone:
             raise GalleryError(
                 f"'{self._tables.address}' is being pushed to by process {writer['pid']} on {writer['host']}, last "
@@ -250,13 +251,3 @@ def _has_codes(row: dict[str, Any] | None, other: dict[str, Any] | None) -> bool
 
 def _is_same(row: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(row[name] == other[name] for name in ROW_FIELDS)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -11,10 +11,10 @@ from c3dhash.cluster.connection import MOST_ROWS, Connection
 from c3dhash.cluster.expressions import any_of, expression, label_of, literal, stored_label, with_content
 from c3dhash.cluster.remote_codes import Changed, Passing, RemoteCodes
 from c3dhash.cluster.tables import FACTS_ROW, STATE_ROW, find_tables
-from c3dhash.errors import CodesError, GalleryError, UsageError
+from c3dhash.errors import CodesError, GalleryError
 from c3dhash.gallery.catalog import GalleryClip
 from c3dhash.gallery.evidence import VideoEvidence, notes_of, rank_videos
-from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.filters import VideoFilter, nothing_passes, unknown_label
 from c3dhash.gallery.index import check_top
 from c3dhash.gallery.roots import join
 from c3dhash.gallery.same_film import SameFilm, of_content
@@ -161,17 +161,13 @@ class RemoteGallery:
         """
         for label in sorted(set(only.labels)):
             if not self._tables.num_videos(f"label == {literal(stored_label(label))}"):
-                names, num_labels = self._facts["labels"], self._facts["num_labels"]
-                more = f" and {num_labels - len(names)} more" if num_labels > len(names) else ""
-                raise UsageError(
-                    f"label {label!r} is of no video of gallery '{self.path}': "
-                    + (f"it has {', '.join(names)}{more}." if names else "it has none.")
-                )
+                facts = self._facts
+                raise unknown_label(label, facts["labels"], num_labels=facts["num_labels"], gallery=self.path)
         if only == VideoFilter(without_content=only.without_content):
             return None
         num_passing = self._tables.num_videos(expression(only, self._roots))
         if not num_passing:
-            raise UsageError(f"gallery '{self.path}' has no video with clips that passes ({only}).")
+            raise nothing_passes(only, gallery=self.path)
         return num_passing
 
     def _clips(self, ids: list[int]) -> list[GalleryClip]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TypeVar
 
 from c3dhash.errors import UsageError
 from c3dhash.gallery import roots
 
+MAX_NAMES = 20  # of labels in a message
 Video = TypeVar("Video")
 
 
@@ -58,6 +60,23 @@ class VideoFilter:
         if self.added_since is not None:
             parts.append(f"added since {self.added_since}")
         return ", ".join(parts)
+
+
+def unknown_label(label: str, names: Sequence[str], *, num_labels: int, gallery: Path | str) -> UsageError:
+    """Return what is said where no video has a label.
+
+    Args:
+        names: labels that there are, MAX_NAMES or more of them where there are so many. num_labels: how many there are.
+        gallery: its path.
+    """
+    more = f" and {num_labels - MAX_NAMES} more" if num_labels > MAX_NAMES else ""
+    there = f"it has {', '.join(names[:MAX_NAMES])}{more}." if names else "no video has one."
+    return UsageError(f"label {label!r} is of no video of gallery '{gallery}': {there}")
+
+
+def nothing_passes(only: VideoFilter, *, gallery: Path | str) -> UsageError:
+    """Return what is said where no video passes a filter."""
+    return UsageError(f"gallery '{gallery}' has no video with clips that passes ({only}).")
 
 
 Condition = tuple[str, list[object]]  # SQL about the table `video`, and its parameters

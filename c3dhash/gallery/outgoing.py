@@ -14,12 +14,11 @@ import numpy as np
 
 from c3dhash.bits import num_code_bytes
 from c3dhash.errors import GalleryError
+from c3dhash.gallery.filters import MAX_NAMES
 from c3dhash.gallery.reader import Reader, open_reader
 from c3dhash.gallery.same_film import content_of
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import CodeBatch
-
-MAX_LABELS = 20  # that a copy names where somebody asks for another
 
 
 class OutgoingVideo(NamedTuple):
@@ -66,7 +65,7 @@ class Outgoing:
             "model_name": gallery.model_name,
             "run": gallery.run,
             "roots": {str(root_id): folder for root_id, folder in reader.root_folders().items()},
-            "labels": names[:MAX_LABELS],
+            "labels": names[:MAX_NAMES],
             "num_labels": len(names),
             "same_film": None if same_film is None else content_of(same_film),
             "measured": gallery.measured() if self.num_clips else None,

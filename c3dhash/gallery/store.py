@@ -31,7 +31,7 @@ from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
 from c3dhash.gallery.companion import Companion
 from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.gallery.evidence import VideoEvidence, measure, rank_videos
-from c3dhash.gallery.filters import VideoFilter
+from c3dhash.gallery.filters import VideoFilter, nothing_passes, unknown_label
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.pairs import Pair, matching_pairs
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
@@ -44,7 +44,6 @@ CODES_NAME = "codes.bin"
 APPROXIMATE_NAME = "approximate.bin"
 MODEL_DIR = "model"
 DEFAULT_TIMEOUT_SECONDS = 10.0
-MAX_NAMES = 20  # of labels in a message
 
 
 class Gallery:
@@ -440,17 +439,13 @@ class Gallery:
     def check_labels(self, only: VideoFilter) -> None:
         """Raise a UsageError where no video at all has a label that a filter names."""
         if only.labels and (unknown := sorted(set(only.labels) - set(labels := self._catalog.labels()))):
-            more = f" and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else ""
-            raise UsageError(
-                f"label {unknown[0]!r} is of no video of gallery '{self.path}': "
-                + (f"it has {', '.join(labels[:MAX_NAMES])}{more}." if labels else "no video has one.")
-            )
+            raise unknown_label(unknown[0], labels, num_labels=len(labels), gallery=self.path)
 
     def _first_clips(self, only: VideoFilter) -> np.ndarray:
         self.check_labels(only)
         first_ids = self._catalog.first_clips(only)
         if not len(first_ids):
-            raise UsageError(f"gallery '{self.path}' has no video with clips that passes ({only}).")
+            raise nothing_passes(only, gallery=self.path)
         return first_ids
 
     def clips(self, ids: Iterable[int]) -> list[GalleryClip]:

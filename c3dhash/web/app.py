@@ -56,7 +56,7 @@ def _tell_errors(app: FastAPI, service: Service) -> None:
     def tell(request: Request, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
         if not _is_for_a_page(request):
             return JSONResponse({"error": printable(text)}, status_code=status, headers=headers)
-        response = error_page(service, status, printable(text))
+        response = error_page(service, status, text)
         response.headers.update(headers or {})
         return response
 

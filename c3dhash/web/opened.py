@@ -10,7 +10,7 @@ from typing import Any
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import GalleryError
 from c3dhash.gallery.query import calibration_of
-from c3dhash.gallery.same_film import COPIES_NAME, load_same_film
+from c3dhash.gallery.same_film import COPIES_NAME
 from c3dhash.gallery.store import CATALOG_NAME, Gallery
 from c3dhash.gallery.windows import with_windows
 from c3dhash.web.names import Names
@@ -104,8 +104,7 @@ class Opened:
         state = [place.stat().st_mtime_ns if place.exists() else None for place in places]
         if self._meaning is None or self._meaning[0] != state:
             calibration = None if self.run is None else calibration_of(self.run)
-            same_film = load_same_film(self.path, model_fingerprint=self.gallery.model_fingerprint)
-            self._meaning = state, Meaning(calibration, same_film)
+            self._meaning = state, Meaning(calibration, self.gallery.same_film())
         return self._meaning[1]
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ def error_page(service: Service, status: int, text: str, *, where: str = "") -> 
     Args:
         where: that other one.
     """
-    return page("error.html", {**_frame(service, where), "error": text, "status": status}, status=status)
+    return page("error.html", {**_frame(service, where), "error": printable(text), "status": status}, status=status)
 
 
 async def _page(service: Service, name: str, content: Awaitable[Content]) -> Response:
@@ -98,7 +98,7 @@ async def _page(service: Service, name: str, content: Awaitable[Content]) -> Res
     try:
         told = await content
     except (Refused, C3DHashError) as error:
-        return error_page(service, status_of(error), printable(service.text_of(error)), where=name)
+        return error_page(service, status_of(error), service.text_of(error), where=name)
     return page(f"{name}.html", {**_frame(service, name), **told}, status=told.get("status", 200))
 
 

@@ -130,36 +130,40 @@ def test_a_body_of_chunks_is_cut_off_on_the_socket(on_socket):
     assert sent[0] < 50_000_000 and not server.service.uploads.num_uploads
 
 
-def test_at_the_end_what_waits_is_refused_and_what_is_under_way_is_answered(on_socket, upload, monkeypatch):
-    server = on_socket(max_uploads=3)
+def send(url, upload):
+    """Send a video in a thread; return that, and where the answer will be."""
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(httpx.post(url, timeout=60, **upload)))
+    thread.start()
+    return thread, answers
+
+
+def held_up(server, upload, monkeypatch):
+    """Have a video encoded by a network that waits for an event; return that, and as of `send`."""
     event, network = threading.Event(), server.service._encoder.network
     compute, begun = network.features, threading.Event()
     monkeypatch.setattr(network, "features", lambda clips: (begun.set(), event.wait(30), compute(clips))[2])
-    answers: dict[str, httpx.Response] = {}
-
-    def send(name: str, route: str) -> threading.Thread:
-        def run() -> None:
-            answers[name] = httpx.post(f"{server.url}{route}", timeout=60, **upload)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
-
-    under_way = send("under way", "/api/query")
+    thread, answers = send(f"{server.url}/api/query", upload)
     assert begun.wait(20)
-    waiting = send("waiting", "/api/classify")
+    return event, thread, answers
+
+
+def test_at_the_end_what_waits_is_refused_and_what_is_under_way_is_answered(on_socket, upload, monkeypatch):
+    server = on_socket(max_uploads=3)
+    event, under_way, answered = held_up(server, upload, monkeypatch)
+    waiting, refused = send(f"{server.url}/api/classify", upload)
     deadline = time.monotonic() + 20
     while not server.service.encoder.num_waiting:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     server.server.should_exit = True
     waiting.join(20)
-    assert (answers["waiting"].status_code, answers["waiting"].json()["error"]) == (
+    assert (refused[0].status_code, refused[0].json()["error"]) == (
         503, "the server is being ended: ask again when it is back.",
     )  # fmt: skip
     event.set()
     under_way.join(20)
-    assert answers["under way"].status_code in (200, 503), answers["under way"].text
+    assert answered[0].status_code in (200, 503), answered[0].text
     server.thread.join(20)
     server.service.close()
     assert not server.service.uploads.path.exists()
@@ -167,15 +171,7 @@ def test_at_the_end_what_waits_is_refused_and_what_is_under_way_is_answered(on_s
 
 def test_when_the_time_is_up_it_is_refused_too(on_socket, upload, monkeypatch):
     server = on_socket(grace_seconds=0.2)
-    event, network, begun = threading.Event(), server.service._encoder.network, threading.Event()
-    compute = network.features
-    monkeypatch.setattr(network, "features", lambda clips: (begun.set(), event.wait(30), compute(clips))[2])
-    answers = []
-    thread = threading.Thread(
-        target=lambda: answers.append(httpx.post(f"{server.url}/api/query", timeout=60, **upload))
-    )
-    thread.start()
-    assert begun.wait(20)
+    event, thread, answers = held_up(server, upload, monkeypatch)
     server.server.should_exit = True
     thread.join(20)
     assert answers[0].status_code == 503 and answers[0].headers["retry-after"]
@@ -184,15 +180,7 @@ def test_when_the_time_is_up_it_is_refused_too(on_socket, upload, monkeypatch):
 
 def test_a_second_ctrl_c_refuses_what_is_under_way(on_socket, upload, monkeypatch):
     server = on_socket(grace_seconds=60)
-    event, network, begun = threading.Event(), server.service._encoder.network, threading.Event()
-    compute = network.features
-    monkeypatch.setattr(network, "features", lambda clips: (begun.set(), event.wait(30), compute(clips))[2])
-    answers = []
-    thread = threading.Thread(
-        target=lambda: answers.append(httpx.post(f"{server.url}/api/query", timeout=60, **upload))
-    )
-    thread.start()
-    assert begun.wait(20)
+    event, thread, answers = held_up(server, upload, monkeypatch)
     server.server._end(signal.SIGINT, None)
     thread.join(0.5)
     assert thread.is_alive()  # it has its time
@@ -214,9 +202,7 @@ main(sys.argv[1:])
 
 def test_a_network_that_is_at_a_batch_keeps_nobody_waiting(command, upload):
     process, url, temporary = command("--grace-seconds", "0.5", script=SLOW)
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(httpx.post(f"{url}/api/query", timeout=60, **upload)))
-    thread.start()
+    thread, answers = send(f"{url}/api/query", upload)
     deadline = time.monotonic() + 20
     while not httpx.get(f"{url}/api/health").json()["queue"]["num_uploads"]:
         assert time.monotonic() < deadline
