@@ -6,11 +6,15 @@ another process has taken a core, the threads wait for each other at a spinning 
 cut into tasks of equal size, each of which FAISS does on one thread: blocks of queries where there are
 enough of them, else slices of the gallery, whose results are merged.
 
-Tried in the place of FAISS's lists, for codes of 8 bytes on two cores of a Xeon with AVX512: distances block by block,
-of which those below the k-th best so far are kept (2.4 times as fast on one thread, slower than lists on two, which
-then wait for each other's Python after every 65,536 pairs); FAISS's range search below that limit (batches of 100 in a
-million or ten million codes 1.1 to 1.4 times as fast, single queries not). A second thread for a single query in a
-million codes takes 0.6 ms to come, from a pool or by itself, and 0.2 ms where it is kept waiting: nothing is won.
+A second thread for a single query in a million codes takes 0.6 ms to come, from a pool or by itself, and 0.2 ms where
+it is kept waiting: nothing is won.
+
+Note [Below a limit]
+FAISS's lists take longer than bare distances; of a block of these, only what is below the k-th best so far is looked
+at. For a query alone, k of 10 and 100 and codes of 8 bytes on two cores of a Xeon with AVX512, that is 1.1 to 1.2 times
+as fast in a million codes (as fast where 50 ms go by between calls, and memory is all that counts), as fast in ten
+million, 1.3 to 1.5 times in a hundred million. Not so batches: threads wait for each other's Python, and FAISS's range
+search below that limit gave 1.1 to 1.4.
 
 Note [Nearest videos]
 Lists of the k nearest codes do not say which videos are nearest: clips of one film may fill them, and each window of
@@ -44,6 +48,9 @@ COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
 # Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes
 # and one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
 MAX_DISTANCES_PER_BLOCK = 2**16
+# Note [Below a limit]: 2**17 distances were the fastest on two threads, and within 15 % of 2**16 on one.
+MAX_DISTANCES_OF_ONE, MAX_K_BELOW_LIMIT = 2**17, 100
+FIRST_PER_K, MAX_FOUND_PER_K = 160, 8  # codes that set the first limit; below a limit, until there is a lower one
 CODES_PER_ROW = 4096
 TAKEN = np.iinfo(np.uint16).max  # above every distance
 
@@ -58,8 +65,9 @@ def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int)
         distances: int32 [Q, k], and positions: int64 [Q, k], ordered by (distance, position).
     """
     num_threads = _num_threads(len(query_codes) * len(gallery_codes))
-    counter_bytes = (8 * query_codes.shape[1] + 1) * k * 8
-    is_counting = query_codes.shape[1] <= COUNTING_MAX_NUM_BYTES or k >= COUNTING_MIN_K
+    num_bytes = query_codes.shape[1]
+    counter_bytes = (8 * num_bytes + 1) * k * 8
+    is_counting = num_bytes <= COUNTING_MAX_NUM_BYTES or k >= COUNTING_MIN_K
     variant = "mc" if is_counting and counter_bytes <= MAX_COUNTER_BYTES else "hc"
     max_queries = max(1, min(MAX_QUERIES_PER_TASK, MAX_COUNTER_BYTES // counter_bytes))
     blocks, slices = _cut(
@@ -68,6 +76,8 @@ def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int)
 
     def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
         num_found = min(k, part.stop - part.start)
+        if block.stop - block.start == 1 and num_bytes <= COUNTING_MAX_NUM_BYTES and k <= MAX_K_BELOW_LIMIT:
+            return _nearest_to_one(query_codes[block], gallery_codes, part, k=num_found)
         distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
         return distances, positions + part.start
 
@@ -146,6 +156,47 @@ def over_queries(function: Callable[[slice], Found], num_queries: int) -> list[F
     return _run(function, [(part,) for part in _bounds(num_queries, num_threads)], num_threads=num_threads)
 
 
+def _nearest_to_one(
+    query_code: np.ndarray, gallery_codes: np.ndarray, part: slice, *, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k nearest codes of one query in a part of the gallery, as `nearest_codes`: Note [Below a limit].
+
+    Args:
+        query_code: uint8 [1, num_bytes].
+        k: 1..size of the part.
+    """
+    distances, positions = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    num_found, limit = 0, int(TAKEN)  # a code at this distance is one too many
+    is_below = np.zeros((-(-MAX_DISTANCES_OF_ONE // 8), 8), bool)
+    for _, start, (row,) in _distance_blocks(query_code, gallery_codes, part, max_distances=MAX_DISTANCES_OF_ONE):
+        if limit == TAKEN and len(row) >= k:
+            limit = int(np.partition(row[: FIRST_PER_K * k], k - 1)[k - 1]) + 1
+        np.less(row, limit, out=is_below.reshape(-1)[: len(row)])
+        is_below.reshape(-1)[len(row) :] = False
+        eights = np.flatnonzero(is_below.view(np.uint64) != 0)  # few are: looked at eight at a time
+        if not len(eights):
+            continue
+        within = np.flatnonzero(is_below[eights])
+        places = eights[within // 8] * 8 + within % 8
+        distances.append(row[places])
+        positions.append(places + start)
+        num_found += len(places)
+        if num_found > MAX_FOUND_PER_K * k:
+            nearest = _first(distances, positions, k=k)
+            distances, positions = [nearest[0]], [nearest[1]]
+            num_found, limit = k, int(nearest[0][-1])
+    nearest = _first(distances, positions, k=k)
+    return nearest[0][None], nearest[1][None]
+
+
+def _first(distances: list[np.ndarray], positions: list[np.ndarray], *, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first k by (distance, position) of parts in which positions rise where distances are equal."""
+    all_distances, all_positions = np.concatenate(distances), np.concatenate(positions)
+    near = np.flatnonzero(all_distances <= np.partition(all_distances, k - 1)[k - 1])
+    near = near[np.argsort(all_distances[near], kind="stable")[:k]]
+    return all_distances[near], all_positions[near]
+
+
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
     """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
     nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)
@@ -160,16 +211,16 @@ def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np
 
 
 def _distance_blocks(
-    query_codes: np.ndarray, gallery_codes: np.ndarray, part: slice
+    query_codes: np.ndarray, gallery_codes: np.ndarray, part: slice, *, max_distances: int = MAX_DISTANCES_PER_BLOCK
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield the distances of all queries to the codes of a part, some of each at a time.
+    """Yield the distances of all queries to the codes of a part, so many at a time.
 
     Yields:
         The first of these queries, the position of the first of these codes, and distances, int32 [some, some], which
         the next ones replace.
     """
     num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
-    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
+    num_codes = max_distances // num_queries
     buffer = np.empty(num_queries * num_codes, np.int32)
     for start in range(part.start, part.stop, num_codes):
         block = gallery_codes[start : min(start + num_codes, part.stop)]

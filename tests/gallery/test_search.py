@@ -41,11 +41,12 @@ def test_tasks_on_several_threads_give_the_same(
 ) -> None:
     monkeypatch.setattr(search_module, "MIN_COMPARISONS_PER_TASK", 100)
     monkeypatch.setattr(search_module, "MAX_DISTANCES_PER_BLOCK", 1000)
+    monkeypatch.setattr(search_module, "MAX_DISTANCES_OF_ONE", 60)
     monkeypatch.setattr(search_module, "CODES_PER_ROW", 3)
     monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 5)
     rng = np.random.default_rng(num_bytes)
     codes, query_codes = random_codes(rng, 2000, num_bytes), random_codes(rng, num_queries, num_bytes)
-    for k in (7, 600):
+    for k in (1, 7, 100, 600):
         assert_codes_equal_sorting(query_codes, codes, k)
     starts = np.flatnonzero(np.append(True, rng.random(1999) < 0.1))
     for top in (1, 20, len(starts)):
