@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     "--forget", "forgotten", nargs=2, multiple=True, metavar="VIDEO VIDEO",
     help="Forget what --ignore remembered of these two; may be repeated.",
 )  # fmt: skip
+@click.option("--list-ignored", is_flag=True, help="Only list the pairs that are remembered as no match, for --forget.")
 @json_option
 @click.option(
     "--csv", "csv_path", type=click.Path(path_type=Path), default=None, help="Also write a table, a row a file."
@@ -50,6 +51,7 @@ def duplicates(
     mirror: bool,
     ignored: Sequence[tuple[str, str]],
     forgotten: Sequence[tuple[str, str]],
+    list_ignored: bool,
     as_json: bool,
     csv_path: Path | None,
     html_path: Path | None,
@@ -64,16 +66,21 @@ def duplicates(
     config = DuplicatesConfig(radius, reference, mirror)
     if as_json and print_paths:
         raise UsageError("--json and --print-paths both say what is printed: leave out one of them.")
+    if list_ignored and (config != DuplicatesConfig() or csv_path or html_path or print_paths):
+        raise UsageError("--list-ignored compares nothing: with it go --ignore, --forget and --json alone.")
 
     from tqdm import tqdm
 
-    from c3dhash.gallery.duplicates import find_duplicates, note_not_match, redundant
+    from c3dhash.gallery.duplicates import find_duplicates, note_not_match, noted_not_matches, redundant
     from c3dhash.gallery.store import Gallery
 
     with Gallery.open(gallery_path) as gallery:
         for pairs, is_match in ((ignored, False), (forgotten, True)):
             for video, other in pairs:
                 note_not_match(gallery, video, other, is_match=is_match)
+        if list_ignored:
+            _print_ignored(noted_not_matches(gallery), as_json=as_json)
+            return
         with tqdm(total=gallery.num_videos, desc="Comparing", unit="video", leave=False) as bar:
             groups = find_duplicates(
                 gallery, radius=config.radius, reference=config.reference, mirror=config.mirror, on_video=bar.update
@@ -119,6 +126,18 @@ def _print_groups(groups: Sequence[DuplicateGroup], radius: int | None) -> None:
     print_table(header, rows[:-1], right=(0, 2, 3))
     num_members = sum(len(group.members) for group in groups)
     click.echo(f"\n{len(groups)} groups, {num_members} matches. Nothing was changed.")
+
+
+def _print_ignored(pairs: Sequence[tuple[str | None, str | None]], *, as_json: bool) -> None:
+    if as_json:
+        print_json([list(pair) for pair in pairs])
+    elif not pairs:
+        click.echo("No pair is remembered as no match: --ignore VIDEO VIDEO does that.")
+    else:
+        rows = [
+            tuple("not in the gallery now" if path is None else shown_path(path) for path in pair) for pair in pairs
+        ]
+        print_table(("no match", "with"), rows)
 
 
 def _told(facts: VideoFacts) -> str:

@@ -111,6 +111,20 @@ def note_not_match(gallery: Gallery, video: str, other: str, *, is_match: bool =
     gallery.note_not_matches([(contents[0], contents[1])], are_matches=is_match)
 
 
+def noted_not_matches(gallery: Gallery) -> list[tuple[str | None, str | None]]:
+    """Return the pairs that are noted to be no match: a path of each, the first of files of the same bytes; None for a
+    video that the gallery does not have now. Ordered by the paths."""
+    with gallery.reading():
+        pairs = gallery.not_matches()
+        paths = {video.content_hash: video.video for video in reversed(gallery.videos())} if pairs else {}
+    named = [sorted((paths.get(content) for content in pair), key=_none_last) for pair in pairs]
+    return sorted(((first, second) for first, second in named), key=lambda pair: [_none_last(name) for name in pair])
+
+
+def _none_last(name: str | None) -> tuple[bool, str]:
+    return name is None, name or ""
+
+
 def read_facts(video: GalleryVideo) -> VideoFacts:
     """Return what the header of a file says, as far as it can be read."""
     try:

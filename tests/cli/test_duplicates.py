@@ -78,9 +78,26 @@ def test_a_reference_and_what_is_no_match(run, gallery):
     assert run("duplicates", "--radius", "0")[1].startswith("score")
 
 
+def test_pairs_that_are_no_match_are_listed(run, gallery):
+    assert run("duplicates", "--list-ignored")[:2] == (
+        0,
+        "No pair is remembered as no match: --ignore VIDEO VIDEO does that.\n",
+    )
+    a, b, c = (str(gallery / name) for name in ("a, 1.mp4", "b.mp4", "kept/c.mp4"))
+    out = run("duplicates", "--ignore", c, b, "--ignore", b, a, "--list-ignored")[1]
+    assert [line.split("  ")[0] for line in out.splitlines()[1:]] == ["a, 1.mp4", "b.mp4"]
+    assert json.loads(run("duplicates", "--list-ignored", "--json")[1]) == [[a, b], [b, c]]
+    with Gallery.open(gallery / "gallery") as opened:
+        opened.remove([a])
+    assert json.loads(run("duplicates", "--list-ignored", "--json")[1]) == [[b, c], [b, None]]
+    assert "not in the gallery now" in run("duplicates", "--list-ignored")[1]
+    assert json.loads(run("duplicates", "--forget", b, c, "--list-ignored", "--json")[1]) == [[b, None]]
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
+        (["--list-ignored", "--csv", "x.csv"], 2, "--list-ignored compares nothing"),
         (["--radius", "-1"], 2, "radius (-1) must be between 0 and 1024"),
         (["--json", "--print-paths"], 2, "--json and --print-paths both say what is printed"),
         (["--ignore", "a.mp4"], 2, "'--ignore' requires 2 arguments"),
