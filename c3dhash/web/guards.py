@@ -17,12 +17,13 @@ import hmac
 import ipaddress
 import json
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from c3dhash.config import ServeConfig
+from c3dhash.web.uploads import drain
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -87,7 +88,7 @@ class Guards:
         body = json.dumps({"error": text}).encode() if text else b""
         kind = [(b"content-type", b"application/json")] if text else []
         headers = [*kind, (b"content-length", str(len(body)).encode()), *headers]
-        if scope["method"] not in SAFE_METHODS:  # whatever is sent with it is not read
+        if scope["method"] not in SAFE_METHODS and not await _is_read(scope, receive):
             headers.append((b"connection", b"close"))
         await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -126,6 +127,22 @@ class Guards:
         if name in self._hosts:
             return True
         return "*" in self._hosts and _is_address(name)
+
+
+async def _is_read(scope: Scope, receive: Receive) -> bool:
+    """Read what is sent with a request that is refused, if it is not much: who still sends does not hear an answer, nor
+    does a proxy. Who waits for leave to send it gets none. Tell whether all was read."""
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        return False
+
+    async def blocks() -> AsyncIterator[bytes]:
+        is_more = True
+        while is_more:
+            message = await receive()
+            is_more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    return await drain(blocks())
 
 
 def _own_path(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -128,6 +129,28 @@ def test_a_body_of_chunks_is_cut_off_on_the_socket(on_socket):
     except httpx.NetworkError:  # it hangs up on who goes on sending
         pass
     assert sent[0] < 50_000_000 and not server.service.uploads.num_uploads
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "expect", "is_kept"), [(8, "", True), (60, "", False), (8, "Expect: 100-continue\r\n", False)]
+)
+def test_who_sends_without_a_token_hears_that(on_socket, megabytes, expect, is_kept):
+    """The answer is there before the connection goes, though nobody reads it before all is sent."""
+    url = httpx.URL(on_socket(token=TOKEN).url)
+    head = (
+        f"POST /api/query HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nContent-Length: {megabytes << 20}\r\n{expect}\r\n"
+    )
+    with socket.create_connection((url.host, url.port), timeout=20) as sender:
+        sender.sendall(head.encode())
+        if not expect:
+            with contextlib.suppress(ConnectionError):  # much is not listened to
+                sender.sendall(bytes(megabytes << 20))
+        if megabytes < 16:
+            answer = sender.recv(1 << 16)
+            assert answer.startswith(b"HTTP/1.1 401") and (b"connection: close" in answer.lower()) == (not is_kept)
+            if is_kept:
+                sender.sendall(f"GET /login HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n\r\n".encode())
+                assert sender.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
 def send(url, upload):
