@@ -5,7 +5,6 @@ catalog, damaged or not ──> Entry, Entry, ...  ──> a file (csv_files, np
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,11 +213,7 @@ class _Fit:
         self._spare_bits = spare_bits(hash_length)
 
     def __call__(self, clip: ClipRow) -> bool:
-        return (
-            clip.is_clip(self.num_bytes)
-            and -math.inf < clip.start_seconds <= clip.end_seconds < math.inf
-            and not clip.code[-1] & self._spare_bits
-        )
+        return clip.is_clip(self.num_bytes) and not clip.code[-1] & self._spare_bits
 
 
 def _is_as_written(row: VideoRow, clips: Sequence[ClipRow]) -> bool:

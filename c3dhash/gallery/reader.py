@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +54,9 @@ class ClipRow(NamedTuple):
     code: Any
 
     def is_clip(self, num_bytes: int) -> bool:
-        """Tell whether these are times and a code of so many bytes."""
-        times = isinstance(self.start_seconds, float) and isinstance(self.end_seconds, float)
+        """Tell whether these are times, the first not behind the second, and a code of so many bytes."""
+        start, end = self.start_seconds, self.end_seconds
+        times = isinstance(start, float) and isinstance(end, float) and -math.inf < start <= end < math.inf
         return times and isinstance(self.code, bytes) and len(self.code) == num_bytes
 
 

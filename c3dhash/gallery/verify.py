@@ -141,7 +141,7 @@ def _problem(
     wrong = next((clip for clip in clips if not clip.is_clip(num_bytes)), None)
     if wrong is not None:
         width = f"a code of {len(wrong.code)} bytes" if isinstance(wrong.code, bytes) else "no code"
-        return f"clip {wrong.id} has {width}, or times that are none; {num_bytes} bytes and two numbers are right"
+        return f"clip {wrong.id} has {width}, or times that are none; {num_bytes} bytes and rising numbers are right"
     if is_again or clips[-1].id - clips[0].id + 1 != len(clips):
         return f"its clips do not follow each other at id {clips[0].id}"
     if (table == "missing_clip") != (row.missing_since is not None):

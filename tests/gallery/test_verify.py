@@ -72,6 +72,8 @@ def test_any_bit_of_a_code_that_flips_is_found(bit: int, video: int, path: Path)
         ("UPDATE clip SET code = x'0102' WHERE id = 12", "1.mp4", "clip 12 has a code of 2 bytes"),
         ("UPDATE clip SET code = 'abcdef' WHERE id = 12", "1.mp4", "clip 12 has no code"),
         ("UPDATE clip SET start_seconds = 'x' WHERE id = 12", "1.mp4", "or times that are none"),
+        ("UPDATE clip SET end_seconds = 9e999 WHERE id = 12", "1.mp4", "or times that are none"),
+        ("UPDATE clip SET start_seconds = end_seconds + 1 WHERE id = 12", "1.mp4", "or times that are none"),
         ("DELETE FROM clip WHERE id = 20", "1.mp4", "it has 9 clips, 10 were written"),
         ("DELETE FROM clip WHERE id = 15", "1.mp4", "its clips do not follow each other at id 11"),
         ("DELETE FROM clip WHERE video_id = 2", "1.mp4", "none of its 10 clips is there"),
