@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from c3dhash.cli import main
 from c3dhash.config import ModelConfig, TrainConfig
@@ -19,6 +20,9 @@ from c3dhash.datasets.synth import make_motion_set
 from c3dhash.models.hashnet import build_model
 from c3dhash.models.runs import Run, load_run, save_run
 from c3dhash.video.cache import FrameCache
+
+settings.register_profile("c3dhash", deadline=None)  # how long an example takes says something of the machine alone
+settings.load_profile("c3dhash")
 
 # The smallest clips on which everything still happens.
 TINY = TrainConfig(

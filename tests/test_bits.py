@@ -52,7 +52,7 @@ def test_hash_length_out_of_range(hash_length: int) -> None:
 
 
 @given(bit_rows())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_pack_and_unpack_are_inverse(rows: list[np.ndarray]) -> None:
     (original,) = rows
     codes = bits.pack_codes(original)
@@ -121,7 +121,7 @@ def test_words_hold_the_same_bits() -> None:
 
 
 @given(bit_rows(num_sets=2))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_hamming_distance_counts_differing_bits(rows: list[np.ndarray]) -> None:
     queries, gallery = rows
     expected = [[sum(a != b for a, b in zip(one, other, strict=True)) for other in gallery] for one in queries]
@@ -131,7 +131,7 @@ def test_hamming_distance_counts_differing_bits(rows: list[np.ndarray]) -> None:
 
 
 @given(bit_rows())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_hamming_distance_is_a_metric(rows: list[np.ndarray]) -> None:
     codes = bits.pack_codes(rows[0])
     distances = bits.hamming_distances(codes, codes)

@@ -125,6 +125,7 @@ def train(directions, tmp_path_factory, cache):
     return train
 
 
+@pytest.mark.slow
 def test_stacks_tell_directions_apart_and_pictures_do_not(directions, train, cache):
     found = {}
     for name, run in train(epochs=4, task="classify", hash_length=48).items():

@@ -241,7 +241,7 @@ class TestStratifiedSplit:
         assert counts == {(label, split): share for label in range(5) for split, share in shares.items()}
         assert straddling_groups(dealt) == {}
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         groups=st.lists(st.tuples(st.integers(0, 9), st.lists(st.integers(0, 3), max_size=3)), min_size=1, max_size=60),
         seed=st.integers(0, 100),

@@ -100,7 +100,7 @@ def test_unsigned_and_signed_labels_are_compared_by_value() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_counts_do_not_move_when_the_gallery_is_shuffled(seed: int) -> None:
     problem = make_problem(seed, hash_length=12, num_queries=3, num_items=40)
     query_codes, gallery_codes, query_labels, gallery_labels = problem

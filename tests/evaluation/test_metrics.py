@@ -195,7 +195,7 @@ def test_the_report_has_the_keys_that_others_rely_on() -> None:
 
 
 @given(ranking_sets, st.integers(1, 10))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_average_precision_equals_all_orders(all_rankings: list[Ranking], k: int) -> None:
     counts = stack(all_rankings)
     summaries = {"expected": lambda values: sum(values) / len(values), "best": max, "worst": min}
@@ -213,7 +213,7 @@ def test_average_precision_equals_all_orders(all_rankings: list[Ranking], k: int
 
 
 @given(ranking_sets, st.integers(1, 10))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_precision_and_recall_at_k_equal_all_orders(all_rankings: list[Ranking], k: int) -> None:
     counts = stack(all_rankings)
     hits = [np.mean([sum(flags[:k]) for flags in all_orders(ranking)]) for ranking in all_rankings]
@@ -227,7 +227,7 @@ def test_precision_and_recall_at_k_equal_all_orders(all_rankings: list[Ranking],
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_metrics_do_not_move_when_the_gallery_is_shuffled(seed: int) -> None:
     rng = np.random.default_rng(seed)
     query_codes, gallery_codes = (
@@ -247,7 +247,7 @@ def test_metrics_do_not_move_when_the_gallery_is_shuffled(seed: int) -> None:
 
 
 @given(ranking_sets, st.integers(1, 10), st.sampled_from(["all", "hits", "min", "k"]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_expectation_lies_between_worst_and_best(all_rankings: list[Ranking], k: int, normaliser: str) -> None:
     counts = stack(all_rankings).answerable()
     worst, expected, best = (

@@ -45,7 +45,7 @@ def assert_near(index: HammingIndex, approximate: ApproximateIndex, queries: np.
         assert (np.lexsort((found, distances[row, :num])) == np.arange(num)).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     num_codes=st.integers(20, 700), num_clips=st.integers(1, 30), num_added=st.integers(0, 100),
     share_removed=st.sampled_from([0.0, 0.05, 0.3, 0.95]), k=st.sampled_from([1, 10, 100]),

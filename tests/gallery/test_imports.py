@@ -46,7 +46,7 @@ def videos(draw: st.DrawFn) -> list[dict]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(videos=videos())
 def test_a_round_trip_is_exact(suffix: str, videos: list[dict]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -49,7 +49,7 @@ def assert_equals_brute_force(
     np.testing.assert_array_equal(found_ids, expected_ids)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     hash_length=st.integers(1, 130),
     num_codes=st.integers(0, 300),
@@ -99,7 +99,7 @@ def clustered_codes(rng: np.random.Generator, num: int, hash_length: int, centre
     return pack_codes(centres[rng.integers(0, len(centres), num)] ^ flips)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     hash_length=st.sampled_from([3, 8, 16, 48, 64, 100, 150, 256, 300]),
     num_videos=st.integers(1, 30),

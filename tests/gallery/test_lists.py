@@ -19,7 +19,7 @@ def lists_of(distances: np.ndarray, length: int, rng: np.random.Generator) -> tu
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     num_queries=st.integers(1, 4), num_codes=st.integers(1, 60), length=st.integers(1, 80), k=st.integers(1, 20),
     bits=st.integers(1, 6), seed=st.integers(0, 2**32 - 1),

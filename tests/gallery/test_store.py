@@ -98,7 +98,7 @@ actions = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(hash_length=st.integers(1, 130), steps=st.lists(actions, max_size=16), seed=st.integers(0, 99))
 def test_any_sequence_equals_a_dictionary(hash_length: int, steps: list[tuple], seed: int) -> None:
     rng, model = np.random.default_rng(seed), {}

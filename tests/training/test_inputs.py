@@ -108,7 +108,7 @@ def test_heads_alone_train_on_features_of_crops(motion, tmp_path, cache, backbon
     assert np.array_equal(batch, kept.load(np.array([4, 0, 4] * 9), seed=(1,)))
 
 
-@pytest.mark.parametrize("backbone", ["resnet3d10", "c3d", "tsn_resnet18"])
+@pytest.mark.parametrize("backbone", ["resnet3d10", pytest.param("c3d", marks=pytest.mark.slow), "tsn_resnet18"])
 def test_kept_stages_give_what_the_network_does(motion, tmp_path, cache, backbone):
     first = len(build_backbone(backbone).stages()) - 1
     config = replace(CONFIG, backbone=backbone, size=64, num_frames=8, views=1, min_crop_scale=0.6, freeze_stages=first)

@@ -54,7 +54,7 @@ def brute_force(embeddings: torch.Tensor, labels: torch.Tensor, margin: float) -
     return total, num_active, num_triplets
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000), batch=st.integers(2, 12), bits=st.integers(1, 9), classes=st.integers(1, 5),
     margin=st.sampled_from([0.0, 0.3, 2.0, 50.0]), multi_label=st.booleans(),

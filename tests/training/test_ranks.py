@@ -164,7 +164,7 @@ def test_statistics_of_own_clips_are_averaged(tmp_path, motion):
     assert 0 < (mine - expected).abs().max() < 1e-4 < expected.abs().max(), "a mean of means, but of two batches each"
 
 
-@pytest.mark.parametrize(("freeze_stages", "size"), [(3, 4), (4, 2)])
+@pytest.mark.parametrize(("freeze_stages", "size"), [pytest.param(3, 4, marks=pytest.mark.slow), (4, 2)])
 def test_frozen_stages_are_divided_by_videos(tmp_path, motion, freeze_stages, size):
     """Each rank keeps its videos; of a batch of four it has as many rows as there are of these, or none."""
     torch.manual_seed(5)

@@ -237,7 +237,7 @@ def test_stages_that_are_frozen_stay_and_the_others_learn(motion, tmp_path, cach
 
 def test_a_batch_that_memory_does_not_hold_trains_the_same(motion, tmp_path, cache, monkeypatch):
     path, _ = save_weights(tmp_path, "resnet3d10", num_frames=TINY.num_frames, size=TINY.size)
-    config = replace(TINY, weights=path, views=1, epochs=3, refit=False)
+    config = replace(TINY, weights=path, views=1, epochs=1, refit=False)
     whole = numbers(train_run(motion, config, run_dir=tmp_path / "whole", cache=cache))
     monkeypatch.setattr(gradients, "total_memory_bytes", lambda: 1)
     sizes = []
@@ -417,7 +417,7 @@ def test_the_average_begins_again_with_a_refit(motion, tmp_path, cache):
     torch.testing.assert_close(scaling.folded(head).weight, run.model.hash_head.weight)
 
 
-@pytest.mark.parametrize("first", [2, 4])
+@pytest.mark.parametrize("first", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_what_may_be_turned_behind_frozen_stages(motion, tmp_path, cache, first):
     """Each setting changes the training, or is refused in one line."""
     path, _ = save_weights(tmp_path, "resnet3d10", num_frames=4, size=16)

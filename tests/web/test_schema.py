@@ -46,7 +46,7 @@ def test_answers_are_as_described(serve, path, method):
     good, bad = (operation.as_strategy(generation_mode=mode) for mode in (modes.POSITIVE, modes.NEGATIVE))
 
     @given(case=one_of(good, bad))
-    @settings(max_examples=MAX_EXAMPLES, deadline=None, database=None, phases=[Phase.generate], derandomize=True,
+    @settings(max_examples=MAX_EXAMPLES, database=None, phases=[Phase.generate], derandomize=True,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     def ask(case):
         case.call_and_validate(checks=checks)
