@@ -23,7 +23,7 @@ from c3dhash.config import EncodeConfig, HashConfig
 from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import fitting
 from c3dhash.gallery.fitting import index_with_features, kept_features, make_run, own_run
-from c3dhash.gallery.indexing import IndexReport, open_gallery
+from c3dhash.gallery.indexing import IndexReport, encode_here, open_gallery
 from c3dhash.gallery.plan import Step
 from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import encode_videos
@@ -221,6 +221,25 @@ def test_more_clips_than_are_fitted_on(config, videos, path, monkeypatch):
     assert 9 <= len(list((path / "features").glob("*.npz"))) < 12
     assert update(path, run, [videos]).added == 12
     assert_codes_are_those_of_the_network(path, run)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_in_which_features_come_does_not_matter(config, videos, path, tmp_path, monkeypatch, seed):
+    """Also where there are more than are fitted on: the first that come are not those that are."""
+    monkeypatch.setattr(fitting, "MAX_FITTED_CLIPS", 9)
+    come = []
+
+    def in_any_order(*arguments, **options):
+        results = list(encode_here(*arguments, **options))
+        for place in np.random.default_rng(seed).permutation(len(results)):
+            come.append(results[place][0].video)
+            yield results[place]
+
+    (videos / "broken.mp4").write_bytes(b"\0" * 1000)
+    run = make_run(path, [videos], config=config, encode=FP32)
+    other = make_run(tmp_path / "other", [videos], config=config, encode=FP32, encode_steps=in_any_order)
+    assert come != sorted(come) and len(come) > 9
+    assert (other.fingerprint, other.config["fitted_clips"]) == (run.fingerprint, 9)
 
 
 def test_a_long_video_gives_a_part_of_its_clips(config, videos, path, monkeypatch):
