@@ -8,7 +8,8 @@ is done again by another; nothing is written there.
 
 Note [What workers get]
     The network and the settings, by Ray, which pickles them: whoever may join the cluster may run programs on it, and
-    on this machine. Videos they read themselves, by the names that these have here: from a file system that all share.
+    on this machine. Videos they read themselves, by the names that these have here: from a file system that all share,
+    or from a server that lets each of them in. No password is passed on.
 """
 
 from __future__ import annotations
