@@ -32,6 +32,10 @@ from c3dhash.video.loader import stop_point
 BLOCK_BYTES = 1 << 20  # read at a time; how much is asked of the server at once is fsspec's business
 PAUSES_SECONDS = (1.0, 4.0)  # before what failed is tried again; packages for object stores have tried by themselves
 SECOND_NS = 10**9
+# What packages of fsspec call the time of a file, and how two of them tell it.
+TIMES = ("LastModified", "mtime", "last_modified", "modified", "updated", "modificationTime", "modify", "created")
+FTP_TIME = "%Y%m%d%H%M%S"
+MILLISECONDS_FROM = 10**11  # as seconds, the year 5138
 AGAIN = "the same command goes on"
 
 Result = TypeVar("Result")
@@ -235,8 +239,7 @@ def _is_plain(path: str) -> bool:
 
 def _facts(url: str, entry: Mapping[str, Any]) -> RemoteFile:
     """Return what an entry of a listing says of a file. Note [Versions]."""
-    told = (entry.get(key) for key in ("LastModified", "mtime", "last_modified", "modified", "updated", "created"))
-    mtime_ns = next((_seconds(each) * SECOND_NS for each in told if each), 0)
+    mtime_ns = next((_seconds(entry[key]) * SECOND_NS for key in TIMES if entry.get(key)), 0)
     if etag := entry.get("ETag"):
         digest = hashlib.blake2b(str(etag).encode(), digest_size=8).digest()
         mtime_ns += int.from_bytes(digest, "big") % SECOND_NS
@@ -244,15 +247,20 @@ def _facts(url: str, entry: Mapping[str, Any]) -> RemoteFile:
 
 
 def _seconds(moment: datetime | str | float) -> int:
-    """Return a moment in whole seconds since 1970, however a package tells it."""
+    """Return a moment in whole seconds since 1970, however a package tells it; 0 where that is not understood."""
     if isinstance(moment, str):
         try:
-            moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+            is_of_ftp = moment[:14].isdecimal()
+            moment = datetime.strptime(moment[:14], FTP_TIME) if is_of_ftp else _iso(moment)
         except ValueError:
             return 0
     if isinstance(moment, datetime):
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    return int(moment)
+    return int(moment if moment < MILLISECONDS_FROM else moment / 1000)
+
+
+def _iso(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text[:19]}+00:00" if text.endswith("Z") else text)  # 3.10 knows no Z
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +241,57 @@ def test_a_line_that_is_cut_in_mid_run_is_one_error_and_the_same_command_goes_on
     assert code == 0 and out.startswith(f"{6 - num_done} added") and f"{num_done} unchanged" in out
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Windows keeps what a kill leaves")
+def test_what_a_killed_command_has_fetched_goes_with_the_next(untrained_run, bucket, db, tmp_path):
+    is_asked, may_go_on = threading.Event(), threading.Event()
+
+    def hold(method: str, asked: str) -> None:
+        if method == "GET" and "list" not in asked:
+            is_asked.set()
+            may_go_on.wait(60)
+
+    bucket.fault = hold
+    command = [sys.executable, "-m", "c3dhash", "index", db, "--gallery", tmp_path / "g", "--model", untrained_run.path]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        assert is_asked.wait(60)
+        process.kill()
+    may_go_on.set()
+    assert leftovers()
+    bucket.fault = lambda method, asked: None
+    assert counts(index(untrained_run, tmp_path / "again", db)) == {"added": 6}
+    assert leftovers() == []
+
+
+class Page(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_pages_that_list_files_are_places(untrained_run, motion_dir, tmp_path, monkeypatch):
+    pytest.importorskip("aiohttp", reason="needs aiohttp, as s3fs does")
+    monkeypatch.setattr("c3dhash.video.fetching.PAUSES_SECONDS", (0.0,))
+    shutil.copytree(motion_dir / "query", tmp_path / "web" / "db")
+    (tmp_path / "web" / "other.mp4").write_bytes(b"no part of the place")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Page, directory=str(tmp_path / "web")))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/db"
+    try:
+        assert counts(index(untrained_run, tmp_path / "there", url)) == {"added": 6}
+        assert counts(index(untrained_run, tmp_path / "there", url)) == {"unchanged": 6}
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+    index(untrained_run, tmp_path / "here", motion_dir / "query")
+    here = content(tmp_path / "here", str(motion_dir / "query"))
+    assert content(tmp_path / "there", url) == here
+    with pytest.raises(StorageError, match=rf"^'{url}' could not be listed \(.*\); the same command goes on"):
+        index(untrained_run, tmp_path / "there", url, index=PRUNE_ALL)
+    assert content(tmp_path / "there", url) == here
+
+
 def test_places_of_both_kinds_in_one_gallery(untrained_run, bucket, db, motion_dir, tmp_path, run):
     path = tmp_path / "gallery"
     here = tmp_path / "here"
@@ -286,6 +342,8 @@ def test_a_file_that_is_not_here_has_no_picture_and_nothing_else_changes(
     assert f"{db}/move_up/move_up_000.mp4" in out.splitlines()[1]
     page = (tmp_path / "q.html").read_text()
     assert f"{db}/move_up/move_up_000.mp4" in page
+    code, _, err = run("query", f"{db}/move_up/move_up_000.mp4", "--gallery", path)
+    assert code == 2 and f"query '{db}/move_up/move_up_000.mp4' is on a server" in err
     code, out, err = run("duplicates", "--gallery", path, "--html", tmp_path / "d.html")
     assert code == 0 and "Traceback" not in err
     code, out, err = run("gallery", "info", "--gallery", path)
@@ -318,6 +376,6 @@ def test_a_package_that_is_not_there_is_named(untrained_run, tmp_path, run, monk
         "c3dhash: 'gs://films/db' needs a package that is not there: "
     ), err
     assert "gcsfs" in err
-    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
     code, _, err = run("index", "s3://films/db", "--gallery", tmp_path / "g", "--model", untrained_run.path)
     assert code == 2 and err.splitlines()[-1].endswith("needs the extra remote: pip install 'c3dhash[remote]'")
