@@ -23,6 +23,7 @@ class Bucket:
         url: of the bucket.
         fault: what goes wrong; may be set at any time.
         asked: method and path of each request.
+        page: how many names a page of a listing has; None for a thousand.
     """
 
     def __init__(self, name: str, client: Any) -> None:
@@ -30,6 +31,7 @@ class Bucket:
         self.client = client
         self.fault: Fault = lambda method, path: None
         self.asked: list[tuple[str, str]] = []
+        self.page: int | None = None
 
     def put(self, key: str, content: bytes | Path) -> None:
         body = content.read_bytes() if isinstance(content, Path) else content
@@ -102,7 +104,9 @@ def _way_to(port: int, bucket: Bucket) -> Iterator[int]:
                 self.end_headers()
                 return
             connection = http.client.HTTPConnection("127.0.0.1", port)
-            connection.request(self.command, self.path, body, dict(self.headers))
+            is_paged = bucket.page is not None and "list-type=2" in self.path
+            path = f"{self.path}&max-keys={bucket.page}" if is_paged else self.path
+            connection.request(self.command, path, body, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
             connection.close()

@@ -10,7 +10,8 @@
     yes         no                                              missing     kept aside; dropped only when asked to
 
 Files are compared by size and time first; content is read only where these cannot tell. On a server, where that means
-to fetch them, it is read of new files only where one of the same size is gone: a copy is encoded like any other.
+to fetch them, it is read only of a file of the same size at another time, and of a new one where one of its size is
+gone: a copy is encoded like any other.
 """
 
 from __future__ import annotations
@@ -170,11 +171,13 @@ class _Comparison:
             self.scan.refuse_missing_places()
 
     def _needs_hash(self, file: File) -> bool:
+        same_size = self.by_size.get(file.size_bytes, ())
         if file.real in self.by_real:
-            return any(not _is_untouched(file, video) for video in self.by_real[file.real])
+            changed = [video for video in self.by_real[file.real] if not _is_untouched(file, video)]
+            return any(video in same_size for video in changed) if is_url(file.name) else bool(changed)
         if is_url(file.name):
-            return any(self._is_gone(video) for video in self.by_size.get(file.size_bytes, ()))
-        return file.size_bytes in self.by_size
+            return any(self._is_gone(video) for video in same_size)
+        return bool(same_size)
 
     def _compare(self, file: File, video: GalleryVideo, digest: str | None) -> None:
         """Decide on a file that the gallery knows as `video`."""

@@ -143,11 +143,21 @@ def _scan_server(scan: Scan, url: str, bases: Sequence[str], seen: set[str], on_
     found = list_remote(url, on_hidden=hide)
     scan.places.append(Place(url, url, True, [file.url for file in found] != [url], len(found)))
     for file in found:
-        if file.url not in seen:
+        if not _is_utf8(file.url):
+            hide(file.url, f"video name '{readable(file.url)}' is not valid UTF-8: rename the file.")
+        elif file.url not in seen:
             seen.add(file.url)
             root = next((base for base in bases if holds(base, file.url)), file.url.rpartition("/")[0])
             scan.files.append(File(file.url, file.url, root, file.size_bytes, file.mtime_ns))
             on_file()
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def readable(name: str) -> str:

@@ -78,6 +78,8 @@ def list_remote(url: str, *, on_hidden: Callable[[str, str], object]) -> list[Re
             continue
         for entry in entries:
             name = _name_in(system, folder, entry["name"])
+            if name is None and entry["type"] == "directory" and entry["name"] == f"{_path(system, folder)}/":
+                on_hidden(f"{folder}/", f"folder '{folder}//' has no name, and what is in it is left out: rename it.")
             if name is None or name.rpartition("/")[2].startswith(".") or name in seen:
                 continue
             seen.add(name)

@@ -45,7 +45,7 @@ def bucket(server: Bucket, motion_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("c3dhash.video.fetching.PAUSES_SECONDS", (0.0,))
     server.put_folder("db", motion_dir / "query")
     yield server
-    server.fault = lambda method, path: None
+    server.fault, server.page = lambda method, path: None, None
     server.asked.clear()
     for item in server.client.list_objects_v2(Bucket=server.name).get("Contents", []):
         server.delete(item["Key"])
@@ -103,7 +103,7 @@ def test_a_gallery_follows_its_bucket(untrained_run, bucket, db, motion_dir, tmp
     files = [motion_dir / "query" / key.removeprefix("db/") for key in keys]
     bucket.delete(keys[0])
     bucket.put("db/moved/elsewhere.MP4", files[0])
-    bucket.put(keys[1], files[2])
+    bucket.put(keys[1], files[2].read_bytes() + b"\0")  # of another size
     bucket.put("db/.hidden.mp4", files[2])
     bucket.put("db/notes.txt", b"no video")
     bucket.put("db/broken.mp4", b"no video at all")
@@ -164,6 +164,45 @@ def test_nothing_is_missing_because_a_listing_failed(untrained_run, bucket, db, 
     assert [each["reason"].partition(":")[0] for each in report.failed] == ["'s3"]
     assert report.failed[0]["reason"].startswith(f"'{db}/move_sideways' cannot be listed: no permission")
     assert content(path, db) == before
+
+
+def test_a_listing_of_which_a_page_is_missing_is_none(untrained_run, bucket, db, motion_dir, tmp_path):
+    path = tmp_path / "gallery"
+    for file in sorted((motion_dir / "gallery").rglob("*.mp4")):
+        bucket.put(f"db/{file.name}", file)
+    bucket.page = 2
+    assert counts(index(untrained_run, path, db)) == {"added": 15}
+    before, num_pages = content(path, db), []
+
+    def cut(method: str, asked: str) -> int | None:
+        num_pages.append("continuation-token" in asked)
+        return 0 if sum(num_pages) == 3 and num_pages[-1] else None
+
+    bucket.fault = lambda method, asked: 503 if "continuation-token" in asked else None
+    with pytest.raises(StorageError, match=r"^'s3://films/db' could not be listed"):
+        index(untrained_run, path, db, index=PRUNE_ALL)
+    bucket.fault = cut  # the line fails once, late: it is asked again, from the first page
+    assert counts(index(untrained_run, path, db, index=PRUNE_ALL)) == {"unchanged": 15}
+    assert content(path, db) == before and sum(num_pages) > 5
+
+
+def test_names_that_mean_something_elsewhere_are_names(untrained_run, bucket, db, motion_dir, tmp_path):
+    name = "odd/a b#c?d%20e*[1]::é.mp4"
+    here = tmp_path / "here"
+    shutil.copytree(motion_dir / "query" / "move_up", here)
+    (here / "odd").mkdir()
+    shutil.copy(here / "move_up_000.mp4", here / name)
+    bucket.put_folder("odd", here)
+    bucket.put("odd//double.mp4", here / name)
+    report = index(untrained_run, tmp_path / "there", f"{bucket.url}/odd")
+    assert report.added == 3
+    assert [each["reason"] for each in report.failed] == [
+        f"folder '{bucket.url}/odd//' has no name, and what is in it is left out: rename it."
+    ]
+    index(untrained_run, tmp_path / "g", here)
+    assert content(tmp_path / "there", f"{bucket.url}/odd") == content(tmp_path / "g", str(here))
+    bucket.delete("odd//double.mp4")
+    assert counts(index(untrained_run, tmp_path / "there", f"{bucket.url}/odd")) == {"unchanged": 3}
 
 
 def test_a_place_that_is_not_there_is_not_one_that_was_emptied(untrained_run, bucket, db, tmp_path):
@@ -322,6 +361,21 @@ def test_places_of_both_kinds_in_one_gallery(untrained_run, bucket, db, motion_d
     assert code == 0, err
     with Gallery.open(path) as gallery:
         assert len(gallery.videos()) == 7
+
+
+def test_what_is_here_and_there_is_copied_and_what_went_there_is_moved(untrained_run, bucket, db, motion_dir, tmp_path):
+    """Nobody asks a server whether what it has elsewhere is still there: it is, as far as the gallery knows."""
+    path, here = tmp_path / "gallery", tmp_path / "here"
+    index(untrained_run, path, db)
+    shutil.copytree(motion_dir / "query", here)
+    bucket.asked.clear()
+    report = index(untrained_run, path, here)
+    assert (report.added, report.moved, bucket.asked) == (6, 0, [])
+    shutil.rmtree(here)
+    bucket.put_folder("second", motion_dir / "query")
+    assert counts(index(untrained_run, path, f"{bucket.url}/second")) == {"moved": 6}
+    with Gallery.open(path) as gallery:
+        assert {video.root for video in gallery.videos()} == {db, f"{bucket.url}/second"}
 
 
 def content_of_root(path: Path, root: str) -> dict[str, Any]:
