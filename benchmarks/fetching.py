@@ -3,7 +3,7 @@
     python benchmarks/fetching.py VIDEO_DIR [--backbone tsn_efficientnet_lite0] [--clips 168] [--repeats 3]
 
 The server is moto's, in a process of its own that takes its share of the same cores; a round trip to it takes
-no time. In turns: a new gallery of each place, and each again with nothing changed.
+no time. In turns: a new gallery of each place, and each again with nothing changed. The codes have to be the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from common import machine
 
 from c3dhash.config import EncodeConfig, ModelConfig
@@ -68,8 +69,8 @@ def s3_of(folder: Path) -> Iterator[str]:
         server.wait()
 
 
-def index_seconds(run: Run, place: Path | str) -> tuple[float, float]:
-    """Return how long a new gallery of a place takes, and the same again."""
+def index_seconds(run: Run, place: Path | str) -> tuple[float, float, np.ndarray]:
+    """Return how long a new gallery of a place takes, and the same again; and the codes."""
     with tempfile.TemporaryDirectory() as folder, open_gallery(Path(folder) / "gallery", run) as gallery:
         seconds = []
         for _ in range(2):
@@ -77,7 +78,7 @@ def index_seconds(run: Run, place: Path | str) -> tuple[float, float]:
             report = index_videos(run, gallery, [place], config=CONFIG)
             seconds.append(time.perf_counter() - started)
             assert not report.failed
-        return seconds[0], seconds[1]
+        return seconds[0], seconds[1], gallery.codes()[1]
 
 
 def main() -> None:
@@ -102,11 +103,13 @@ def main() -> None:
         print(machine())
         print(f"{run}: {options.clips} videos of {num_bytes / options.clips / 1e3:.0f} kB, in turns")
         with s3_of(db) as url:
-            index_seconds(run, db)  # warm
+            expected = index_seconds(run, db)[2]  # and warm
             measured: dict[str, list[tuple[float, float]]] = {"folder": [], "S3": []}
             for _ in range(options.repeats):
                 for name, place in (("folder", db), ("S3", url)):
-                    measured[name].append(index_seconds(run, place))
+                    new, unchanged, codes = index_seconds(run, place)
+                    assert np.array_equal(codes, expected)
+                    measured[name].append((new, unchanged))
     print(f"{'':8} {'new, s':>22} {'unchanged, s':>22}   median (fastest to slowest) of {options.repeats}")
     for name, seconds in measured.items():
         cells = [

@@ -16,8 +16,10 @@ Note [Versions]
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -31,6 +33,7 @@ from c3dhash.video.loader import stop_point
 
 BLOCK_BYTES = 1 << 20  # read at a time; how much is asked of the server at once is fsspec's business
 PAUSES_SECONDS = (1.0, 4.0)  # before what failed is tried again; packages for object stores have tried by themselves
+STOP_SECONDS = 0.1  # between looking whether anybody still waits
 SECOND_NS = 10**9
 # What packages of fsspec call the time of a file, and how two of them tell it.
 TIMES = ("LastModified", "mtime", "last_modified", "modified", "updated", "modificationTime", "modify", "created")
@@ -138,7 +141,7 @@ def fetched(url: str) -> Iterator[tuple[Path, RemoteFile]]:
 
 def _fetch(url: str, path: Path) -> int:
     """Copy a file into one of this machine; return its size in bytes."""
-    system = _file_system(url)
+    system, is_left = _file_system(url), threading.Event()
 
     def copy() -> int:
         with system.open(_path(system, url), "rb") as source:
@@ -147,8 +150,7 @@ def _fetch(url: str, path: Path) -> int:
             except OSError as error:
                 raise VideoError(f"video '{url}' cannot be fetched into '{path}': {error.strerror}.") from error
             with target:
-                while block := source.read(BLOCK_BYTES):
-                    stop_point()
+                while not is_left.is_set() and (block := source.read(BLOCK_BYTES)):
                     try:
                         target.write(block)
                         target.flush()
@@ -160,6 +162,8 @@ def _fetch(url: str, path: Path) -> int:
         return _asked(url, "fetched", copy)
     except _Refused as error:
         raise VideoError(f"video '{url}' cannot be read: {error}.") from error
+    finally:
+        is_left.set()
 
 
 class _Refused(Exception):
@@ -170,7 +174,7 @@ def _asked(url: str, what: str, ask: Callable[[], Result]) -> Result:
     """Return what a server answers; it is asked again where it does not."""
     for pause in (*PAUSES_SECONDS, None):
         try:
-            return ask()
+            return _patiently(ask)
         except FileNotFoundError as error:
             raise _Refused("it is not there") from error
         except PermissionError as error:
@@ -187,6 +191,22 @@ def _asked(url: str, what: str, ask: Callable[[], Result]) -> Result:
         stop_point()
         time.sleep(pause)
     raise AssertionError
+
+
+def _patiently(ask: Callable[[], Result]) -> Result:
+    """Return what a call returns that waits for a server: in a thread that is left to itself once nobody wants it."""
+    answer: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # raised again where it is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=work, name="c3dhash-fetch", daemon=True).start()
+    while not wait([answer], timeout=STOP_SECONDS).done:
+        stop_point()
+    return answer.result()
 
 
 def _file_system(url: str) -> Any:

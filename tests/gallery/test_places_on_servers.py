@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from s3_server import Bucket, s3_bucket
 from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import StorageError, UsageError
 from c3dhash.gallery.filters import VideoFilter
-from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery, plan_index
+from c3dhash.gallery.indexing import IndexReport, encode_here, index_videos, open_gallery, plan_index
 from c3dhash.gallery.removal import chosen_videos
 from c3dhash.gallery.store import Gallery
 from c3dhash.gallery.verify import verify_gallery
@@ -278,6 +279,25 @@ def test_a_line_that_is_cut_in_mid_run_is_one_error_and_the_same_command_goes_on
     bucket.fault = lambda method, asked: None
     code, out, _ = run(*arguments)
     assert code == 0 and out.startswith(f"{6 - num_done} added") and f"{num_done} unchanged" in out
+
+
+def test_a_server_that_is_silent_keeps_nobody_waiting_who_stops(untrained_run, bucket, db):
+    steps = plan_index(None, [db]).to_encode
+    is_asked, may_go_on, has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(method: str, asked: str) -> None:
+        if method == "GET" and steps[0].video.rpartition("/")[2] not in asked:
+            is_asked.set()
+            may_go_on.wait(10)
+            has_ended.set()
+
+    bucket.fault = hold
+    results = encode_here(untrained_run, steps, dataclasses.replace(FP32, batch_size=1), lambda name: None)
+    result, seen = next(results)
+    assert result.codes is not None and seen is not None and is_asked.wait(30)
+    results.close()
+    assert not has_ended.is_set() and leftovers() == []
+    may_go_on.set()
 
 
 @pytest.mark.slow
