@@ -10,6 +10,7 @@
     ├── RankError               one of several processes cannot go on, and tells it for all
     ├── ExportError             a run cannot be written in another format
     ├── ClusterError            other machines cannot be used, or were lost
+    ├── StorageError            files on a server cannot be listed or fetched
     ├── CodesError              codes, labels or a codes file are malformed
     └── GalleryError            a gallery cannot be opened or written
         └── ModelMismatchError  a gallery holds the codes of another model
@@ -65,6 +66,10 @@ class EngineError(C3DHashError):
 
 class ClusterError(C3DHashError):
     """Other machines, or an engine that distributes work, cannot be used, or were lost."""
+
+
+class StorageError(C3DHashError):
+    """Files on a server cannot be listed or fetched now: nothing is known about any of them."""
 
 
 class CodesError(C3DHashError):

@@ -16,6 +16,7 @@ from c3dhash.cli.processes import is_first
 from c3dhash.config import WORKERS
 from c3dhash.errors import UsageError
 from c3dhash.models.known_weights import OFFLINE_VARIABLE
+from c3dhash.urls import is_url
 
 if TYPE_CHECKING:
     from c3dhash.gallery.searched import SearchedGallery
@@ -47,6 +48,11 @@ model_option = click.option(
     default=None,
     help="Run directory; by default the newest finished one under runs/.",
 )
+
+
+def path_or_url(value: str) -> Path | str:
+    """Return the type of an argument that names a place: a URL stays text, see c3dhash.urls."""
+    return value if is_url(value) else Path(value)
 
 
 def _gallery_here(context: click.Context, parameter: click.Parameter, value: str) -> Path:
@@ -175,6 +181,8 @@ def print_json(content: Any) -> None:
 
 def shown_path(path: str | Path) -> str:
     """Return a path for people: relative where it lies in or near this folder."""
+    if is_url(path):
+        return str(path)
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(f"..{os.sep}..") else relative
 

@@ -16,6 +16,7 @@ from c3dhash.cli.common import (
     json_option,
     offline_option,
     open_searched,
+    path_or_url,
     print_json,
     refuse_given,
     searched_gallery_option,
@@ -26,6 +27,7 @@ from c3dhash.cli.hits import print_answers, print_hits
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import ENGINES, EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import CheckpointError, UsageError
+from c3dhash.urls import checked_url
 
 if TYPE_CHECKING:
     from c3dhash.gallery.indexing import EncodeSteps, IndexReport
@@ -35,7 +37,7 @@ OF_A_GALLERY_HERE = ("gallery_path", "model", "html_path", "precision", "device"
 
 
 @click.command()
-@click.argument("places", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.argument("places", nargs=-1, required=True, metavar="DIR|URL...", type=path_or_url)
 @gallery_option
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None,
@@ -60,7 +62,7 @@ OF_A_GALLERY_HERE = ("gallery_path", "model", "html_path", "precision", "device"
 def index(
     context: click.Context,
     /,
-    places: tuple[Path, ...],
+    places: tuple[Path | str, ...],
     gallery_path: Path,
     model: Path | None,
     ray_address: str | None,
@@ -68,7 +70,7 @@ def index(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Bring a gallery up to date with folders of videos.
+    """Bring a gallery up to date with folders of videos, here or on a server (s3://BUCKET/FOLDER).
 
     Run again, it encodes what is new or changed, follows what was renamed or moved, and keeps aside what is missing,
     until it is back or --prune drops it. It can be stopped at any time. The exit code is 1 where a video could not be
@@ -96,7 +98,7 @@ def index(
     config = _with_windows_of(hash_config.backbone, config, given)
     with engine as encode, lock.writing(gallery_path, timeout_seconds=index_config.wait_seconds):
         if hash_config.backbone is not None:
-            run = make_run(gallery_path, places, config=hash_config, encode=config)
+            run = make_run(gallery_path, places, config=hash_config, encode=config, encode_steps=encode)
         else:
             run = _find_run(gallery_path, model)
         with open_gallery(gallery_path, run, config=config) as gallery:
@@ -199,7 +201,7 @@ def _find_run(gallery_path: Path, model: Path | None) -> Any:
 
 
 def _show_plan(
-    gallery_path: Path, places: tuple[Path, ...], config: IndexConfig, *, workers: int, as_json: bool
+    gallery_path: Path, places: tuple[Path | str, ...], config: IndexConfig, *, workers: int, as_json: bool
 ) -> int:
     """Print what `index` would do; return its exit code."""
     from c3dhash.gallery.indexing import plan_index
@@ -234,8 +236,15 @@ def _check_untrained(given: set[str]) -> None:
         )
 
 
+def _files_here(context: click.Context, parameter: click.Parameter, value: tuple[Path | str, ...]) -> tuple[Path, ...]:
+    for place in value:
+        if isinstance(place, str):
+            raise UsageError(f"query '{checked_url(place)}' is on a server: a query is a file on this machine.")
+    return tuple(map(Path, value))
+
+
 @click.command()
-@click.argument("places", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("places", metavar="VIDEO...", nargs=-1, required=True, type=path_or_url, callback=_files_here)
 @searched_gallery_option
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None,

@@ -8,7 +8,8 @@ is done again by another; nothing is written there.
 
 Note [What workers get]
     The network and the settings, by Ray, which pickles them: whoever may join the cluster may run programs on it, and
-    on this machine. Videos they read themselves, by the names that these have here: from a file system that all share.
+    on this machine. Videos they read themselves, by the names that these have here: from a file system that all share,
+    or from a server that lets each of them in. No password is passed on.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 
 from c3dhash.config import EncodeConfig
 from c3dhash.errors import ClusterError, MissingExtraError, UsageError, VideoError
-from c3dhash.gallery.indexing import EncodeSteps, Seen, look
+from c3dhash.gallery.indexing import EncodeSteps, Seen, at_hand
 from c3dhash.gallery.plan import Step
 from c3dhash.models.clip_stream import ClipStream, Message
 from c3dhash.models.encode import Collected, Encoder, VideoResult, video_result, window_options
@@ -100,16 +101,26 @@ def on_ray(address: str | None) -> Iterator[EncodeSteps]:
         return
 
     def start_and_encode(
-        run: Run, steps: Sequence[Step], config: EncodeConfig, on_engine: Callable[[str], object]
+        run: Run,
+        steps: Sequence[Step],
+        config: EncodeConfig,
+        on_engine: Callable[[str], object],
+        *,
+        with_features: bool = False,
     ) -> Generator[tuple[VideoResult, Seen | None], None, None]:
         with cluster(None):
-            yield from _encode(run, steps, config, on_engine)
+            yield from _encode(run, steps, config, on_engine, with_features=with_features)
 
     yield start_and_encode
 
 
 def _encode(
-    run: Run, steps: Sequence[Step], config: EncodeConfig, on_engine: Callable[[str], object]
+    run: Run,
+    steps: Sequence[Step],
+    config: EncodeConfig,
+    on_engine: Callable[[str], object],
+    *,
+    with_features: bool = False,
 ) -> Generator[tuple[VideoResult, Seen | None], None, None]:
     """Encode videos on the cluster that was joined.
 
@@ -126,7 +137,7 @@ def _encode(
                 engines.add(name)
                 on_engine(name)
             for step, collected, error, seen in arriving.take(table):
-                yield video_result(Path(step.video), error, collected, heads), seen
+                yield video_result(Path(step.video), error, collected, heads, with_features=with_features), seen
     except ray.exceptions.RayError as error:
         raise ClusterError(f"Ray could not go on ({_first_line(error)}); the same command goes on.") from error
     if arriving.num_left:
@@ -182,8 +193,11 @@ def _decode(
     for number in videos["video"].to_pylist():
         step, seen = all_steps[number], list[Seen]()
 
-        def prepare(_: Path, step: Step = step, seen: list[Seen] = seen) -> None:
-            seen.append(look(step))
+        @contextlib.contextmanager
+        def prepare(_: Path, step: Step = step, seen: list[Seen] = seen) -> Iterator[Path]:
+            with at_hand(step) as (path, now):
+                seen.append(now)
+                yield path
 
         stream = ClipStream(
             [Path(step.video)], size=size, config=dataclasses.replace(config, workers=1), options=options,

@@ -6,7 +6,6 @@ is gone. When it is back its clips get fresh ids: what has a copy takes them in 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -177,7 +176,7 @@ class Edits:
     def _find(self, video: str) -> int | None:
         """Return the id of a video, whichever root it is stored in."""
         for folder, root_id in self._roots.items():
-            if not folder or video.startswith(os.path.join(folder, "")):
+            if roots.holds(folder, video):
                 path = roots.split(video, folder)
                 found = self._connection.execute(
                     "SELECT id FROM video WHERE root_id = ? AND path = ?", (root_id, path)

@@ -5,7 +5,6 @@ catalog, damaged or not ──> Entry, Entry, ...  ──> a file (csv_files, np
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +19,7 @@ from c3dhash.bits import num_code_bytes, spare_bits
 from c3dhash.errors import CodesError
 from c3dhash.gallery.checksums import clips_checksum
 from c3dhash.gallery.reader import CLIP_TABLES, ClipRow, Reader, VideoRow
+from c3dhash.urls import inside, is_url
 
 FORMAT_VERSION = 1
 VIDEO_FIELDS = ("video", "root", "label", "content_hash", "size_bytes", "mtime_ns", "added_at", "missing_since")
@@ -60,8 +60,9 @@ def check_facts(entry: Entry, *, where: object) -> None:
         except UnicodeEncodeError as error:
             raise CodesError(f"'{where}' has text {text!r} that is not valid UTF-8: change it.") from error
     if entry.root is not None:
-        inside = entry.root if entry.root.endswith(os.sep) else entry.root + os.sep
-        if not (Path(entry.root).is_absolute() and entry.video.startswith(inside) and entry.video != inside):
+        begin = inside(entry.root)
+        is_folder = is_url(entry.root) or Path(entry.root).is_absolute()
+        if not (is_folder and entry.video.startswith(begin) and entry.video != begin):
             raise CodesError(
                 f"'{where}' has video {entry.video!r} in root {entry.root!r}; a root is a folder (absolute) around it."
             )

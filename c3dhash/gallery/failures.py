@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from c3dhash.urls import absolute, inside
+
 MAX_FAILURES = 1000  # that are remembered
 
 
 def failures_now(
-    known: Sequence[Mapping[str, str]], failed: Sequence[Mapping[str, str]], *, places: Sequence[Path]
+    known: Sequence[Mapping[str, str]], failed: Sequence[Mapping[str, str]], *, places: Sequence[Path | str]
 ) -> list[dict[str, str]]:
     """Return what could not be taken in, now that `index` looked at some places: of these what it says, else as before.
 
     Args:
         known, failed: {`video` `reason`} of each, before and now.
     """
-    looked_at = [place.absolute() for place in places]
+    looked_at = [absolute(place) for place in places]
     names = {each["video"] for each in failed}
     others = [
         each
         for each in known
         if each["video"] not in names
-        and not any(Path(each["video"]).absolute().is_relative_to(place) for place in looked_at)
+        and not any(f"{absolute(each['video'])}/".startswith(inside(place)) for place in looked_at)
     ]
     kept = [*failed, *others][:MAX_FAILURES]
     return sorted(({"video": each["video"], "reason": each["reason"]} for each in kept), key=lambda each: each["video"])

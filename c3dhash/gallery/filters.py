@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from c3dhash.errors import UsageError
 from c3dhash.gallery import roots
+from c3dhash.urls import inside, is_url
 
 MAX_NAMES = 20  # of labels in a message
 Video = TypeVar("Video")
@@ -120,8 +121,10 @@ def _in_root(root_id: int, root: str, wanted: str) -> list[Place]:
     """Say where in a root the videos of a folder lie."""
     if root_id == roots.NO_ROOT:
         return [(root_id, wanted.rstrip("/"))]
+    if is_url(wanted) != is_url(root):
+        return []
     found: list[Place] = []
-    for resolve in (os.path.abspath, os.path.realpath):  # either may be reached through links
+    for resolve in (_without_slash,) if is_url(root) else (os.path.abspath, os.path.realpath):  # there may be links
         folder, place = resolve(wanted), resolve(root)
         if _is_in(place, folder):
             return [(root_id, None)]
@@ -148,7 +151,11 @@ def bounds(path: str) -> tuple[str, str]:
 
 def _is_in(path: str, folder: str) -> bool:
     """Tell whether a path is a folder, or lies in it."""
-    return path == folder or path.startswith(os.path.join(folder, ""))
+    return path == folder or path.startswith(inside(folder))
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
 
 
 def _is_day(text: str) -> bool:
@@ -160,5 +167,5 @@ def _is_day(text: str) -> bool:
 
 def find_video(known: Mapping[str, Video], name: str) -> Video | None:
     """Return which of the videos of a gallery, by their names, is meant by a name or by a path as seen from here."""
-    paths = (name, os.path.abspath(name), os.path.realpath(name))
+    paths = (name,) if is_url(name) else (name, os.path.abspath(name), os.path.realpath(name))
     return next((known[path] for path in paths if path in known), None)

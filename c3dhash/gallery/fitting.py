@@ -19,7 +19,7 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -32,13 +32,21 @@ from c3dhash.config import EncodeConfig, HashConfig, IndexConfig, ModelConfig
 from c3dhash.errors import GalleryError, ModelMismatchError
 from c3dhash.files import delete_own_files, replacing
 from c3dhash.gallery import lock
-from c3dhash.gallery.indexing import EncodeSteps, IndexReport, index_videos
+from c3dhash.gallery.indexing import (
+    EncodeSteps,
+    IndexReport,
+    KnownCodes,
+    Seen,
+    encode_here,
+    index_videos,
+    is_unchanged,
+)
+from c3dhash.gallery.plan import Step
 from c3dhash.gallery.scan import scan_places
 from c3dhash.gallery.store import CATALOG_NAME, MODEL_DIR, Gallery
 from c3dhash.gallery.windows import windows_of, with_windows
 from c3dhash.models.backbones import backbone_class, build_backbone
-from c3dhash.models.encode import encode_videos, window_options
-from c3dhash.models.engines import settle_engine
+from c3dhash.models.encode import window_options
 from c3dhash.models.fingerprints import fingerprint, is_of_first_rule
 from c3dhash.models.hashing import HashHead, check_hash, initialize_hash_head
 from c3dhash.models.hashnet import HashNet
@@ -75,7 +83,7 @@ def kept_features(run: Run, gallery_path: Path, *, config: EncodeConfig) -> Kept
 def index_with_features(
     run: Run,
     gallery: Gallery,
-    places: Sequence[Path],
+    places: Sequence[Path | str],
     *,
     config: EncodeConfig,
     index: IndexConfig | None = None,
@@ -96,11 +104,12 @@ def index_with_features(
 
 def make_run(
     gallery_path: Path,
-    places: Sequence[Path],
+    places: Sequence[Path | str],
     *,
     config: HashConfig,
     encode: EncodeConfig | None = None,
     wait_seconds: float | None = None,
+    encode_steps: EncodeSteps | None = None,
 ) -> Run:
     """Return the run of a gallery, and make it where there is none: fit a hash head to the features of its videos.
 
@@ -115,6 +124,8 @@ def make_run(
         config: backbone, weights, bits, and how the bits are made.
         encode: windows, batch size, device.
         wait_seconds: how long to wait for another writer; None for as long as it takes.
+        encode_steps: what computes the features, as `encode` of `index_videos`. The model does not depend on the order
+            in which they come.
     Raises:
         ModelMismatchError: the gallery has a model already, and it is another one.
         UsageError: an unknown backbone or a clip it cannot take, no videos, or too few of them for ITQ; several clips a
@@ -123,10 +134,16 @@ def make_run(
         GalleryError: the folder cannot be written, or another writer is not done in time.
     """
     with lock.writing(gallery_path, timeout_seconds=wait_seconds):
-        return _make_run(gallery_path, places, config, encode or EncodeConfig())
+        return _make_run(gallery_path, places, config, encode or EncodeConfig(), encode_steps or encode_here)
 
 
-def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, encode: EncodeConfig) -> Run:
+def _make_run(
+    gallery_path: Path,
+    places: Sequence[Path | str],
+    config: HashConfig,
+    encode: EncodeConfig,
+    encode_steps: EncodeSteps,
+) -> Run:
     run = own_run(gallery_path)
     if run is None and (gallery_path / CATALOG_NAME).exists():
         raise ModelMismatchError(
@@ -147,7 +164,7 @@ def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, en
     kept = KeptFeatures(gallery_path, network=key, config=encode)
     videos = _in_random_order(places)
     headless = Run(gallery_path / MODEL_DIR, {}, (), network.eval(), key)
-    _compute_features(headless, videos, kept, encode)
+    _compute_features(headless, videos, kept, encode, encode_steps)
     features = _sample(videos, kept, feature_dim=network.backbone.feature_dim)
     if config.hash == "auto":
         config = dataclasses.replace(config, hash=_choose_hash(config.hash_length, features))
@@ -161,8 +178,8 @@ def _make_run(gallery_path: Path, places: Sequence[Path], config: HashConfig, en
 class KeptFeatures:
     """Features on disk, one file a video, until their codes are in the gallery.
 
-    A file is named by all that decides what is in it - the network, the windows, and the video's path, size and time -
-    and renamed into place when it is whole.
+    A file is named by all that decides what is in it - the network, the windows, and the video's name, size and time -
+    and renamed into place when it is whole. With the features it holds the content hash of the video.
 
     Args:
         gallery_path: the folder of the gallery.
@@ -174,44 +191,40 @@ class KeptFeatures:
         self.directory = gallery_path / FEATURES_DIR
         self._origin = (network, *windows_of(config).values())
 
-    def file(self, video: Path) -> Path | None:
-        """Return where the features of a video are as it is now, whether they are there or not; None without it."""
-        try:
-            stat = video.stat()
-        except OSError:
-            return None
-        name = repr((*self._origin, os.fsencode(video), stat.st_size, stat.st_mtime_ns))
+    def file(self, step: Step) -> Path:
+        """Return where the features of a video are, as a step says it is, whether they are there or not."""
+        name = repr((*self._origin, os.fsencode(step.video), step.size_bytes, step.mtime_ns))
         return self.directory / f"{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}.npz"
 
-    def load(self, video: Path) -> FeatureBatch | None:
-        """Return the features of a video as it is now, or None where there are none."""
-        path = self.file(video)
-        if path is None:
-            return None
+    def load(self, step: Step) -> tuple[FeatureBatch, str | None] | None:
+        """Return the features of a video and its content hash, which earlier versions did not keep; None without."""
+        path = self.file(step)
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 times = arrays["start_seconds"], arrays["end_seconds"]
-                return FeatureBatch(arrays["features"], *times, int(arrays["num_flat"]))
+                digest = str(arrays["content_hash"]) if "content_hash" in arrays else None
+                return FeatureBatch(arrays["features"], *times, int(arrays["num_flat"])), digest
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             logger.warning("'%s' cannot be read and is made again.", path)
             return None
 
-    def save(self, path: Path, batch: FeatureBatch) -> None:
-        """Write the features of a video to the file that `file` named before it was decoded."""
+    def save(self, path: Path, batch: FeatureBatch, content_hash: str) -> None:
+        """Write the features of a video to the file that `file` names."""
+        arrays = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
         try:
             with replacing(path, is_durable=False) as partial, partial.open("wb") as opened:
-                np.savez(opened, **{item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)})
+                np.savez(opened, content_hash=np.array(content_hash), **arrays)
         except OSError as error:
             raise GalleryError(
                 f"features '{path}' cannot be written ({error.strerror}): make room, then type the same command again."
             ) from error
 
-    def codes(self, run: Run, video: Path) -> CodeBatch | None:
+    def codes(self, run: Run, step: Step) -> KnownCodes | None:
         """Return the codes that a run makes of the features of a video, or None where there are none."""
-        batch = self.load(video)
-        return None if batch is None else hash_features(run, batch)
+        kept = self.load(step)
+        return None if kept is None else KnownCodes(hash_features(run, kept[0]), kept[1])
 
     def clear(self) -> None:
         """Delete all of it, and the folder where it holds nothing else."""
@@ -284,69 +297,89 @@ def _choose_hash(hash_length: int, features: np.ndarray) -> str:
     return "itq" if len(features) > hash_length <= features.shape[1] else "lsh"
 
 
-def _in_random_order(places: Sequence[Path]) -> list[Path]:
+def _in_random_order(places: Sequence[Path | str]) -> list[Step]:
     """List the videos, always in the same order, and such that the first of them stand for all."""
     scan = scan_places(places)
     scan.refuse_missing_places()
-    found = [file.name for file in scan.files]
-    return [Path(found[place]) for place in np.random.default_rng(SEED).permutation(len(found))]
+    found = [Step(file.name, file.root, file.size_bytes, file.mtime_ns) for file in scan.files]
+    return [found[place] for place in np.random.default_rng(SEED).permutation(len(found))]
 
 
-def _compute_features(run: Run, videos: Sequence[Path], kept: KeptFeatures, config: EncodeConfig) -> None:
-    """Bring the videos through the network and keep their features, until there are enough clips to fit on."""
+def _compute_features(
+    run: Run, videos: Sequence[Step], kept: KeptFeatures, config: EncodeConfig, encode: EncodeSteps
+) -> None:
+    """Bring the videos through the network and keep their features, until there are enough clips to fit on.
+
+    Note [The first videos]
+        Whatever comes in which order, the model is fitted on the first videos of the list that have enough clips. So
+        it goes on until all of these are through; what comes of later ones is kept for the gallery, and not fitted on.
+    """
     try:
         kept.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GalleryError(
             f"gallery '{kept.directory.parent}' cannot be made: {error.strerror}; choose another folder."
         ) from error
-    missing, num_clips = [], 0
-    for video in videos:
-        batch = kept.load(video)
-        if batch is None:
-            missing.append(video)
-        else:
-            num_clips += len(batch.features)
-    files: dict[Path, Path | None] = {}
-
-    def before_decoding() -> Iterator[Path]:
-        for video in missing:
-            files[video] = kept.file(video)
-            yield video
+    num_clips = {step.video: len(each[0].features) for step in videos if (each := kept.load(step)) is not None}
+    missing = {Path(step.video): step for step in videos if step.video not in num_clips}
+    firsts = _Firsts(videos, num_clips)
+    if not missing or firsts.are_enough():
+        return
 
     def note_engine(name: str) -> None:
         run.config["engine"] = name
 
-    if num_clips >= MAX_FITTED_CLIPS or not missing:
-        return
-    engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=len(missing))
-    config = dataclasses.replace(config, engine=engine)
     with (
         tqdm(total=len(missing), desc="Features", unit="video") as progress,
-        closing(
-            encode_videos(run, before_decoding(), config=config, with_features=True, on_engine=note_engine)
-        ) as results,
+        closing(encode(run, list(missing.values()), config, note_engine, with_features=True)) as results,
     ):
-        for result in results:
+        for result, seen in results:
             progress.update()
-            path = files.pop(result.video)
-            if result.features is None or path is None or path != kept.file(result.video):
-                continue  # unreadable, or changed meanwhile: the update of the gallery sees it again and reports it
-            kept.save(path, result.features)
-            num_clips += len(result.features.features)
-            if num_clips >= MAX_FITTED_CLIPS:
+            step = missing[result.video]
+            num_clips[step.video] = 0
+            if result.features is not None and seen is not None and _is_as_listed(step, seen):
+                kept.save(kept.file(step), result.features, seen.content_hash)
+                num_clips[step.video] = len(result.features.features)
+            # Unreadable, or changed meanwhile: the update of the gallery sees it again and reports it.
+            if firsts.are_enough():
                 break
 
 
-def _sample(videos: Sequence[Path], kept: KeptFeatures, *, feature_dim: int) -> np.ndarray:
-    """Read the features to fit on, in the order of the paths: float32 [N, feature_dim], N at most MAX_FITTED_CLIPS."""
+def _is_as_listed(step: Step, seen: Seen) -> bool:
+    return (seen.size_bytes, seen.mtime_ns) == (step.size_bytes, step.mtime_ns) and is_unchanged(step, seen)
+
+
+class _Firsts:
+    """The first videos of a list up to one that is not through, and how many clips they have: Note [The first videos].
+
+    Args:
+        num_clips: of the videos that are through, by name; others come in.
+    """
+
+    def __init__(self, videos: Sequence[Step], num_clips: Mapping[str, int]) -> None:
+        self._videos, self._num_clips = videos, num_clips
+        self._num_videos = self._total = 0
+
+    def are_enough(self) -> bool:
+        """Tell whether they have as many clips as are fitted on."""
+        while self._num_videos < len(self._videos):
+            num_clips = self._num_clips.get(self._videos[self._num_videos].video)
+            if num_clips is None:
+                break
+            self._total += num_clips
+            self._num_videos += 1
+        return self._total >= MAX_FITTED_CLIPS
+
+
+def _sample(videos: Sequence[Step], kept: KeptFeatures, *, feature_dim: int) -> np.ndarray:
+    """Read the features to fit on, in the order of the names: float32 [N, feature_dim], N at most MAX_FITTED_CLIPS."""
     parts: dict[Path, np.ndarray] = {}
     num_left = MAX_FITTED_CLIPS
-    for video in videos:
-        batch = kept.load(video)
-        if batch is not None and num_left:
-            parts[video] = batch.features[:num_left]
-            num_left -= len(parts[video])
+    for step in videos:
+        known = kept.load(step) if num_left else None
+        if known is not None:
+            parts[Path(step.video)] = known[0].features[:num_left]
+            num_left -= len(parts[Path(step.video)])
     return np.concatenate([np.empty((0, feature_dim), np.float32), *(parts[video] for video in sorted(parts))])
 
 

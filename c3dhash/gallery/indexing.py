@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
 from c3dhash.config import EncodeConfig, IndexConfig
 from c3dhash.errors import ModelMismatchError, VideoError
-from c3dhash.gallery.contents import hash_files
 from c3dhash.gallery.failures import failures_now
 from c3dhash.gallery.plan import Plan, Step, make_plan
 from c3dhash.gallery.scan import readable, scan_places
@@ -28,6 +27,8 @@ from c3dhash.models.encode import VideoResult, encode_videos, window_options
 from c3dhash.models.engines import settle_engine
 from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch
+from c3dhash.urls import is_url
+from c3dhash.video.fetching import fetched
 from c3dhash.video.reader import content_hash
 
 logger = logging.getLogger(__name__)
@@ -65,10 +66,25 @@ class Seen(NamedTuple):
     content_hash: str
 
 
-EncodeSteps = Callable[
-    [Run, Sequence[Step], EncodeConfig, Callable[[str], object]],
-    Generator[tuple[VideoResult, Seen | None], None, None],
-]
+class KnownCodes(NamedTuple):
+    """Codes of a video that need not be made again; content_hash None where it was not noted with them."""
+
+    codes: CodeBatch
+    content_hash: str | None
+
+
+class EncodeSteps(Protocol):
+    """What encodes videos, in any order, and yields each with what its file was before that."""
+
+    def __call__(
+        self,
+        run: Run,
+        steps: Sequence[Step],
+        config: EncodeConfig,
+        on_engine: Callable[[str], object],
+        *,
+        with_features: bool = False,
+    ) -> Generator[tuple[VideoResult, Seen | None], None, None]: ...
 
 
 def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) -> Gallery:
@@ -96,7 +112,7 @@ def open_gallery(path: Path, run: Run, *, config: EncodeConfig | None = None) ->
 
 
 def plan_index(
-    gallery: Gallery | None, places: Sequence[Path], *, index: IndexConfig | None = None, workers: int = 2
+    gallery: Gallery | None, places: Sequence[Path | str], *, index: IndexConfig | None = None, workers: int = 2
 ) -> Plan:
     """Say what `index_videos` would do, without doing any of it.
 
@@ -120,11 +136,11 @@ def plan_index(
 def index_videos(
     run: Run,
     gallery: Gallery,
-    places: Sequence[Path],
+    places: Sequence[Path | str],
     *,
     config: EncodeConfig | None = None,
     index: IndexConfig | None = None,
-    known_codes: Callable[[Path], CodeBatch | None] | None = None,
+    known_codes: Callable[[Step], KnownCodes | None] | None = None,
     encode: EncodeSteps | None = None,
 ) -> IndexReport:
     """Bring a gallery up to date with folders of videos.
@@ -138,7 +154,7 @@ def index_videos(
     Args:
         run: with a hash head; the gallery must be its own.
         gallery: is written to, by nobody else meanwhile.
-        places: folders, searched with their subfolders, or single video files.
+        places: folders, searched with their subfolders, or single video files; also URLs of them, as text.
         config: batch size, device, and the gallery's windows; None takes these and the defaults.
         index: what becomes of missing videos, how long to wait for another writer, and what searches the codes.
         known_codes: returns the codes of a video where they are known already, so that it is not decoded, else None.
@@ -150,6 +166,8 @@ def index_videos(
             indexed from there.
         ModelMismatchError: the gallery holds the codes of another model.
         GalleryError: another writer is not done in time.
+        StorageError: a server did not say all that it has, and nothing was changed; or it does not answer any more,
+            and what was encoded by then is in the gallery.
     """
     gallery.check_model(run.fingerprint, hash_length=run.hash_length)
     index = index or IndexConfig()
@@ -163,7 +181,7 @@ def index_videos(
             encoding = _Encoding(run, gallery, report, progress)
             rest = plan.to_encode
             if known_codes is not None:
-                rest = encoding.take_known(rest, known_codes, workers=own.workers)
+                rest = encoding.take_known(rest, known_codes)
             encoding.encode(rest, own, encode or encode_here)
         gallery.note_failures(failures_now(gallery.failures(), report.failed, places=places))
         gallery.settle_search(index.kind)
@@ -223,38 +241,63 @@ def _apply_without_encoding(plan: Plan, gallery: Gallery, labels: Sequence[str],
         _count(report, step, batch)
 
 
-def look(step: Step) -> Seen:
-    """Note what a file is, before it is decoded; where that takes long, it calls `loader.stop_point`.
+@contextmanager
+def at_hand(step: Step) -> Iterator[tuple[Path, Seen]]:
+    """Hand out the file of a step and what it is, before it is decoded; one on a server is fetched for as long.
+
+    Where that takes long, it calls `loader.stop_point`.
 
     Raises:
         VideoError: it cannot be read.
+        StorageError: its server does not answer.
     """
-    facts = _facts(step.video)
-    if facts is None:
-        raise VideoError(f"video '{step.video}' cannot be read; check the path.")
+    if not is_url(step.video):
+        facts = _facts(step.video)
+        if facts is None:
+            raise VideoError(f"video '{step.video}' cannot be read; check the path.")
+        yield Path(step.video), _seen(step, facts, Path(step.video))
+        return
+    with fetched(step.video) as (path, file):
+        try:
+            yield path, _seen(step, file[1:], path)
+        except VideoError as error:
+            raise VideoError(str(error).replace(str(path), step.video)) from error
+
+
+def _seen(step: Step, facts: tuple[int, int], path: Path) -> Seen:
     digest = step.content_hash if facts == (step.size_bytes, step.mtime_ns) else None
-    return Seen(*facts, digest or content_hash(step.video))
+    return Seen(*facts, digest or content_hash(path))
 
 
 def encode_here(
-    run: Run, steps: Sequence[Step], config: EncodeConfig, on_engine: Callable[[str], object]
+    run: Run,
+    steps: Sequence[Step],
+    config: EncodeConfig,
+    on_engine: Callable[[str], object],
+    *,
+    with_features: bool = False,
 ) -> Generator[tuple[VideoResult, Seen | None], None, None]:
     """Encode videos on this machine, and yield each with what its file was before that, in their order.
 
     Args:
-        on_engine: as for `encode_videos`.
+        on_engine, with_features: as for `encode_videos`.
     """
-    known, seen = {step.video: step for step in steps}, dict[str, Seen]()
+    known, seen = {Path(step.video): step for step in steps}, dict[Path, Seen]()
 
-    def prepare(video: Path) -> None:
-        seen[str(video)] = look(known[str(video)])
+    @contextmanager
+    def prepare(video: Path) -> Iterator[Path]:
+        with at_hand(known[video]) as (path, seen[video]):
+            yield path
 
     engine = settle_engine(config, backbone=run.model.backbone.name, num_clips=len(steps))
     config = dataclasses.replace(config, engine=engine)
     videos = (Path(step.video) for step in steps)
-    with closing(encode_videos(run, videos, config=config, prepare=prepare, on_engine=on_engine)) as results:
+    encoded = encode_videos(
+        run, videos, config=config, prepare=prepare, on_engine=on_engine, with_features=with_features
+    )
+    with closing(encoded) as results:
         for result in results:
-            yield result, seen.pop(str(result.video), None)
+            yield result, seen.pop(result.video, None)
 
 
 class _Encoding:
@@ -263,17 +306,19 @@ class _Encoding:
     def __init__(self, run: Run, gallery: Gallery, report: IndexReport, progress: tqdm[Any]) -> None:
         self._run, self._gallery, self._report, self._progress = run, gallery, report, progress
 
-    def take_known(
-        self, steps: Sequence[Step], known_codes: Callable[[Path], CodeBatch | None], *, workers: int
-    ) -> list[Step]:
+    def take_known(self, steps: Sequence[Step], known_codes: Callable[[Step], KnownCodes | None]) -> list[Step]:
         """Take in what has codes already; return the rest, also what cannot be read now."""
-        known = [(step, codes) for step in steps if (codes := known_codes(Path(step.video))) is not None]
         taken = set()
-        digests = hash_files((step.video for step, _ in known), workers=workers)
-        for (step, codes), digest in zip(known, digests, strict=True):
-            if isinstance(digest, str) and _facts(step.video) == (step.size_bytes, step.mtime_ns):
-                self._add(step, codes, Seen(step.size_bytes, step.mtime_ns, digest))
-                taken.add(step.video)
+        for step in steps:
+            known = known_codes(step)
+            if known is None:
+                continue
+            with suppress(VideoError):  # it is told of what is left
+                digest = known.content_hash or content_hash(step.video)
+                seen = Seen(step.size_bytes, step.mtime_ns, digest)
+                if is_unchanged(step, seen):
+                    self._add(step, known.codes, seen)
+                    taken.add(step.video)
         if taken and "engine" in self._run.config:
             self._gallery.note_engine(str(self._run.config["engine"]))
         return [step for step in steps if step.video not in taken]
@@ -282,18 +327,18 @@ class _Encoding:
         """Encode videos, and write them as they come."""
         if not steps:
             return
-        known = {step.video: step for step in steps}
+        known = {Path(step.video): step for step in steps}
         with closing(encode(self._run, steps, config, self._gallery.note_engine)) as results:
             for result, seen in results:
-                self._take(known[str(result.video)], result, seen)
+                self._take(known[result.video], result, seen)
 
     def _take(self, step: Step, result: VideoResult, seen: Seen | None) -> None:
         """Write the codes of a video into the gallery, or note why there are none."""
         name = step.video
         if result.codes is None or seen is None:
-            self._fail(name, str(result.error))
+            self._fail(name, str(result.error).replace(str(Path(name)), name))
             return
-        if _facts(result.video) != (seen.size_bytes, seen.mtime_ns):
+        if not is_unchanged(step, seen):
             self._fail(name, f"video '{name}' changed while it was indexed; run the command again.")
             return
         self._add(step, result.codes, seen)
@@ -317,6 +362,11 @@ def _facts(path: Path | str) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_size, facts.st_mtime_ns
+
+
+def is_unchanged(step: Step, seen: Seen) -> bool:
+    """Tell whether a file is still what it was; one on a server was looked at again once it was fetched."""
+    return is_url(step.video) or _facts(step.video) == (seen.size_bytes, seen.mtime_ns)
 
 
 def _count(report: IndexReport, step: Step, codes: CodeBatch) -> None:

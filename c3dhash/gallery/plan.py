@@ -9,7 +9,9 @@
     yes         the same                                        unchanged   its time is noted; back, if it was missing
     yes         no                                              missing     kept aside; dropped only when asked to
 
-Files are compared by size and time first; content is read only where these cannot tell.
+Files are compared by size and time first; content is read only where these cannot tell. On a server, where that means
+to fetch them, it is read only of a file of the same size at another time, and of a new one where one of its size is
+gone: a copy is encoded like any other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from typing import Any
 from c3dhash.errors import UsageError, VideoError
 from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.contents import hash_files
+from c3dhash.gallery.roots import real_name
 from c3dhash.gallery.scan import File, RealNames, Scan
+from c3dhash.urls import inside, is_url
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ class _Comparison:
     def __init__(self, known: Sequence[GalleryVideo], scan: Scan) -> None:
         self.scan, self.result = scan, Plan(failed=list(scan.failed))
         real_names = RealNames()
-        self.real = {video.video: real_names(video.video) for video in known if os.path.isabs(video.video)}
+        self.real = {
+            video.video: real_names(video.video) for video in known if os.path.isabs(video.video) or is_url(video.video)
+        }
         self.by_real: defaultdict[str, list[GalleryVideo]] = defaultdict(list)
         self.by_size: defaultdict[int, list[GalleryVideo]] = defaultdict(list)
         for video in known:
@@ -165,9 +171,13 @@ class _Comparison:
             self.scan.refuse_missing_places()
 
     def _needs_hash(self, file: File) -> bool:
+        same_size = self.by_size.get(file.size_bytes, ())
         if file.real in self.by_real:
-            return any(not _is_untouched(file, video) for video in self.by_real[file.real])
-        return file.size_bytes in self.by_size
+            changed = [video for video in self.by_real[file.real] if not _is_untouched(file, video)]
+            return any(video in same_size for video in changed) if is_url(file.name) else bool(changed)
+        if is_url(file.name):
+            return any(self._is_gone(video) for video in same_size)
+        return bool(same_size)
 
     def _compare(self, file: File, video: GalleryVideo, digest: str | None) -> None:
         """Decide on a file that the gallery knows as `video`."""
@@ -207,9 +217,11 @@ class _Comparison:
         return [video for video in same_size if video.content_hash == step.content_hash and video.video != step.video]
 
     def _is_gone(self, video: GalleryVideo) -> bool:
-        """Tell whether the file of a video is gone, and nothing has taken its place yet."""
+        """Tell whether the file of a video is gone, and nothing has taken its place yet; no server is asked."""
         if video.video in self.gone:
             return True
+        if is_url(video.video):
+            return False
         return bool(video.root and video.video in self.elsewhere and not os.path.lexists(video.video))
 
 
@@ -218,7 +230,7 @@ def _is_untouched(file: File, video: GalleryVideo) -> bool:
 
 
 def _lies_in(real: str, folders: Sequence[str]) -> bool:
-    return any(real == folder or real.startswith(os.path.join(folder, "")) for folder in folders)
+    return any(real == folder or real.startswith(inside(folder)) for folder in folders)
 
 
 def _vanished_places(comparison: _Comparison) -> dict[str, str]:
@@ -231,7 +243,7 @@ def _vanished_places(comparison: _Comparison) -> dict[str, str]:
     """
     suspects: dict[str, str] = {}  # real folder -> its name
     for root in {video.root for video in comparison.gone.values() if video.root}:
-        real = os.path.realpath(root)
+        real = real_name(root)
         is_inside = any(place.holds(real) for place in comparison.scan.places)
         if is_inside and not any(_lies_in(file.real, [real]) for file in comparison.scan.files):
             suspects[real] = root
@@ -253,7 +265,10 @@ def _vanished_places(comparison: _Comparison) -> dict[str, str]:
 
 
 def _empty_folder(folder: str) -> tuple[str, str] | None:
-    """Return the nearest folder above a gone file and when it last changed, if there is nothing at all in it."""
+    """Return the nearest folder above a gone file and when it last changed, if there is nothing at all in it; on a
+    server there are no empty ones."""
+    if is_url(folder):
+        return None
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     with os.scandir(folder) as entries:

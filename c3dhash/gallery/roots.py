@@ -6,7 +6,8 @@ gallery; it is looked for beside the gallery first:
     project/gallery/          absolute   /home/ann/project/db         gone, or the original of a copy
     project/db/    <────────  relative   ../db                        moves and is copied with the project
 
-Names that other programs give are kept as they are: root 0, without a folder.
+Names that other programs give are kept as they are: root 0, without a folder. A root on a server is its URL, wherever
+the gallery is.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from c3dhash.urls import inside, is_url
+
 NO_ROOT = 0
 
 
 def relative_root(gallery: str, folder: str) -> str | None:
-    """Return where a folder lies seen from a gallery; None where that says nothing: another drive, or all of one.
+    """Return where a folder lies seen from a gallery; None where that says nothing.
 
-    Links are followed in both, so that it does not matter through which of them either was reached.
+    It says nothing of another drive, of all of one, and of a server. Links are followed in both, so that it does not
+    matter through which of them either was reached.
     """
+    if is_url(folder):
+        return None
     folder, gallery = os.path.realpath(folder), os.path.realpath(gallery)
     if folder == os.path.dirname(folder) or os.path.splitdrive(folder)[0] != os.path.splitdrive(gallery)[0]:
         return None
@@ -53,17 +59,26 @@ def locate_root(gallery: str, absolute: str, relative: str | None, *, paths: Seq
 
 def join(folder: str, path: str) -> str:
     """Return the name of a video from its root's folder ("" for root 0) and its path in there."""
-    return os.path.join(folder, path.replace("/", os.sep)) if folder else path
+    if not folder or is_url(folder):
+        return f"{folder}/{path}" if folder else path
+    return os.path.join(folder, path.replace("/", os.sep))
 
 
 def holds(folder: str, name: str) -> bool:
     """Tell whether a video of this name may be stored relative to a folder; to "" any may."""
-    return not folder or name.startswith(os.path.join(folder, ""))
+    return not folder or name.startswith(inside(folder))
 
 
 def split(name: str, folder: str) -> str:
     """Return the path of a video in the folder of its root, from a name that `join` gave or would give."""
-    return name.removeprefix(os.path.join(folder, "")).replace(os.sep, "/") if folder else name
+    if not folder or is_url(folder):
+        return name.removeprefix(inside(folder)) if folder else name
+    return name.removeprefix(inside(folder)).replace(os.sep, "/")
+
+
+def real_name(name: str) -> str:
+    """Return what a place is known by, with all links followed; on a server there are none."""
+    return name if is_url(name) else os.path.realpath(name)
 
 
 def common_folders(names: Iterable[str]) -> list[str]:

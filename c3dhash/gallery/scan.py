@@ -4,6 +4,7 @@ Note [One file, one name]
 A file is known by the real path of its folder, with all links followed, and its own name in it. However a folder is
 reached - through a new link to it, a relative path, a link inside another folder - its videos are those that the
 gallery knows. A new one is named after the root that it really lies in; after the link, where that leads out of all.
+On a server there are no links: a file has the URL of its place and its path in there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c3dhash.errors import UsageError
+from c3dhash.gallery.roots import holds
+from c3dhash.urls import checked_url, inside, is_url
+from c3dhash.video.fetching import list_remote
 from c3dhash.video.reader import find_videos
 
 
@@ -22,8 +26,8 @@ from c3dhash.video.reader import find_videos
 class File:
     """A video file as it was when it was found.
 
-    name: its absolute path. real: what it is known by, see Note [One file, one name]. root: the folder that it is
-    stored relative to.
+    name: its absolute path, or its URL. real: what it is known by, see Note [One file, one name]. root: the folder that
+    it is stored relative to.
     """
 
     name: str
@@ -45,7 +49,7 @@ class Place:
 
     def holds(self, real: str) -> bool:
         """Tell whether a file lies in the place, or is it."""
-        return real == self.real or real.startswith(os.path.join(self.real, ""))
+        return real == self.real or real.startswith(inside(self.real))
 
 
 @dataclass
@@ -78,6 +82,8 @@ class RealNames:
         self._folders: dict[str, str] = {}
 
     def __call__(self, name: str) -> str:
+        if is_url(name):
+            return name
         folder, base = os.path.split(name)
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder)
@@ -85,18 +91,25 @@ class RealNames:
 
 
 def scan_places(
-    places: Sequence[Path], *, roots: Sequence[str] = (), on_file: Callable[[], object] = lambda: None
+    places: Sequence[Path | str], *, roots: Sequence[str] = (), on_file: Callable[[], object] = lambda: None
 ) -> Scan:
     """Find the video files in folders, with their subfolders, and single files.
 
     Args:
-        places: folders or files; one that does not exist is noted as such.
+        places: folders or files, also URLs of them; one here that does not exist is noted as such.
         roots: the folders that the gallery knows already.
         on_file: called for each file that is found.
+    Raises:
+        StorageError: a place on a server could not be listed as a whole.
     """
-    scan, real_names, seen = Scan(), RealNames(), set()
-    homes = _Homes(roots, places)
-    for place in places:
+    scan, real_names, seen = Scan(), RealNames(), set[str]()
+    here = [Path(place) for place in places if not is_url(place)]
+    urls = [checked_url(str(place)) for place in places if is_url(place)]
+    bases = [*sorted(filter(is_url, roots), key=len, reverse=True), *sorted(urls, key=len)]
+    for url in dict.fromkeys(urls):
+        _scan_server(scan, url, bases, seen, on_file)
+    homes = _Homes([root for root in roots if not is_url(root)], here)
+    for place in here:
         name = os.path.abspath(place)
         unreadable: list[OSError] = []
         is_folder = os.path.isdir(name)
@@ -114,6 +127,37 @@ def scan_places(
                 _take(scan, found, real, homes, place=name)
                 on_file()
     return scan
+
+
+def _scan_server(scan: Scan, url: str, bases: Sequence[str], seen: set[str], on_file: Callable[[], object]) -> None:
+    """Add what is in a place on a server.
+
+    Args:
+        bases: what files may be stored relative to, the best first; else it is their folder.
+    """
+
+    def hide(name: str, reason: str) -> None:
+        scan.hidden.append(name)
+        _fail(scan, name, reason)
+
+    found = list_remote(url, on_hidden=hide)
+    scan.places.append(Place(url, url, True, [file.url for file in found] != [url], len(found)))
+    for file in found:
+        if not _is_utf8(file.url):
+            hide(file.url, f"video name '{readable(file.url)}' is not valid UTF-8: rename the file.")
+        elif file.url not in seen:
+            seen.add(file.url)
+            root = next((base for base in bases if holds(base, file.url)), file.url.rpartition("/")[0])
+            scan.files.append(File(file.url, file.url, root, file.size_bytes, file.mtime_ns))
+            on_file()
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def readable(name: str) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -35,9 +34,11 @@ from c3dhash.gallery.filters import VideoFilter, nothing_passes, unknown_label
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.pairs import Pair, matching_pairs
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
+from c3dhash.gallery.roots import holds
 from c3dhash.gallery.same_film import SameFilm, load_same_film
 from c3dhash.gallery.searched import check_same_model
 from c3dhash.records import CodeBatch
+from c3dhash.urls import is_url
 
 CATALOG_NAME = "catalog.sqlite"
 CODES_NAME = "codes.bin"
@@ -206,7 +207,7 @@ class Gallery:
             video.encode()
         except UnicodeEncodeError as error:
             raise GalleryError(f"video name {video!r} is not valid UTF-8: rename the file.") from error
-        if root is not None and not (Path(root).is_absolute() and video.startswith(f"{root.rstrip(os.sep)}{os.sep}")):
+        if root is not None and not ((is_url(root) or Path(root).is_absolute()) and holds(root, video)):
             raise UsageError(f"video {video!r} must lie in its root, an absolute folder, got {root!r}.")
         with self.editing() as edits:
             return edits.add(

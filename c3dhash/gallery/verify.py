@@ -21,6 +21,7 @@ from c3dhash.gallery.contents import hash_files
 from c3dhash.gallery.migrations import MIGRATIONS
 from c3dhash.gallery.reader import CLIP_TABLES, ClipRow, Reader, VideoRow, open_reader
 from c3dhash.gallery.store import Gallery
+from c3dhash.urls import is_url
 
 FAULTS = ("damage", "bytes")  # kinds of findings that say that something is wrong
 MAX_LINES = 100  # of SQLite's own check
@@ -163,6 +164,10 @@ def _check_files(work: _Work) -> Iterator[Finding]:
             by_root.setdefault(row.root or "", []).append(row)
     to_read: list[tuple[VideoRow, bool]] = []  # and whether size and time are as noted
     for root, rows in by_root.items():
+        if is_url(root):
+            text = f"{len(rows)} videos of '{root}' are on a server and were not looked at: `c3dhash index` does that."
+            yield Finding("unreadable", None, text)
+            continue
         if root and not os.path.isdir(root):
             if num_known := sum(row.missing_since is None for row in rows):
                 text = f"folder '{root}' of {num_known} videos is not there: is its disk mounted?"

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from c3dhash.config import EncodeConfig
-from c3dhash.errors import VideoError
+from c3dhash.errors import StorageError, VideoError
 from c3dhash.video.isolation import shared_pool
 from c3dhash.video.loader import Stopped, stop_when
 from c3dhash.video.views import read_views
@@ -62,10 +63,10 @@ class ClipStream:
         size: int,
         config: EncodeConfig,
         options: dict[str, Any],
-        prepare: Callable[[Path], object] | None,
+        prepare: Callable[[Path], AbstractContextManager[Path]] | None,
     ) -> None:
         self.num_taken = 0  # videos whose results were taken, which happens in their order
-        self._batch_size, self._prepare = config.batch_size, prepare
+        self._batch_size, self._prepare = config.batch_size, prepare or nullcontext
         self._options = {**options, "size": size, "num_views": config.views}
         self._taken = threading.Condition()
         self._videos = iter(videos)
@@ -109,9 +110,7 @@ class ClipStream:
 
     def close(self) -> None:
         """End the threads, and with them the processes that are in the middle of a video."""
-        self._closed.set()
-        with self._taken:
-            self._taken.notify_all()
+        self._stop()
         self._pool.close()
         for thread in self._threads:
             while thread.is_alive():
@@ -119,6 +118,12 @@ class ClipStream:
                     while True:
                         self._queue.get_nowait()
                 thread.join(timeout=0.05)
+
+    def _stop(self) -> None:
+        """Let no thread begin or go on with a video."""
+        self._closed.set()
+        with self._taken:
+            self._taken.notify_all()
 
     def _work(self) -> None:
         stop_when(self._closed)
@@ -136,8 +141,10 @@ class ClipStream:
                     continue
                 self._wait_for_turn(number)
                 self._read(number, Path(video))
-        except BaseException as error:  # of the caller's iterator; raised again where its results are taken
-            self._failure = error
+        except BaseException as error:  # of the caller's iterator, or of all videos; raised where results are taken
+            self._failure = self._failure or error
+            if isinstance(error, StorageError):  # the others would wait for what does not come
+                self._stop()
         finally:
             self._queue.put(Pause.DONE)
 
@@ -153,19 +160,20 @@ class ClipStream:
     def _read(self, number: int, video: Path) -> None:
         error = None
         try:
-            if self._prepare is not None:
-                self._prepare(video)
-            for segment, views in self._pool.stream(read_views, video, **self._options):
-                if self._closed.is_set():
-                    return
-                span = (segment.start_seconds, segment.end_seconds)
-                if not views:
-                    self._queue.put(Message(number, video, None, span, None))
-                for place, view in enumerate(views):
-                    is_mirrored = place >= self._options["num_views"]  # read_views: these are behind the others
-                    self._queue.put(Message(number, video, view, span, None, is_mirrored))
+            with self._prepare(video) as path:
+                for segment, views in self._pool.stream(read_views, path, **self._options):
+                    if self._closed.is_set():
+                        return
+                    span = (segment.start_seconds, segment.end_seconds)
+                    if not views:
+                        self._queue.put(Message(number, video, None, span, None))
+                    for place, view in enumerate(views):
+                        is_mirrored = place >= self._options["num_views"]  # read_views: these are behind the others
+                        self._queue.put(Message(number, video, view, span, None, is_mirrored))
         except Stopped:
             return
+        except StorageError:  # that of all videos
+            raise
         except VideoError as caught:
             error = caught
         except Exception as caught:  # a bug in a thread must not leave the consumer waiting for ever

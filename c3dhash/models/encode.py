@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -217,7 +218,7 @@ def encode_videos(
     with_flat: bool = False,
     take_stills: bool = False,
     with_mirrored: bool = False,
-    prepare: Callable[[Path], object] | None = None,
+    prepare: Callable[[Path], AbstractContextManager[Path]] | None = None,
     on_engine: Callable[[str], object] | None = None,
     on_windows: Callable[[list[Path]], object] | None = None,
 ) -> Generator[VideoResult, None, None]:
@@ -240,8 +241,9 @@ def encode_videos(
             of no other clip is left out: a code of black frames is that of every other film with some.
         take_stills: take a still picture, too, as a video of one frame.
         with_mirrored: encode also what the videos are in a mirror, of one decoding; flow in it moves to the other side.
-        prepare: called with each video in the thread that will decode it, before that; a VideoError that it raises
-            is that video's. Where it takes long, it calls `loader.stop_point`.
+        prepare: makes of each video a context, for as long as the thread that enters it decodes it, that gives the file
+            to read; a VideoError that it raises is that video's, a StorageError ends all of this. Where it takes long,
+            it calls `loader.stop_point`.
         on_engine: called once, before the first video, with what computes the network, its version and precision.
         on_windows: called now and then with the videos of the windows that are through since, one for each of these.
             What it raises ends all of this.

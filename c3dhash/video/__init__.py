@@ -35,6 +35,7 @@ In this order the files read as a story:
     transforms    crop, resize and mirror
     clips         a sample -> the clip of a training step or of an evaluation
     loader        many clips at once, in order
+    fetching      a video on a server -> a file here, for as long as it is read
     playback      every frame at its own size, from a process
     optical_flow  two pictures -> how everything moves
     writer        frames -> a video file, with the sound of another
@@ -48,6 +49,7 @@ __all__ = [
     "clips",
     "containers",
     "decoder",
+    "fetching",
     "frame_folder",
     "isolation",
     "limits",

@@ -79,9 +79,10 @@ class Names:
                 text = text.replace(path, known[path])
         for root in sorted(self._folders, key=len, reverse=True):
             prefix = self._folders[root]
-            text = text.replace(f"{root.rstrip('/')}/", f"{prefix}/" if prefix else "")
-            if len(root) > 1:
-                text = text.replace(root, prefix or PurePath(root).name)
+            for form in dict.fromkeys((root, str(PurePath(root)))):  # a URL, and what is left of it as a path
+                text = text.replace(f"{form.rstrip('/')}/", f"{prefix}/" if prefix else "")
+                if len(form) > 1:
+                    text = text.replace(form, prefix or PurePath(root).name)
         text = QUOTED_PATH.sub(lambda found: f"{found['quote']}{_last(found['path'])}{found['quote']}", text)
         return BARE_PATH.sub(lambda found: _last(found[0]), text)
 

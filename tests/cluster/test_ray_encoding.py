@@ -7,19 +7,29 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from paths import TESTS_DIR
+from s3_server import Bucket, s3_bucket
+from safetensors.torch import save_file
 from servers import WINDOWS
+from tiny import TinyBackbone
 from videos import black_frames, numbered_frame, write_frames
 
+from c3dhash.config import HashConfig
+from c3dhash.gallery.fitting import index_with_features, make_run
 from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery
 from c3dhash.gallery.store import Gallery
+from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.runs import Run
+from c3dhash.models.weights import weights_metadata
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'c3dhash[ray]'")
 pytest.importorskip("ray.data", reason="needs Ray Data: pip install 'c3dhash[ray]'")
@@ -33,18 +43,30 @@ SMALL = 200 << 20  # of the memory that a node shares
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
+def films() -> Iterator[Bucket | None]:
+    """A bucket that the nodes may read; None where no S3 can be started here."""
+    if find_spec("moto") is None or find_spec("s3fs") is None:
+        yield None
+        return
+    with s3_bucket("films") as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="module")
+def nodes(films: Bucket | None) -> Iterator[Any]:
     """A cluster of two nodes with a core each."""
     from ray.cluster_utils import Cluster
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": SMALL})
-    try:
-        cluster.add_node(num_cpus=1, object_store_memory=SMALL)
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS_DIR), *sys.path]))  # where the tiny backbone is
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": SMALL})
+        try:
+            cluster.add_node(num_cpus=1, object_store_memory=SMALL)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +88,7 @@ def write_many(folder: Path, num_videos: int) -> Path:
     return folder
 
 
-def index(run: Run, path: Path, db: Path, **options: Any) -> IndexReport:
+def index(run: Run, path: Path, db: Path | str, **options: Any) -> IndexReport:
     with open_gallery(path, run, config=WINDOWS) as gallery:
         return index_videos(run, gallery, [db], config=WINDOWS, **options)
 
@@ -103,6 +125,58 @@ def test_the_same_codes_as_here(nodes: Any, untrained_run: Run, db: Path, tmp_pa
         assert (again.added, again.unchanged) == (0, 11)
         with Gallery.open(tmp_path / "there") as gallery:
             assert not gallery.failures() or [Path(each["video"]).name for each in gallery.failures()] == ["broken.mp4"]
+
+
+def test_videos_on_a_server_are_fetched_where_they_are_decoded(
+    nodes: Any, films: Bucket | None, untrained_run: Run, db: Path, tmp_path: Path
+) -> None:
+    from c3dhash.cluster.ray_encoding import on_ray
+
+    if films is None:
+        pytest.skip("needs moto and s3fs: pip install 'c3dhash[test]'")
+    films.put_folder("db", db)
+    films.fault = lambda method, asked: 404 if "db/move_up/move_up_001.mp4" in asked else None
+    url = f"{films.url}/db"
+    with on_ray(nodes.address) as encode:
+        there = index(untrained_run, tmp_path / "there", url, encode=encode)
+        assert (there.added, there.without_codes) == (10, [f"{url}/black.mp4"])
+        told = {each["video"].removeprefix(f"{url}/"): each["reason"] for each in there.failed}
+        assert told["move_up/move_up_001.mp4"].endswith("cannot be read: it is not there.")
+        assert len(told) == 2 and f"'{url}/broken.mp4'" in told["broken.mp4"]
+    films.fault = lambda method, asked: None
+    index(untrained_run, tmp_path / "here", db)
+
+    def by_path(path: Path, root: str) -> dict[str, Any]:
+        return {name.removeprefix(f"{root}/"): (told[:2], told[3], told[5:]) for name, told in content(path).items()}
+
+    here = by_path(tmp_path / "here", str(db))
+    assert by_path(tmp_path / "there", url) == {
+        name: codes for name, codes in here.items() if name != "move_up/move_up_001.mp4"
+    }
+    assert not list(Path(tempfile.gettempdir()).glob("c3dhash-fetched-*"))
+
+
+def test_a_model_is_fitted_there_as_here(
+    nodes: Any, motion_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a run: the network sees each clip there, once, and codes are made of its features."""
+    from c3dhash.cluster.ray_encoding import on_ray
+
+    monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
+    backbone = build_backbone("tiny")
+    save_file(backbone.state_dict(), tmp_path / "tiny.safetensors", metadata=weights_metadata(backbone))
+    config = HashConfig(backbone="tiny", weights=str(tmp_path / "tiny.safetensors"), hash_length=8, hash="itq")
+    db = motion_dir / "train"
+    here = make_run(tmp_path / "here", [db], config=config, encode=WINDOWS)
+    with on_ray(nodes.address) as encode:
+        there = make_run(tmp_path / "there", [db], config=config, encode=WINDOWS, encode_steps=encode)
+    assert there.fingerprint == here.fingerprint and there.config["fitted_clips"] == here.config["fitted_clips"] > 12
+    assert there.config["engine"].startswith("torch")
+    for run, path in ((here, tmp_path / "here"), (there, tmp_path / "there")):
+        with monkeypatch.context() as patch, open_gallery(path, run, config=WINDOWS) as gallery:
+            patch.setattr("c3dhash.gallery.indexing.encode_videos", None)  # it goes on from what is kept
+            assert index_with_features(run, gallery, [db], config=WINDOWS).added == 12
+    assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
 def test_a_node_that_is_killed_loses_nothing(nodes: Any, untrained_run: Run, tmp_path: Path) -> None:

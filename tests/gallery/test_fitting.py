@@ -23,7 +23,8 @@ from c3dhash.config import EncodeConfig, HashConfig
 from c3dhash.errors import CheckpointError, CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import fitting
 from c3dhash.gallery.fitting import index_with_features, kept_features, make_run, own_run
-from c3dhash.gallery.indexing import IndexReport, open_gallery
+from c3dhash.gallery.indexing import IndexReport, encode_here, open_gallery
+from c3dhash.gallery.plan import Step
 from c3dhash.models.backbones import BACKBONES, build_backbone
 from c3dhash.models.encode import encode_videos
 from c3dhash.models.fingerprints import fingerprint
@@ -32,6 +33,7 @@ from c3dhash.models.hashnet import HashNet
 from c3dhash.models.runs import Run, find_run, load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import FeatureBatch
+from c3dhash.video.reader import content_hash
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 
@@ -87,6 +89,12 @@ def assert_codes_are_those_of_the_network(path: Path, run: Run) -> None:
         assert np.array_equal(result.codes.codes[0], found[str(result.video)])
 
 
+def step_of(video: Path) -> Step:
+    """A file as it is now."""
+    facts = video.stat()
+    return Step(str(video), None, facts.st_size, facts.st_mtime_ns)
+
+
 @pytest.fixture
 def no_network(monkeypatch):
     """Let nothing be decoded any more."""
@@ -97,7 +105,6 @@ def no_network(monkeypatch):
         yield
 
     monkeypatch.setattr("c3dhash.gallery.indexing.encode_videos", encode)
-    monkeypatch.setattr("c3dhash.gallery.fitting.encode_videos", encode)
 
 
 @pytest.mark.parametrize("method", ["itq", "lsh"])
@@ -129,7 +136,7 @@ def test_the_head_is_fitted_on_the_features_of_the_videos(config, videos, path):
 
 def test_every_clip_goes_through_the_network_once(config, videos, path, no_network, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
+        patch.setattr("c3dhash.gallery.indexing.encode_videos", encode_videos)
         run = make_run(path, [videos], config=config, encode=FP32)
     assert update(path, run, [videos]).added == 12  # no_network: from what was kept
 
@@ -216,6 +223,25 @@ def test_more_clips_than_are_fitted_on(config, videos, path, monkeypatch):
     assert_codes_are_those_of_the_network(path, run)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_in_which_features_come_does_not_matter(config, videos, path, tmp_path, monkeypatch, seed):
+    """Also where there are more than are fitted on: the first that come are not those that are."""
+    monkeypatch.setattr(fitting, "MAX_FITTED_CLIPS", 9)
+    come = []
+
+    def in_any_order(*arguments, **options):
+        results = list(encode_here(*arguments, **options))
+        for place in np.random.default_rng(seed).permutation(len(results)):
+            come.append(results[place][0].video)
+            yield results[place]
+
+    (videos / "broken.mp4").write_bytes(b"\0" * 1000)
+    run = make_run(path, [videos], config=config, encode=FP32)
+    other = make_run(tmp_path / "other", [videos], config=config, encode=FP32, encode_steps=in_any_order)
+    assert come != sorted(come) and len(come) > 9
+    assert (other.fingerprint, other.config["fitted_clips"]) == (run.fingerprint, 9)
+
+
 def test_a_long_video_gives_a_part_of_its_clips(config, videos, path, monkeypatch):
     short = dataclasses.replace(FP32, window_seconds=0.2)
     monkeypatch.setattr(fitting, "MAX_FITTED_CLIPS", 10)
@@ -245,9 +271,9 @@ from c3dhash.gallery.fitting import KeptFeatures, make_run
 BACKBONES["tiny"] = TinyBackbone
 save, num_saved = KeptFeatures.save, 0
 
-def save_and_say(self, path, batch):
+def save_and_say(self, path, batch, content_hash):
     global num_saved
-    save(self, path, batch)
+    save(self, path, batch, content_hash)
     num_saved += 1
     if num_saved == 5:
         print("five", flush=True)
@@ -281,7 +307,7 @@ def test_killed_while_fitting_it_goes_on_with_what_it_had(config, videos, path, 
             encoded.append(result.video)
             yield result
 
-    monkeypatch.setattr(fitting, "encode_videos", counted)
+    monkeypatch.setattr("c3dhash.gallery.indexing.encode_videos", counted)
     run = make_run(path, [videos], config=config, encode=FP32)
     assert len(encoded) == 7, "the five that were there are not computed again"
     now = {file.name: file.stat().st_mtime_ns for file in (path / "features").glob("*.npz")}
@@ -337,7 +363,7 @@ def test_a_disk_that_fills_up_says_so(config, videos, path, monkeypatch):
 
 def test_killed_while_the_model_is_written_it_is_fitted_again(config, videos, path, no_network, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
+        patch.setattr("c3dhash.gallery.indexing.encode_videos", encode_videos)
         run = make_run(path, [videos], config=config, encode=FP32)
     (path / "model" / "config.json").unlink()  # the last file that is written
     assert own_run(path) is None
@@ -364,8 +390,9 @@ def test_a_video_that_changes_while_it_is_decoded_is_not_kept(config, videos, pa
                 files[1].unlink()
             yield result
 
-    monkeypatch.setattr(fitting, "encode_videos", slow)
-    run = make_run(path, [videos], config=config, encode=FP32)
+    with monkeypatch.context() as patch:
+        patch.setattr("c3dhash.gallery.indexing.encode_videos", slow)
+        run = make_run(path, [videos], config=config, encode=FP32)
     assert run.config["fitted_clips"] == 10
     assert update(path, run, [videos]).added == 11
     assert_codes_are_those_of_the_network(path, run)
@@ -392,7 +419,7 @@ def test_damaged_features_are_made_again(config, videos, path, content, caplog):
 
 def test_too_few_videos_say_what_to_do_and_keep_the_features(config, videos, path, no_network, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("c3dhash.gallery.fitting.encode_videos", encode_videos)
+        patch.setattr("c3dhash.gallery.indexing.encode_videos", encode_videos)
         with pytest.raises(UsageError, match="got 12 for hash_length 12: take fewer bits, more videos, or --hash lsh"):
             make_run(path, [videos], config=dataclasses.replace(config, hash_length=12), encode=FP32)
     assert own_run(path) is None
@@ -430,15 +457,17 @@ def test_what_cannot_be_made_is_refused(config, videos, path, tmp_path):
 def test_features_of_another_network_or_other_windows_are_not_taken(config, videos, path):
     run = make_run(path, [videos], config=config, encode=FP32)
     video = sorted(videos.rglob("*.mp4"))[0]
+    step = step_of(video)
     own = kept_features(run, path, config=FP32)
-    batch = own.load(video)
+    batch, digest = own.load(step)
     assert (batch.features.shape, batch.start_seconds.tolist()) == ((1, 24), [0])
-    assert kept_features(run, path, config=dataclasses.replace(FP32, window_seconds=5)).load(video) is None
-    assert fitting.KeptFeatures(path, network="0" * 32, config=FP32).load(video) is None
+    assert digest == content_hash(video)
+    assert kept_features(run, path, config=dataclasses.replace(FP32, window_seconds=5)).load(step) is None
+    assert fitting.KeptFeatures(path, network="0" * 32, config=FP32).load(step) is None
     os.utime(video, ns=(1, 1))
-    assert own.load(video) is None
-    assert own.load(videos / "gone.mp4") is None
-    assert own.codes(run, video) is None
+    assert own.load(step_of(video)) is None
+    assert own.load(dataclasses.replace(step, video=str(videos / "gone.mp4"))) is None
+    assert own.codes(run, step_of(video)) is None
 
 
 class Reversed(TinyBackbone):
@@ -475,7 +504,8 @@ def test_a_gallery_of_the_first_rule_goes_on(config, videos, path, motion_dir, t
     old_features = fitting.KeptFeatures(path, network=stated["backbone_fingerprint"], config=FP32)
     old_features.directory.mkdir()
     for video in videos.rglob("*.mp4"):  # of whichever architecture: the first rule did not tell
-        old_features.save(old_features.file(video), FeatureBatch(np.ones((1, 24), np.float32), np.zeros(1), np.ones(1)))
+        batch = FeatureBatch(np.ones((1, 24), np.float32), np.zeros(1), np.ones(1))
+        old_features.save(old_features.file(step_of(video)), batch, "")
     again = make_run(path, [videos], config=config, encode=FP32)
     assert again.fingerprint == first.fingerprint
     assert update(path, again, [videos]).added == 12

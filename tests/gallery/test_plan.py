@@ -15,7 +15,8 @@ import pytest
 
 from c3dhash.config import IndexConfig
 from c3dhash.errors import UsageError
-from c3dhash.gallery.indexing import IndexReport, index_videos, open_gallery, plan_index
+from c3dhash.gallery.indexing import IndexReport, KnownCodes, index_videos, open_gallery, plan_index
+from c3dhash.gallery.plan import Step
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.runs import Run
 from c3dhash.records import CodeBatch
@@ -29,6 +30,10 @@ def codes_of(video: Path) -> CodeBatch:
     codes = np.frombuffer(digest[: 2 + digest[4] % 2 * 2], np.uint8).reshape(-1, 2)
     starts = np.arange(len(codes), dtype=np.float64)
     return CodeBatch(codes, 16, starts, starts + 1)
+
+
+def known_codes(step: Step) -> KnownCodes:
+    return KnownCodes(codes_of(Path(step.video)), None)
 
 
 @pytest.fixture
@@ -55,9 +60,9 @@ class Indexed:
         """Index, and return what happened: the counts that are not 0, and the files that were encoded."""
         encoded: list[str] = []
 
-        def codes(video: Path) -> CodeBatch:
-            encoded.append(video.name)
-            return codes_of(video)
+        def codes(step: Step) -> KnownCodes:
+            encoded.append(Path(step.video).name)
+            return known_codes(step)
 
         with open_gallery(self.path, self.run) as gallery:
             before = plan_index(gallery, places, index=config).to_dict()
@@ -303,7 +308,7 @@ def test_names_of_other_programs_are_left_alone(indexed: Indexed, db: Path) -> N
         for name in ("clip 7", "a.mp4", str(db / "gone.mp4")):
             gallery.add(name, codes_of(db / "a.mp4"), content_hash="x")
         assert plan_index(gallery, [db], index=PRUNE).to_dict()["unchanged"] == 3
-        index_videos(indexed.run, gallery, [db], index=PRUNE, known_codes=codes_of)
+        index_videos(indexed.run, gallery, [db], index=PRUNE, known_codes=known_codes)
         assert {video.video for video in gallery.videos()} >= {"clip 7", "a.mp4", str(db / "gone.mp4")}
 
 
@@ -311,7 +316,7 @@ def test_what_cannot_be_looked_at_stays(indexed: Indexed, db: Path, base: Path) 
     (db / "a.mp4").rename(base / "a.mp4")
     (db / "a.mp4").symlink_to("nowhere")
     with Gallery.open(indexed.path) as gallery:
-        report = index_videos(indexed.run, gallery, [db], index=PRUNE, known_codes=codes_of)
+        report = index_videos(indexed.run, gallery, [db], index=PRUNE, known_codes=known_codes)
         assert (report.unchanged, report.missing, report.removed) == (2, 0, 0)
         assert [failure["video"] for failure in report.failed] == [str(db / "a.mp4")]
         assert gallery.num_videos == 3

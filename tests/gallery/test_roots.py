@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from c3dhash.gallery.roots import common_folders, join, locate_root, relative_root, split
+from c3dhash.gallery.roots import common_folders, holds, join, locate_root, relative_root, split
 
 
 @pytest.fixture
@@ -70,3 +70,10 @@ def test_few_folders_hold_all_files() -> None:
     names = ["/data/v/x/1.mp4", "/data/v/y/2.mp4", "/home/ann/3.mp4", "/home/ann/4.mp4", "/top.mp4"]
     assert sorted(common_folders(names)) == ["/", "/data/v", "/home/ann"]
     assert common_folders([]) == []
+
+
+def test_a_root_on_a_server_is_its_url_wherever_the_gallery_is(tmp_path):
+    root, name = "s3://films/db", "s3://films/db/a/b.mp4"
+    assert (join(root, "a/b.mp4"), split(name, root)) == (name, "a/b.mp4")
+    assert holds(root, name) and not holds(root, "s3://films/db2/b.mp4") and not holds(root, root)
+    assert relative_root(str(tmp_path), root) is None and locate_root(str(tmp_path), root, None) == root

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -306,9 +307,11 @@ def hurried(monkeypatch):
     """Make the first videos slow and the last ones fast, so that threads overtake each other; list who is begun."""
     begun = []
 
+    @contextmanager
     def prepare(video):
         begun.append(video)
         time.sleep(0.1 if len(begun) % 4 == 1 else 0)
+        yield video
 
     return begun, prepare
 
@@ -334,9 +337,11 @@ def test_videos_come_in_their_order(untrained_run, motion_dir, tmp_path, monkeyp
 def test_what_is_prepared_before_decoding_may_fail(untrained_run, motion_dir):
     files = sorted(motion_dir.glob("query/*/*.mp4"))[:3]
 
+    @contextmanager
     def prepare(video):
         if video == files[1]:
             raise VideoError("not now.")
+        yield video
 
     results = list(encode_videos(untrained_run, files, config=FP32, prepare=prepare))
     assert [str(result.error) for result in results] == ["None", "not now.", "None"]
@@ -346,6 +351,7 @@ def test_a_long_preparation_ends_when_nobody_waits_for_it(untrained_run, motion_
     files = sorted(motion_dir.glob("query/*/*.mp4"))
     is_endless, stopped = threading.Event(), []
 
+    @contextmanager
     def prepare(video):
         if video != files[0]:
             is_endless.set()
@@ -355,6 +361,7 @@ def test_a_long_preparation_ends_when_nobody_waits_for_it(untrained_run, motion_
                     time.sleep(0.001)
             finally:
                 stopped.append(video)
+        yield video
 
     results = encode_videos(untrained_run, files, config=replace(FP32, batch_size=1), prepare=prepare)
     assert next(results).video == files[0]
@@ -368,9 +375,11 @@ def test_out_of_order_each_video_is_given_as_it_is_through(untrained_run, tmp_pa
     first, second = (write_video(tmp_path / f"{name}.mp4", 20) for name in "ab")
     was_given = threading.Event()
 
+    @contextmanager
     def prepare(video):
         if video == first and not was_given.wait(30):
             raise VideoError("the second was not given")
+        yield video
 
     config = replace(FP32, workers=2)
     for result in encode_videos(untrained_run, [first, None, second], config=config, in_order=False, prepare=prepare):

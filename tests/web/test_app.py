@@ -145,6 +145,25 @@ def test_videos_by_label_folder_and_text(served):
     assert "no video 99" in error_of(served.ask("GET", "/api/videos/99"), 404)
 
 
+def test_a_video_on_a_server_is_found_and_has_no_picture(serve, folder):
+    """What cannot be read here is told as any file that cannot be, and by the name that strangers see."""
+    with Gallery.open(folder / "gallery") as gallery:
+        _, codes = gallery.codes_of(2)
+        root = "s3://secret/films"
+        gallery.add(f"{root}/up/a.mp4", codes, content_hash="0" * 32, size_bytes=1, mtime_ns=1, root=root)
+        number = gallery.video_id(f"{root}/up/a.mp4")
+    served = serve()
+    told = served.ask("GET", f"/api/videos/{number}").json()
+    assert told["video"] == "films/up/a.mp4"
+    for kind in ("still", "moving"):
+        answer = served.ask("GET", f"/api/videos/{number}/preview?kind={kind}")
+        text = error_of(answer, answer.status_code)
+        assert 400 <= answer.status_code < 500 and "films/up/a.mp4" in text and "secret" not in text
+    page = served.ask("GET", f"/videos/{number}")
+    assert "secret" not in page.text
+    assert served.ask("GET", "/api/health").json()["num_missing"] == 0
+
+
 def test_previews_move_or_are_still_and_come_in_parts(served):
     moving = served.ask("GET", "/api/clips/3/preview")
     assert (moving.status_code, moving.headers["content-type"], moving.content[8:12]) == (200, "image/webp", b"WEBP")

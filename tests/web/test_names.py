@@ -57,3 +57,11 @@ def test_an_upload_has_its_senders_name():
 
 def test_text_that_json_cannot_carry():
     assert printable("a\ud800\nb") == "a\\ud800 b"
+
+
+def test_a_root_on_a_server_is_not_told():
+    names = Names(GALLERY, ["s3://secret/films"])
+    assert names.shown("s3://secret/films/a/b.mp4") == "a/b.mp4"
+    assert names.place("a") == ("s3://secret/films", "a")
+    for text in ("video 's3://secret/films/a/b.mp4' is cut", "video 's3:/secret/films/a/b.mp4' is cut"):
+        assert names.without_paths(text) == "video 'a/b.mp4' is cut"
