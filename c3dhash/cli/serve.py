@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import gallery_option
+from c3dhash.cli.common import gallery_option, open_searched
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, ServeConfig
 from c3dhash.errors import MissingExtraError, ModelMismatchError, UsageError
@@ -43,18 +43,17 @@ def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
     if any(find_spec(name) is None for name in NEEDED):
         raise MissingExtraError("`c3dhash serve` needs the extra serve: pip install 'c3dhash[serve]'")
 
-    from c3dhash.gallery.store import Gallery
-
-    with Gallery.open(gallery_path) as gallery:
+    with open_searched(gallery_path) as gallery:
         run = _find_run(gallery, model)
 
+    from c3dhash.gallery.served import Folder
     from c3dhash.web.app import create_app
     from c3dhash.web.service import Service
     from c3dhash.web.serving import address, bind, serve
 
     listening = bind(config)
     try:
-        service = Service(gallery_path, run, config=config, encode=encode)
+        service = Service(Folder(gallery_path), run, config=config, encode=encode)
     except BaseException:
         listening.close()
         raise
