@@ -12,6 +12,7 @@
     ├── ClusterError            other machines cannot be used, or were lost
     ├── CodesError              codes, labels or a codes file are malformed
     └── GalleryError            a gallery cannot be opened or written
+        ├── LimitError          a gallery is too large for what is asked of it where it lies
         └── ModelMismatchError  a gallery holds the codes of another model
 
 A message says what is wrong with its value, what is allowed, and what to do. The command line prints
@@ -73,6 +74,10 @@ class CodesError(C3DHashError):
 
 class GalleryError(C3DHashError):
     """A gallery cannot be opened or written."""
+
+
+class LimitError(GalleryError):
+    """A gallery is too large for what is asked of it where it lies."""
 
 
 class ModelMismatchError(GalleryError):

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Generic, TypeVar
 
 from c3dhash.cluster.address import Address
-from c3dhash.errors import GalleryError, MissingExtraError
+from c3dhash.errors import C3DHashError, GalleryError, MissingExtraError
+
+Answer = TypeVar("Answer")
 
 TOKEN_VARIABLE = "C3DHASH_MILVUS_TOKEN"
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 120.0
 LOAD_SECONDS = 600.0  # of a large collection into the memory of the servers
+FRESH_SECONDS = 1.0  # for which what a server said is taken for what it would say
 MOST_ROWS = 16_384  # of an answer: Milvus gives no more
 
 
 class Connection:
-    """A connection to the server of an address; for one thread at a time.
+    """A connection to the server of an address; threads may share it.
 
     Args:
         address: the token for it, "USER:PASSWORD" or a key, is taken from the environment.
+        seconds: that a call may take, unless it says otherwise.
     Raises:
         MissingExtraError: pymilvus is not installed.
         GalleryError: no server answers there, or it does not let us in; also from `call`, where the server fails.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, seconds: float = CALL_SECONDS) -> None:
         try:
             import pymilvus
         except ImportError as error:
             raise MissingExtraError(f"'{address}' needs the extra milvus: pip install 'c3dhash[milvus]'") from error
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)  # its tracebacks of errors that are told in a line
-        self.address, self.types = address, pymilvus.DataType
+        self.address, self.types, self._seconds = address, pymilvus.DataType, seconds
         self._error: type[Exception] = pymilvus.MilvusException
         token = os.environ.get(TOKEN_VARIABLE, "")
         try:
@@ -41,14 +48,14 @@ class Connection:
         except self._error as error:
             raise self._told(error) from error
 
-    def call(self, method: str, /, *arguments: Any, timeout: float = CALL_SECONDS, **named: Any) -> Any:
+    def call(self, method: str, /, *arguments: Any, timeout: float | None = None, **named: Any) -> Any:
         """Return what a method of pymilvus' client returns.
 
         Raises:
             GalleryError: the server refuses, or does not answer in time.
         """
         try:
-            return getattr(self._client, method)(*arguments, timeout=timeout, **named)
+            return getattr(self._client, method)(*arguments, timeout=timeout or self._seconds, **named)
         except self._error as error:
             raise self._told(error) from error
 
@@ -72,3 +79,33 @@ class Connection:
             wanted = f"is it running there, and does it want a token ({TOKEN_VARIABLE}=USER:PASSWORD)?"
             return GalleryError(f"no Milvus at {server} lets us in: {wanted} ({text})")
         return GalleryError(f"Milvus at {server} refuses '{self.address}': {text}.")
+
+
+class Lately(Generic[Answer]):
+    """What a server said within FRESH_SECONDS, or that it did not: many threads ask, one at a time asks the server.
+
+    Args:
+        ask: asks it.
+    """
+
+    def __init__(self, ask: Callable[[], Answer]) -> None:
+        self._ask, self._lock = ask, threading.Lock()
+        self._answer: Answer | C3DHashError | None = None
+        self._at = 0.0
+
+    def get(self) -> Answer:
+        """Return what it says.
+
+        Raises:
+            C3DHashError: what it refuses.
+        """
+        with self._lock:
+            if self._answer is None or monotonic() - self._at >= FRESH_SECONDS:
+                try:
+                    self._answer = self._ask()
+                except C3DHashError as error:
+                    self._answer = error
+                self._at = monotonic()  # of a server that is silent those who waited meanwhile hear at once
+            if isinstance(self._answer, C3DHashError):
+                raise type(self._answer)(str(self._answer)) from self._answer
+            return self._answer

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from c3dhash.errors import GalleryError
 from c3dhash.gallery.served import GalleryPlace, ServedGallery
 from c3dhash.web.refusals import Refused, closing_down
 
@@ -51,6 +52,11 @@ class Computation:
     state: Hashable
     progress: Progress
     future: Future[Any] = field(default_factory=Future)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the gallery could not be read; it may be again."""
+        return self.future.done() and isinstance(self.future.exception(), GalleryError)
 
     async def is_done(self) -> bool:
         """Wait a moment for the result; tell whether it is there."""
@@ -100,7 +106,7 @@ class Computed:
             if self._stop.is_set():
                 raise closing_down()
             known = self._kept.get(key)
-            if known is not None and known.state == state:
+            if known is not None and known.state == state and not known.has_failed:
                 self._kept.move_to_end(key)
                 return known
             if sum(not each.future.done() for each in self._kept.values()) >= MAX_WAITING:

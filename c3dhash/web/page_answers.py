@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from c3dhash.errors import C3DHashError, CheckpointError, UsageError
+from c3dhash.errors import C3DHashError, CheckpointError, LimitError, UsageError
 from c3dhash.gallery.mirrors import mirror_mask
 from c3dhash.gallery.served import ServedGallery
 from c3dhash.web.asked import BrowseAsked, GroupsAsked, QueryAsked, StripAsked, from_fields
@@ -222,9 +222,12 @@ async def health_content(service: Service) -> Content:
 
 
 async def _choices(service: Service) -> Choices | None:
-    """Return labels and folders to choose by; None where counting them takes long, or must wait for much else."""
+    """Return labels and folders to choose by; None where counting them takes long, or must wait for much else.
+
+    None, too, where there are too many to be counted.
+    """
     try:
         computation = await service.facets()
-    except Refused:
+        return choices_of(await computation.result()) if await computation.is_done() else None
+    except (Refused, LimitError):
         return None
-    return choices_of(await computation.result()) if await computation.is_done() else None

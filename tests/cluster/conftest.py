@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import milvus_server
 import pytest
+from both import Both, open_both
 
 from c3dhash.cluster.address import Address
 
@@ -28,3 +29,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def free_address(server: int) -> Callable[[], Address]:
     """Return an address where nothing is."""
     return lambda: Address("127.0.0.1", server, f"films_{next(COUNTER)}")
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory, free_address: Callable[[], Address]) -> Iterator[Both]:
+    """A gallery, and its copy."""
+    with open_both(tmp_path_factory.mktemp("both") / "gallery", free_address()) as both:
+        yield both
