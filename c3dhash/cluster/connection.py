@@ -35,18 +35,19 @@ class Connection:
 
     def __init__(self, address: Address, *, seconds: float = CALL_SECONDS) -> None:
         try:
+            import grpc
             import pymilvus
         except ImportError as error:
             raise MissingExtraError(f"'{address}' needs the extra milvus: pip install 'c3dhash[milvus]'") from error
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)  # its tracebacks of errors that are told in a line
         self.address, self.types, self._seconds = address, pymilvus.DataType, seconds
-        self._error: type[Exception] = pymilvus.MilvusException
+        self._errors: tuple[type[Exception], ...] = (pymilvus.MilvusException, grpc.RpcError)
         token = os.environ.get(TOKEN_VARIABLE, "")
         try:
             uri = f"http://{address.host}:{address.port}"
             self._client: Any = pymilvus.MilvusClient(uri=uri, token=token, timeout=CONNECT_SECONDS)
-        except self._error as error:
-            raise self._told(error) from error
+        except self._errors as error:
+            raise self._told(error, CONNECT_SECONDS) from error
 
     def call(self, method: str, /, *arguments: Any, timeout: float | None = None, **named: Any) -> Any:
         """Return what a method of pymilvus' client returns.
@@ -54,10 +55,11 @@ class Connection:
         Raises:
             GalleryError: the server refuses, or does not answer in time.
         """
+        seconds = timeout or self._seconds
         try:
-            return getattr(self._client, method)(*arguments, timeout=timeout or self._seconds, **named)
-        except self._error as error:
-            raise self._told(error) from error
+            return getattr(self._client, method)(*arguments, timeout=seconds, **named)
+        except self._errors as error:
+            raise self._told(error, seconds) from error
 
     def new_schema(self, description: str) -> Any:
         """Return a schema without fields, for `create_collection`."""
@@ -72,9 +74,12 @@ class Connection:
     def close(self) -> None:
         self._client.close()
 
-    def _told(self, error: Exception) -> GalleryError:
-        text = " ".join(str(getattr(error, "message", "") or error).split()).rstrip(".")
+    def _told(self, error: Any, seconds: float) -> GalleryError:
+        told = error.details() if hasattr(error, "details") else getattr(error, "message", "")  # of grpc, of pymilvus
+        text = " ".join(str(told or error).split()).rstrip(".")
         server = f"{self.address.host}:{self.address.port}"
+        if "deadline exceeded" in text.lower():
+            return GalleryError(f"Milvus at {server} is silent: it did not answer '{self.address}' in {seconds:g} s.")
         if "Fail connecting" in text or "unavailable" in text.lower():
             wanted = f"is it running there, and does it want a token ({TOKEN_VARIABLE}=USER:PASSWORD)?"
             return GalleryError(f"no Milvus at {server} lets us in: {wanted} ({text})")

@@ -176,7 +176,7 @@ class Relay:
     """Hands what comes to a port on to another one, until it is cut."""
 
     def __init__(self, to: int) -> None:
-        self._to, self.port = to, 0
+        self._to, self.port, self.is_silent = to, 0, False
         self._sockets: list[socket.socket] = []
         self.mend()
 
@@ -199,7 +199,8 @@ class Relay:
     def _hand_on(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while block := source.recv(1 << 16):
-                sink.sendall(block)
+                if not self.is_silent:
+                    sink.sendall(block)
         except OSError:
             pass
         finally:
@@ -233,6 +234,15 @@ def test_a_server_that_is_lost_and_comes_back(pair, untrained_run):
 
         expected = query().json()["hits"]
         assert expected
+        statuses, is_over = set(), threading.Event()
+
+        def go_on_asking() -> None:
+            while not is_over.is_set():
+                statuses.add(query().status_code)
+
+        asking = [threading.Thread(target=go_on_asking) for _ in range(2)]
+        for thread in asking:
+            thread.start()
         relay.cut()
         start = time.monotonic()
         wait_for(query, 503)
@@ -245,7 +255,26 @@ def test_a_server_that_is_lost_and_comes_back(pair, untrained_run):
         relay.mend()
         assert wait_for(query, 200).json()["hits"] == expected
         assert served.ask("GET", "/api/map").status_code == 200
+        is_over.set()
+        for thread in asking:
+            thread.join()
+        assert statuses == {200, 503}, "also of what was under way"
     relay.cut()
+
+
+def test_a_server_that_is_silent(pair):
+    """It takes what is sent, and does not answer."""
+    relay = Relay(pair.address.port)
+    asked = connection.Connection(pair.address._replace(port=relay.port), seconds=0.5)
+    assert asked.call("has_collection", pair.address.collection)
+    relay.is_silent = True
+    with pytest.raises(
+        GalleryError, match=r"Milvus at 127\.0\.0\.1:\d+ is silent: it did not answer 'milvus:.*' in 0\.5 s"
+    ):
+        asked.call("describe_collection", pair.address.collection)
+    relay.is_silent = False
+    relay.cut()
+    asked.close()
 
 
 def test_it_is_looked_at(pair, untrained_run):
