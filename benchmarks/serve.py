@@ -1,11 +1,13 @@
 """`c3dhash serve` under load, on this machine: searches by number, uploads, and memory.
 
     python benchmarks/serve.py [--videos 20000] [--requests 10000] [--uploads 24] [--clients 1 4 16] [--windows 1 5]
+        [--milvus]
 
 The server is a process of its own, on a gallery of random codes of 48 bits, of so many windows a video; its network is
 a 3D ResNet-18 with random weights, on clips of 16 x 112 x 112. Clients are threads of this program, each with a
 connection that it keeps: what they cost is in the figures. Beside them, the same search and the same network without a
-server. All of it is bounded: a measurement ends after so many requests, or MAX_SECONDS.
+server; with --milvus also the same requests to a server on a copy of the gallery, and some for pages of its list, in a
+Milvus of its own (the package milvus). All of it is bounded: a measurement ends after so many requests, or MAX_SECONDS.
 """
 
 from __future__ import annotations
@@ -27,6 +29,11 @@ from pathlib import Path
 import numpy as np
 from common import machine
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import milvus_server
+
+from c3dhash.cluster.address import Address
+from c3dhash.cluster.push import push_gallery
 from c3dhash.config import EncodeConfig, ModelConfig
 from c3dhash.datasets.synth import make_motion_set
 from c3dhash.gallery.indexing import open_gallery
@@ -58,8 +65,8 @@ def make_gallery(folder: Path, *, num_videos: int, num_windows: int) -> Run:
 class Server:
     """A server as a process, and its address."""
 
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "c3dhash", "serve", "--gallery", "gallery", "--port", "0"]
+    def __init__(self, folder: Path, gallery: str = "gallery") -> None:
+        command = [sys.executable, "-m", "c3dhash", "serve", "--gallery", gallery, "--port", "0"]
         self._process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         line = self._process.stderr.readline()
@@ -122,9 +129,11 @@ def load(port: int, request: Callable[[int], tuple[str, bytes, dict[str, str]]],
     return len(seconds)
 
 
-def by_number(num_videos: int) -> Callable[[int], tuple[str, bytes, dict[str, str]]]:
+def by_number(num_videos: int, *, step: int = 1) -> Callable[[int], tuple[str, bytes, dict[str, str]]]:
+    """Search with videos by their numbers, 1 and every so many; in a copy these are those of their first clips."""
+
     def request(number: int) -> tuple[str, bytes, dict[str, str]]:
-        asked = {"video_id": 1 + number * 7919 % num_videos, "top": 10}
+        asked = {"video_id": 1 + step * (number * 7919 % num_videos), "top": 10}
         return "/api/query", json.dumps(asked).encode(), {"Content-Type": "application/json"}
 
     return request
@@ -180,6 +189,38 @@ def measure_searches(folder: Path, arguments: argparse.Namespace, *, num_windows
     print(f"  query_codes without a server {bare_search(folder, num_videos=arguments.videos):.1f} ms")
 
 
+def measure_copy(folder: Path, arguments: argparse.Namespace, *, num_windows: int) -> None:
+    """Measure the searches, and pages of the list, on the gallery that `measure_searches` left, and on its copy."""
+    (folder / "milvus").mkdir()
+    process, port = milvus_server.start(folder / "milvus")
+    try:
+        address = Address("127.0.0.1", port, "films")
+        with Gallery.open(folder / "gallery") as gallery:
+            push_gallery(gallery, address)
+        for where, step in (("gallery", 1), (str(address), num_windows)):
+            print(f"\non {where}, {arguments.videos:,} videos of {num_windows} windows")
+            server = Server(folder, where)
+            try:
+                load(server.port, by_number(arguments.videos, step=step), num=20, num_clients=1)
+                for num_clients in arguments.clients:
+                    num = arguments.requests // (10 * len(arguments.clients))
+                    load(server.port, by_number(arguments.videos, step=step), num=num, num_clients=num_clients)
+                page_ms = []
+                for offset in range(0, arguments.videos - 48, max(48, arguments.videos // 20)):
+                    start = time.perf_counter()
+                    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+                    status, _ = ask(connection, "GET", f"/api/videos?limit=48&offset={offset}", None, {})
+                    page_ms.append(1000 * (time.perf_counter() - start))
+                    assert status == 200
+                median, highest = statistics.median(page_ms), max(page_ms)
+                print(f"  pages of 48 videos: median {median:.1f} ms, highest {highest:.1f} ms ({len(page_ms)})")
+                print(f"  memory {server.memory_mb():.0f} MB")
+            finally:
+                server.close()
+    finally:
+        milvus_server.stop(process)
+
+
 def measure_uploads(folder: Path, arguments: argparse.Namespace) -> None:
     run = make_gallery(folder, num_videos=arguments.videos, num_windows=1)
     make_motion_set(folder / "set", num_classes=2, videos_per_class={"query": 4}, seed=1)
@@ -203,11 +244,14 @@ def main() -> None:
     parser.add_argument("--uploads", type=int, default=24)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--windows", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--milvus", action="store_true")
     arguments = parser.parse_args()
     print(f"{machine('fastapi', 'uvicorn')}; load {os.getloadavg()[0]:.1f} before")
     for num_windows in arguments.windows:
         with tempfile.TemporaryDirectory() as folder:
             measure_searches(Path(folder), arguments, num_windows=num_windows)
+            if arguments.milvus:
+                measure_copy(Path(folder), arguments, num_windows=num_windows)
     with tempfile.TemporaryDirectory() as folder:
         measure_uploads(Path(folder), arguments)
 

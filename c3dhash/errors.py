@@ -13,6 +13,7 @@
     ├── StorageError            files on a server cannot be listed or fetched
     ├── CodesError              codes, labels or a codes file are malformed
     └── GalleryError            a gallery cannot be opened or written
+        ├── LimitError          a gallery is too large for what is asked of it where it lies
         └── ModelMismatchError  a gallery holds the codes of another model
 
 A message says what is wrong with its value, what is allowed, and what to do. The command line prints
@@ -78,6 +79,10 @@ class CodesError(C3DHashError):
 
 class GalleryError(C3DHashError):
     """A gallery cannot be opened or written."""
+
+
+class LimitError(GalleryError):
+    """A gallery is too large for what is asked of it where it lies."""
 
 
 class ModelMismatchError(GalleryError):

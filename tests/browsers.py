@@ -20,6 +20,7 @@ from videos import numbered_frame, write_frames
 
 from c3dhash.config import ServeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
+from c3dhash.gallery.served import Folder
 from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
 from c3dhash.web.service import Service
@@ -41,7 +42,7 @@ class Site(NamedTuple):
 def running(gallery: Path, run: Run | None, **config: Any) -> Iterator[Site]:
     """Serve a gallery with its pages on a socket of this machine."""
     with (
-        closing(Service(gallery, run, config=ServeConfig(port=0, **config), encode=WINDOWS)) as service,
+        closing(Service(Folder(gallery), run, config=ServeConfig(port=0, **config), encode=WINDOWS)) as service,
         listening(service, create_app(service)) as server,
     ):
         yield Site(server.url, service)

@@ -20,6 +20,7 @@ from c3dhash.urls import is_url
 
 if TYPE_CHECKING:
     from c3dhash.gallery.searched import SearchedGallery
+    from c3dhash.gallery.served import GalleryPlace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,6 +92,17 @@ def open_searched(gallery: Path | str) -> AbstractContextManager[SearchedGallery
     from c3dhash.gallery.store import Gallery
 
     return Gallery.open(gallery)
+
+
+def place_of(gallery: Path | str) -> GalleryPlace:
+    """Return where a gallery lies that is to be served: a folder, or an address."""
+    if isinstance(gallery, str):
+        from c3dhash.cluster.remote_place import RemotePlace
+
+        return RemotePlace(gallery)
+    from c3dhash.gallery.served import Folder
+
+    return Folder(gallery)
 
 
 def _go_offline(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from c3dhash.cli.common import gallery_option
+from c3dhash.cli.common import open_searched, place_of, searched_gallery_option
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import EncodeConfig, ServeConfig
 from c3dhash.errors import MissingExtraError, ModelMismatchError, UsageError
@@ -19,14 +19,14 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart")
 
 
 @click.command()
-@gallery_option
+@searched_gallery_option
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None,
     help="Run directory; by default the one the gallery was indexed with.",
 )  # fmt: skip
 @config_options(ServeConfig)
 @config_options(EncodeConfig, only=("precision", "device", "engine"))
-def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
+def serve(gallery_path: Path | str, model: Path | None, **options: Any) -> None:
     """Serve a gallery: a page to search it with videos, and an HTTP API for that, and to look after it.
 
     It listens on this machine alone, unless --host says otherwise, which takes a token. /openapi.json describes the
@@ -43,9 +43,7 @@ def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
     if any(find_spec(name) is None for name in NEEDED):
         raise MissingExtraError("`c3dhash serve` needs the extra serve: pip install 'c3dhash[serve]'")
 
-    from c3dhash.gallery.store import Gallery
-
-    with Gallery.open(gallery_path) as gallery:
+    with open_searched(gallery_path) as gallery:
         run = _find_run(gallery, model)
 
     from c3dhash.web.app import create_app
@@ -54,7 +52,7 @@ def serve(gallery_path: Path, model: Path | None, **options: Any) -> None:
 
     listening = bind(config)
     try:
-        service = Service(gallery_path, run, config=config, encode=encode)
+        service = Service(place_of(gallery_path), run, config=config, encode=encode)
     except BaseException:
         listening.close()
         raise

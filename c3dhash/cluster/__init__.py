@@ -10,7 +10,9 @@ Out:    the same as here.
     tables        the two collections of a gallery: made, checked, read, written
     push          a gallery on a disk -> its copy there
     remote_codes  codes there, as evidence searches them
-    remote        a gallery there, as queries search it
+    remote_videos videos there, looked up and listed
+    remote        a gallery there, as queries search it and servers show it
+    remote_place  where it lies, as a server looks after it
 """
 
 __all__ = [
@@ -18,4 +20,5 @@ __all__ = [
     "push",
     "ray_encoding",
     "remote",
+    "remote_place",
 ]  # the modules that other wings import from; each imports its engine

@@ -32,6 +32,25 @@ def any_of(field: str, values: Iterable[int]) -> str:
     return f"{field} in [{', '.join(map(str, values))}]"
 
 
+def before(root_id: int, path: str) -> str:
+    """Say that a video comes before a place, in the order of lists."""
+    return f"(root_id < {root_id} or (root_id == {root_id} and path < {literal(path)}))"
+
+
+def at_or_behind(root_id: int, path: str) -> str:
+    """Say that a video comes behind a place, or is there."""
+    return f"(root_id > {root_id} or (root_id == {root_id} and path >= {literal(path)}))"
+
+
+def named(places: Iterable[tuple[int, str]]) -> str:
+    """Say that a video is at one of these places, one or more."""
+    paths: dict[int, list[str]] = {}
+    for root_id, path in places:
+        paths.setdefault(root_id, []).append(literal(path))
+    parts = [f"(root_id == {root_id} and path in [{', '.join(some)}])" for root_id, some in paths.items()]
+    return f"({' or '.join(parts)})"
+
+
 def expression(chosen: VideoFilter, root_folders: Mapping[int, str]) -> str:
     """Say what a video must be, but for its content: as `filters.condition` does in SQL."""
     parts = [ANY_VIDEO]

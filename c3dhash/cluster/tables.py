@@ -61,11 +61,12 @@ class Tables:
 
     Attributes:
         index: what searches the codes: of config.CLUSTER_INDEXES.
+        made: what tells these collections from others that had their names, or will have.
     """
 
-    def __init__(self, connection: Connection, mark: Mark) -> None:
+    def __init__(self, connection: Connection, mark: Mark, *, made: tuple[int, int] = (0, 0)) -> None:
         self._call, self._new_index, self.address = connection.call, connection.new_index, connection.address
-        self.mark = mark
+        self.mark, self.made = mark, made
         self.index, self._num_lists = CLUSTER_INDEXES[0], 1
 
     def make_ready(self, *, index: str | None, num_clips: int) -> None:
@@ -159,15 +160,19 @@ class Tables:
     def clips(self, ids: Sequence[int]) -> dict[int, tuple[int, float, float, bytes]]:
         """Return video, start, end and code of clips, by their ids; those that are not there are not in it."""
         found = {}
-        fields = ["id", "video", "start_seconds", "end_seconds", "code"]
-        for some in blocks(ids, MOST_ROWS):
-            rows = self._call("query", self.address.collection, filter=any_of("id", some), output_fields=fields,
-                              consistency_level=_level(False))  # fmt: skip
-            for row in rows:
-                code = row["code"]
-                told = row["video"], row["start_seconds"], row["end_seconds"]
-                found[int(row["id"])] = (*told, code[0] if isinstance(code, list) else code)
+        for clip_id, row in self.clip_rows(ids, ("video", "start_seconds", "end_seconds", "code")).items():
+            code = row["code"]
+            told = row["video"], row["start_seconds"], row["end_seconds"]
+            found[clip_id] = (*told, code[0] if isinstance(code, list) else code)
         return found
+
+    def clip_rows(self, ids: Sequence[int], fields: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Return fields of clips, by their ids; those that are not there are not in it."""
+        rows: list[Any] = []
+        for some in blocks(ids, MOST_ROWS):
+            rows += self._call("query", self.address.collection, filter=any_of("id", some),
+                               output_fields=["id", *fields], consistency_level=_level(False))  # fmt: skip
+        return {int(row["id"]): row for row in rows}
 
     def wait(self) -> None:
         """Wait until every clip that was written is seen by all who search."""
@@ -268,7 +273,7 @@ def find_tables(connection: Connection) -> Tables | None:
         GalleryError: what lies there is no gallery, or half of one.
     """
     address = connection.address
-    of_clips, of_videos = (_mark_of(connection, name) for name in (address.collection, address.videos))
+    of_clips, of_videos = (_found(connection, name) for name in (address.collection, address.videos))
     if of_clips is None:
         return None
     if of_videos is None:
@@ -276,15 +281,22 @@ def find_tables(connection: Connection) -> Tables | None:
             f"'{address}' is half a gallery: collection '{address.videos}' is gone; drop '{address.collection}', then "
             "push again."
         )
-    if of_videos != of_clips:
+    if of_videos.mark != of_clips.mark:
         raise GalleryError(
             f"'{address}' is no gallery: '{address.collection}' and '{address.videos}' are of two; name another "
             "collection."
         )
-    return Tables(connection, of_clips)
+    return Tables(connection, of_clips.mark, made=(of_clips.collection_id, of_videos.collection_id))
 
 
-def _mark_of(connection: Connection, name: str) -> Mark | None:
+class _Found(NamedTuple):
+    """A collection of ours."""
+
+    mark: Mark
+    collection_id: int
+
+
+def _found(connection: Connection, name: str) -> _Found | None:
     """Return the mark of a collection; None where there is none of this name.
 
     Raises:
@@ -309,7 +321,7 @@ def _mark_of(connection: Connection, name: str) -> Mark | None:
             f"collection '{name}' of '{connection.address}' is no gallery of c3dhash (it has "
             f"{', '.join(sorted(fields))}), and left as it is: name another one."
         )
-    return mark
+    return _Found(mark, int(found["collection_id"]))
 
 
 def make_tables(connection: Connection, mark: Mark) -> Tables:
@@ -320,8 +332,8 @@ def make_tables(connection: Connection, mark: Mark) -> Tables:
     """
     address, types = connection.address, connection.types
     width = 8 * num_code_bytes(mark.hash_length)
-    left = _mark_of(connection, address.videos)
-    if left not in (None, mark):
+    left = _found(connection, address.videos)
+    if left is not None and left.mark != mark:
         raise GalleryError(
             f"collection '{address.videos}' of '{address}' is of another gallery, and left as it is: name another one."
         )

@@ -30,6 +30,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     companion     the approximate index of a gallery: chosen, built, kept
     lock          one writer at a time
     store         the gallery: what these are together
+    served        what a server asks of a gallery, wherever that is
     reader        a catalog as it is, also a damaged one, for what looks at all of it
     entries       all that a gallery knows, a video at a time, also of a damaged one
     rows          a video <-> rows of a table
@@ -89,6 +90,7 @@ __all__ = [
     "runs",
     "same_film",
     "searched",
+    "served",
     "store",
     "verify",
     "windows",

@@ -73,6 +73,19 @@ class GalleryClip:
     video_id: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class VideoTimes:
+    """When the clips of a video are: ids, int64 [N], and seconds, float64 [N] each. video_id: as in GalleryVideo."""
+
+    video_id: int
+    clip_ids: np.ndarray
+    start_seconds: np.ndarray
+    end_seconds: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"VideoTimes({self.video_id}, {len(self.clip_ids)} clips)"
+
+
 @dataclass(frozen=True)
 class Revision:
     """A state of a catalog; the token (random) tells it from the same number after a backup was restored."""
@@ -391,6 +404,13 @@ class Catalog:
         codes = np.frombuffer(blob, np.uint8).reshape(len(rows), self._num_bytes)
         ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         return ids, CodeBatch(codes, self.hash_length, times[:, 0], times[:, 1])
+
+    def middle_clip(self, video_id: int) -> int | None:
+        """Return the id of the clip in the middle of a video, of two the first; None where it has none."""
+        query = "SELECT min(id) + (count(*) - 1) / 2 FROM clip WHERE video_id = ?"
+        with self._errors():
+            found = self._one(query, video_id)
+        return None if found is None else int(found)
 
     def _videos(self, where: str, parameters: Sequence[object] = ()) -> list[GalleryVideo]:
         query = (

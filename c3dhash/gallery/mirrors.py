@@ -20,13 +20,13 @@ import numpy as np
 from c3dhash.config import SIGN
 from c3dhash.errors import ModelMismatchError, UsageError
 from c3dhash.gallery.runs import run_of
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.searched import SearchedGallery
 
 if TYPE_CHECKING:
     from c3dhash.models.runs import Run
 
 
-def mirror_mask(gallery: Gallery, *, run: Run | None = None) -> np.ndarray:
+def mirror_mask(gallery: SearchedGallery, *, run: Run | None = None) -> np.ndarray:
     """Return the bits that a mirror turns over in the codes of a gallery: uint8 [ceil(hash_length / 8)].
 
     Args:

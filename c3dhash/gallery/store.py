@@ -26,16 +26,17 @@ from c3dhash.bits import check_codes, num_code_bytes
 from c3dhash.config import INDEX_KINDS
 from c3dhash.errors import CodesError, GalleryError, ModelMismatchError, UsageError
 from c3dhash.gallery import lock, schema
-from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo
+from c3dhash.gallery.catalog import EMPTY, Catalog, GalleryClip, GalleryVideo, VideoTimes
 from c3dhash.gallery.companion import Companion
 from c3dhash.gallery.edits import Edits, no_video
 from c3dhash.gallery.evidence import VideoEvidence, measure, rank_videos
 from c3dhash.gallery.filters import VideoFilter, nothing_passes, unknown_label
 from c3dhash.gallery.index import HammingIndex
+from c3dhash.gallery.layout import spread_evenly
 from c3dhash.gallery.pairs import Pair, matching_pairs
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.gallery.roots import holds
-from c3dhash.gallery.same_film import SameFilm, load_same_film
+from c3dhash.gallery.same_film import COPIES_NAME, SameFilm, load_same_film
 from c3dhash.gallery.searched import check_same_model
 from c3dhash.records import CodeBatch
 from c3dhash.urls import is_url
@@ -422,6 +423,12 @@ class Gallery:
         """Return what scores mean, as `c3dhash gallery calibrate` measured it; None where it did not."""
         return load_same_film(self.path, model_fingerprint=self.model_fingerprint)
 
+    @property
+    def same_film_state(self) -> int | None:
+        """What tells what `same_film` returns from what it returned before."""
+        path = self.path / COPIES_NAME
+        return path.stat().st_mtime_ns if path.exists() else None  # it comes by renaming
+
     def measured(self) -> dict[str, Any]:
         """Return what chance makes of the codes, as `evidence.notes_of` takes it."""
         with self._lock:
@@ -548,6 +555,34 @@ class Gallery:
         """Return the ids, int64 [N], and the codes of the clips of a video; none where it is missing, or not there."""
         with self._lock:
             return self._catalog.codes_of(video_id)
+
+    def times_of(self, names: Sequence[str]) -> list[VideoTimes]:
+        """Return when the clips of videos are, by their names.
+
+        Raises:
+            GalleryError: one of them is not there.
+        """
+        with self.reading():
+            found = [(name, self._catalog.video_id(name)) for name in names]
+            told = []
+            for name, video_id in found:
+                if video_id is None:
+                    raise no_video(self.path, name)
+                ids, codes = self._catalog.codes_of(video_id)
+                told.append(VideoTimes(video_id, ids, codes.start_seconds, codes.end_seconds))
+        return told
+
+    def middle_clips(self, video_ids: Iterable[int]) -> list[int | None]:
+        """Return the id of the clip in the middle of each video; None of one without clips."""
+        with self.reading():
+            return [self._catalog.middle_clip(video_id) for video_id in video_ids]
+
+    def sample(self, most: int) -> tuple[list[GalleryClip], np.ndarray]:
+        """Return clips that can be found, at most so many, evenly; and their codes, uint8 [N, width]."""
+        with self.reading():
+            ids, codes = self.codes()
+            taken = spread_evenly(len(ids), most=most)
+            return self._catalog.clips(ids[taken]), codes[taken]
 
     @property
     def state(self) -> tuple[int, int]:

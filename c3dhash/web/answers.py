@@ -244,11 +244,15 @@ class FailedAnswer(BaseModel):
 
 
 class BalanceAnswer(BaseModel):
-    """How good the bits are: of each the share of codes in which it is on; dead ones say nothing."""
+    """How good the bits are: of each the share of codes in which it is on; dead ones say nothing.
+
+    num_codes: that were counted: all, or some of a copy, evenly.
+    """
 
     ones: list[float]
     dead_bits: list[int]
     distinct_codes: int
+    num_codes: int
 
 
 class ModelAnswer(BaseModel):
@@ -285,7 +289,8 @@ class QueueAnswer(BaseModel):
 class HealthAnswer(BaseModel):
     """The state of the gallery, and of the server.
 
-    missing, failed: the first of them; num_missing, num_failed: all. balance: null while it is counted. model: null
+    missing, failed: the first of them; num_missing, num_failed: all, null where the gallery is a copy, of which they
+    are not known. balance: null while it is counted. model: null
     where the run is not there, and only codes of the gallery are searched with.
     """
 
@@ -294,9 +299,9 @@ class HealthAnswer(BaseModel):
     gallery: str
     num_videos: int
     num_clips: int
-    num_missing: int
+    num_missing: int | None
     missing: list[MissingAnswer]
-    num_failed: int
+    num_failed: int | None
     failed: list[FailedAnswer]
     hash_length: int
     balance: BalanceAnswer | None

@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.inventory import take_inventory
-from c3dhash.gallery.layout import map_places, spread_evenly
+from c3dhash.gallery.layout import MAX_CLIPS, map_places
+from c3dhash.gallery.served import ServedGallery
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import DuplicateGroup
 from c3dhash.web.answers import (
@@ -30,9 +33,25 @@ from c3dhash.web.answers import (
 )
 from c3dhash.web.computed import Progress
 from c3dhash.web.names import Names
+from c3dhash.web.refusals import Refused
 from c3dhash.web.searching import no_video
 
+MAX_COUNTED = 100_000  # codes of a copy whose bits are counted
 MAX_TOLD = 100  # missing and failed files of an answer about health
+
+
+def whole_gallery(gallery: ServedGallery) -> Gallery:
+    """Return the gallery, where it is one on a disk, with all that such a one knows.
+
+    Raises:
+        Refused: it is a copy.
+    """
+    if not isinstance(gallery, Gallery):
+        raise Refused(
+            409, "this is the copy of a gallery: duplicates are found, and what is no match is noted, in the gallery "
+            "itself (`c3dhash duplicates`, or `c3dhash serve` on its folder).",
+        )  # fmt: skip
+    return gallery
 
 
 def _video_fields(names: Names, video: GalleryVideo) -> dict[str, Any]:
@@ -49,7 +68,7 @@ def _video_fields(names: Names, video: GalleryVideo) -> dict[str, Any]:
 
 
 def list_videos(
-    gallery: Gallery,
+    gallery: ServedGallery,
     names: Names,
     *,
     labels: list[str],
@@ -72,7 +91,9 @@ def list_videos(
     return VideosAnswer(total=total, offset=offset, limit=limit, videos=told)
 
 
-def tell_video(gallery: Gallery, names: Names, video_id: int, *, clip_offset: int, clip_limit: int) -> VideoDetails:
+def tell_video(
+    gallery: ServedGallery, names: Names, video_id: int, *, clip_offset: int, clip_limit: int
+) -> VideoDetails:
     """Return what is known about a video, with some of its clips.
 
     Raises:
@@ -92,7 +113,7 @@ def tell_video(gallery: Gallery, names: Names, video_id: int, *, clip_offset: in
     return VideoDetails(**_video_fields(names, video), seconds=seconds, clip_offset=clip_offset, clips=clips)
 
 
-def count_facets(gallery: Gallery, names: Names) -> FacetsAnswer:
+def count_facets(gallery: ServedGallery, names: Names) -> FacetsAnswer:
     """Count the videos of each label, and of each folder."""
     videos = gallery.videos()
     labels = Counter(video.label for video in videos)
@@ -106,14 +127,25 @@ def count_facets(gallery: Gallery, names: Names) -> FacetsAnswer:
     )
 
 
-def count_bits(gallery: Gallery, progress: Progress) -> BalanceAnswer:
-    """Count in how many codes each bit is on."""
-    inventory = take_inventory(gallery.path, on_clips=progress.advance)
-    return BalanceAnswer(ones=inventory.ones, dead_bits=inventory.dead_bits, distinct_codes=inventory.distinct_codes)
+def count_bits(gallery: ServedGallery, progress: Progress) -> BalanceAnswer:
+    """Count in how many codes each bit is on: of all codes, or of some of a copy, evenly."""
+    if isinstance(gallery, Gallery):
+        whole = take_inventory(gallery.path, on_clips=progress.advance)
+        return BalanceAnswer(
+            ones=whole.ones, dead_bits=whole.dead_bits, distinct_codes=whole.distinct_codes, num_codes=whole.num_clips
+        )
+    _, codes = gallery.sample(MAX_COUNTED)
+    if not len(codes):
+        return BalanceAnswer(ones=[], dead_bits=[], distinct_codes=0, num_codes=0)
+    ones = np.unpackbits(codes, axis=1, count=gallery.hash_length).mean(axis=0)
+    return BalanceAnswer(
+        ones=ones.round(6).tolist(), dead_bits=np.flatnonzero((ones == 0) | (ones == 1)).tolist(),
+        distinct_codes=len(np.unique(codes, axis=0)), num_codes=len(codes),
+    )  # fmt: skip
 
 
 def group_duplicates(
-    gallery: Gallery, progress: Progress, *, radius: int | None, mirror: bool
+    gallery: ServedGallery, progress: Progress, *, radius: int | None, mirror: bool
 ) -> list[tuple[DuplicateGroup, dict[str, int]]]:
     """Return groups of duplicates, each with the numbers of its videos.
 
@@ -123,11 +155,12 @@ def group_duplicates(
     progress.total = gallery.num_videos
     if not progress.total:
         return []
-    groups = find_duplicates(gallery, radius=radius, mirror=mirror, on_video=progress.advance)
+    whole = whole_gallery(gallery)
+    groups = find_duplicates(whole, radius=radius, mirror=mirror, on_video=progress.advance)
     numbered = []
     for group in groups:
         names = [group.best, *(member.video for member in group.members)]
-        numbers = {name: gallery.video_id(name) for name in names}
+        numbers = {name: whole.video_id(name) for name in names}
         known = {name: number for name, number in numbers.items() if number is not None}
         if len(known) == len(names):  # none was removed meanwhile
             numbered.append((group, known))
@@ -150,14 +183,13 @@ def tell_group(names: Names, group: DuplicateGroup, numbers: dict[str, int]) -> 
     )
 
 
-def draw_map(gallery: Gallery, progress: Progress) -> MapAnswer:
+def draw_map(gallery: ServedGallery, progress: Progress) -> MapAnswer:
     """Lay the clips of a gallery out on a plane, or some of them, evenly."""
     with gallery.reading():
-        ids, codes = gallery.codes()
-        taken = spread_evenly(len(ids))
-        progress.advance()
-        places = map_places(codes[taken], hash_length=gallery.hash_length).round(4).tolist()
-        clips = gallery.clips(ids[taken])
+        clips, codes = gallery.sample(MAX_CLIPS)
+        num_clips = len(gallery)
+    progress.advance()
+    places = map_places(codes, hash_length=gallery.hash_length).round(4).tolist()
     points = [
         PointAnswer(
             clip_id=clip.id, video_id=clip.video_id, x=x, y=y, label=clip.label, start_seconds=clip.start_seconds,
@@ -165,10 +197,10 @@ def draw_map(gallery: Gallery, progress: Progress) -> MapAnswer:
         )
         for clip, (x, y) in zip(clips, places, strict=True)
     ]  # fmt: skip
-    return MapAnswer(status="done", num_clips=len(ids), points=points)
+    return MapAnswer(status="done", num_clips=num_clips, points=points)
 
 
-def tell_missing(gallery: Gallery, names: Names) -> tuple[int, list[MissingAnswer]]:
+def tell_missing(gallery: ServedGallery, names: Names) -> tuple[int, list[MissingAnswer]]:
     """Return how many videos are missing, and the first of them."""
     total, videos = gallery.page(is_missing=True, limit=MAX_TOLD)
     told = [
@@ -178,9 +210,9 @@ def tell_missing(gallery: Gallery, names: Names) -> tuple[int, list[MissingAnswe
     return total, told
 
 
-def tell_failed(gallery: Gallery, names: Names) -> tuple[int, list[FailedAnswer]]:
+def tell_failed(gallery: ServedGallery, names: Names) -> tuple[int, list[FailedAnswer]]:
     """Return how many files could not be taken in, and the first of them, with their reasons."""
-    failures = gallery.failures()
+    failures = whole_gallery(gallery).failures()
     told = [
         FailedAnswer(video=names.shown(each["video"]), reason=names.without_paths(each["reason"]))
         for each in failures[:MAX_TOLD]

@@ -7,11 +7,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from c3dhash.gallery.store import Gallery
+from c3dhash.errors import GalleryError
+from c3dhash.gallery.served import GalleryPlace, ServedGallery
 from c3dhash.web.refusals import Refused, closing_down
 
 MAX_KEPT, MAX_WAITING = 8, 4  # results; computations
@@ -41,7 +42,7 @@ class Progress:
         self.done += num
 
 
-Compute = Callable[[Gallery, Progress], Any]
+Compute = Callable[[ServedGallery, Progress], Any]
 
 
 @dataclass(eq=False)
@@ -51,6 +52,11 @@ class Computation:
     state: Hashable
     progress: Progress
     future: Future[Any] = field(default_factory=Future)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the gallery could not be read; it may be again."""
+        return self.future.done() and isinstance(self.future.exception(), GalleryError)
 
     async def is_done(self) -> bool:
         """Wait a moment for the result; tell whether it is there."""
@@ -75,11 +81,11 @@ class Computed:
     takes seconds, and one for what may take minutes.
 
     Args:
-        gallery_path: its folder.
+        place: where it lies.
     """
 
-    def __init__(self, gallery_path: Path) -> None:
-        self._path = gallery_path
+    def __init__(self, place: GalleryPlace) -> None:
+        self._place = place
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._kept: OrderedDict[Hashable, Computation] = OrderedDict()
@@ -100,7 +106,7 @@ class Computed:
             if self._stop.is_set():
                 raise closing_down()
             known = self._kept.get(key)
-            if known is not None and known.state == state:
+            if known is not None and known.state == state and not known.has_failed:
                 self._kept.move_to_end(key)
                 return known
             if sum(not each.future.done() for each in self._kept.values()) >= MAX_WAITING:
@@ -121,7 +127,7 @@ class Computed:
 
     def _run(self, compute: Compute, progress: Progress) -> Any:
         progress.advance(0)
-        with Gallery.open(self._path) as gallery:
+        with closing(self._place.open()) as gallery:
             return compute(gallery, progress)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 QUOTED_PATH = re.compile(r"(?P<quote>['\"`])(?P<path>/[^'\"`]*)(?P=quote)")
 BARE_PATH = re.compile(r"(?<![\w/.:<])(?:/[^\s'\"`/,;()]+)+/?")
@@ -21,21 +21,17 @@ class Names:
     """What a gallery's videos are called by strangers.
 
     Args:
-        gallery: its folder.
+        gallery: what it is called itself.
         roots: as of `Gallery.root_folders`.
-        run: the folder of the run; None without one.
+        own: paths of the gallery and of the run, or where else they are -> what they are called.
     """
 
-    def __init__(self, gallery: Path, roots: Sequence[str], *, run: Path | None = None) -> None:
-        self.gallery = gallery.name or "gallery"
+    def __init__(self, gallery: str, roots: Sequence[str], *, own: Mapping[str, str]) -> None:
+        self.gallery, self._own = gallery, dict(own)
         self._folders: dict[str, str] = {}  # a root -> what stands before the paths in it
         for root in roots:
             if root:
                 self._folders[root] = "" if len(roots) == 1 else self._free_prefix(PurePath(root).name or "root")
-        own = {str(gallery): self.gallery, str(gallery.absolute()): self.gallery}
-        if run is not None:
-            own |= {str(run): run.name, str(run.absolute()): run.name}
-        self._own = own
 
     def _free_prefix(self, name: str) -> str:
         taken, number, prefix = set(self._folders.values()), 1, name

@@ -7,9 +7,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from c3dhash.errors import C3DHashError, CheckpointError, UsageError
+from c3dhash.errors import C3DHashError, CheckpointError, LimitError, UsageError
 from c3dhash.gallery.mirrors import mirror_mask
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.served import ServedGallery
 from c3dhash.web.asked import BrowseAsked, GroupsAsked, QueryAsked, StripAsked, from_fields
 from c3dhash.web.browsing import tell_group, tell_video
 from c3dhash.web.names import Names, printable
@@ -86,7 +86,12 @@ async def _searched(service: Service, fields: Fields) -> Content:
 
 
 def _look(
-    service: Service, gallery: Gallery, names: Names, asked: QueryAsked, remembered: Remembered | None, offset: int
+    service: Service,
+    gallery: ServedGallery,
+    names: Names,
+    asked: QueryAsked,
+    remembered: Remembered | None,
+    offset: int,
 ) -> Content:
     """Search; where that is refused, what was searched with is shown all the same."""
     query = partial(query_of, gallery, names, asked, remembered, run=service.run)
@@ -126,14 +131,14 @@ def _panel(query: Query, strip: Strip, remembered: Remembered | None, *, can_mir
     }
 
 
-def _can_mirror(service: Service, gallery: Gallery) -> bool:
+def _can_mirror(service: Service, gallery: ServedGallery) -> bool:
     if service.run is not None:
         with suppress(UsageError):
             return bool(len(mirror_mask(gallery, run=service.run)))
     return False
 
 
-def _gallery_facts(service: Service, gallery: Gallery, names: Names) -> Content:
+def _gallery_facts(service: Service, gallery: ServedGallery, names: Names) -> Content:
     """Return what pages say about the gallery, and about what numbers mean."""
     meaning = service.opened.meaning
     measured = {"precision": meaning.calibration, "same_film": meaning.same_film}
@@ -173,7 +178,7 @@ async def video_content(service: Service, video_id: str, fields: Fields) -> Cont
     asked = from_fields(StripAsked, {**fields, "video_id": [video_id]})
     number = asked.video_id or 0
 
-    def look(gallery: Gallery, names: Names) -> Content:
+    def look(gallery: ServedGallery, names: Names) -> Content:
         with gallery.reading():
             details = tell_video(gallery, names, number, clip_offset=0, clip_limit=1)
             strip = strip_of_video(gallery, names, number, offset=asked.clip_offset)
@@ -217,9 +222,12 @@ async def health_content(service: Service) -> Content:
 
 
 async def _choices(service: Service) -> Choices | None:
-    """Return labels and folders to choose by; None where counting them takes long, or must wait for much else."""
+    """Return labels and folders to choose by; None where counting them takes long, or must wait for much else.
+
+    None, too, where there are too many to be counted.
+    """
     try:
         computation = await service.facets()
-    except Refused:
+        return choices_of(await computation.result()) if await computation.is_done() else None
+    except (Refused, LimitError):
         return None
-    return choices_of(await computation.result()) if await computation.is_done() else None

@@ -106,7 +106,8 @@ def _frame(service: Service, where: str) -> dict[str, Any]:
     """Return what is around every page."""
     return {
         "where": where,
-        "gallery": service.path.name or "gallery",
+        "gallery": service.name,
+        "is_copy": service.is_copy,
         "version": c3dhash.__version__,
         "can_encode": service.can_encode,
         "can_classify": service.can_classify,

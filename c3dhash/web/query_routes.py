@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.served import ServedGallery
 from c3dhash.web.answers import (
     ClassAnswer,
     ClassifyAnswer,
@@ -57,7 +57,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says of answers with these statuses, and of those that any route may give."""
-    return {status: ERRORS[status] for status in sorted({401, 403, 421, 422, 429, 500, 503, *statuses})}
+    return {status: ERRORS[status] for status in sorted({401, 403, 409, 421, 422, 429, 500, 503, *statuses})}
 
 
 def json_body(kind: type[BaseModel]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def query_routes(service: Service) -> APIRouter:
         if remembered is not None and not await service.wait_for(remembered, seconds=asked.wait_seconds):
             return _later(service, remembered)
 
-        def find(gallery: Gallery, names: Names) -> QueryAnswer:
+        def find(gallery: ServedGallery, names: Names) -> QueryAnswer:
             asked_with = query_of(gallery, names, asked, remembered, mirror=asked.mirror, run=service.run)
             return search(gallery, names, asked_with, asked, service.opened.meaning)
 

@@ -6,6 +6,7 @@ from c3dhash.errors import (
     C3DHashError,
     CheckpointError,
     GalleryError,
+    LimitError,
     ModelMismatchError,
     UsageError,
     VideoError,
@@ -15,6 +16,7 @@ STATUSES: tuple[tuple[type[C3DHashError], int], ...] = (  # the first that fits
     (UsageError, 422),
     (VideoError, 422),
     (ModelMismatchError, 409),
+    (LimitError, 409),
     (CheckpointError, 409),
     (GalleryError, 503),
 )

@@ -239,23 +239,26 @@ async def tell_health(service: Service) -> HealthAnswer:
 
 
 def _told_of_gallery(service: Service, gallery: Any, names: Any) -> dict[str, Any]:
-    num_missing, missing = tell_missing(gallery, names)
-    num_failed, failed = tell_failed(gallery, names)
     meaning = service.opened.meaning
     return {
         "gallery": names.gallery,
-        "num_videos": gallery.page(limit=1)[0],
+        "num_videos": gallery.page(limit=0)[0],
         "num_clips": len(gallery),
-        "num_missing": num_missing,
-        "missing": missing,
-        "num_failed": num_failed,
-        "failed": failed,
+        **_told_of_files(service, gallery, names),
         "hash_length": gallery.hash_length,
         "calibration": CalibrationAnswer(
             precision=_where(names, meaning.calibration), same_film=_where(names, meaning.same_film)
         ),
         "windows": {name: gallery.run[name] for name in WINDOWS if name in gallery.run},
     }
+
+
+def _told_of_files(service: Service, gallery: Any, names: Any) -> dict[str, Any]:
+    if service.is_copy:
+        return {"num_missing": None, "missing": [], "num_failed": None, "failed": []}
+    num_missing, missing = tell_missing(gallery, names)
+    num_failed, failed = tell_failed(gallery, names)
+    return {"num_missing": num_missing, "missing": missing, "num_failed": num_failed, "failed": failed}
 
 
 def _where(names: Any, measured: Any) -> str | None:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from c3dhash.errors import UsageError
+from c3dhash.gallery.catalog import VideoTimes
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.mirrors import mirror_mask
 from c3dhash.gallery.query import query_codes
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.served import ServedGallery
 from c3dhash.records import CodeBatch, Hit
 from c3dhash.web.answers import AskedWith, HitAnswer, QueryAnswer
 from c3dhash.web.asked import QueryAsked
@@ -43,7 +44,7 @@ class Query:
 
 
 def query_of(
-    gallery: Gallery, names: Names, asked: QueryAsked, remembered: Remembered | None, *, mirror: bool, run: Any
+    gallery: ServedGallery, names: Names, asked: QueryAsked, remembered: Remembered | None, *, mirror: bool, run: Any
 ) -> Query:
     """Return what is searched with: a video that was sent, or one of the gallery.
 
@@ -59,7 +60,7 @@ def query_of(
     return of_gallery(gallery, names, asked.video_id, mirror=mirror, run=run)
 
 
-def of_gallery(gallery: Gallery, names: Names, video_id: int, *, mirror: bool, run: Any) -> Query:
+def of_gallery(gallery: ServedGallery, names: Names, video_id: int, *, mirror: bool, run: Any) -> Query:
     """Return a video of the gallery as a query, by the codes that the gallery has.
 
     Args:
@@ -100,7 +101,7 @@ def of_upload(remembered: Remembered, *, mirror: bool) -> Query:
     return Query(remembered.name, batches, remembered.content_hash, seconds, query_id=remembered.id)
 
 
-def search(gallery: Gallery, names: Names, query: Query, asked: QueryAsked, meaning: Meaning) -> QueryAnswer:
+def search(gallery: ServedGallery, names: Names, query: Query, asked: QueryAsked, meaning: Meaning) -> QueryAnswer:
     """Search with a query, or with some windows of it.
 
     Raises:
@@ -118,7 +119,8 @@ def search(gallery: Gallery, names: Names, query: Query, asked: QueryAsked, mean
             radius=asked.radius, any_speed=asked.any_speed, calibration=meaning.calibration,
             same_film=meaning.same_film,
         )  # fmt: skip
-        told = [_answer(gallery, names, hit) for hit in hits]
+        all_times = gallery.times_of([hit.video for hit in hits])
+    told = [_answer(names, hit, times) for hit, times in zip(hits, all_times, strict=True)]
     taken = batches[0]
     return QueryAnswer(
         status="done",
@@ -136,7 +138,7 @@ def _filter(names: Names, asked: QueryAsked) -> VideoFilter:
     return VideoFilter(labels=tuple(asked.label), place=place, added_since=asked.added_since)
 
 
-def check_filter(gallery: Gallery, names: Names, asked: QueryAsked) -> None:
+def check_filter(gallery: ServedGallery, names: Names, asked: QueryAsked) -> None:
     """Make sure that a search can find something, before a video is encoded for it.
 
     Raises:
@@ -177,13 +179,11 @@ def check_stretch(start_seconds: float | None, end_seconds: float | None, *, sec
         raise Refused(422, f"end_seconds ({end_seconds:g}) must be above {start:g} and at most {seconds:g}.")
 
 
-def _answer(gallery: Gallery, names: Names, hit: Hit) -> HitAnswer:
-    video_id = gallery.video_id(hit.video)
-    assert video_id is not None  # found and looked up in one state of the gallery
-    ids, codes = gallery.codes_of(video_id)
-    place = int(np.abs(codes.start_seconds - hit.start_seconds).argmin())
-    told = {**asdict(hit), "video": names.shown(hit.video), "video_id": video_id, "clip_id": int(ids[place])}
-    return HitAnswer(**told, video_seconds=float(codes.end_seconds.max()))
+def _answer(names: Names, hit: Hit, times: VideoTimes) -> HitAnswer:
+    place = int(np.abs(times.start_seconds - hit.start_seconds).argmin())
+    numbers = {"video_id": times.video_id, "clip_id": int(times.clip_ids[place])}
+    told = {**asdict(hit), **numbers, "video": names.shown(hit.video)}
+    return HitAnswer(**told, video_seconds=float(times.end_seconds.max()))
 
 
 def no_video(video_id: int) -> Refused:

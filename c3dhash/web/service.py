@@ -18,10 +18,11 @@ from c3dhash.errors import C3DHashError, CheckpointError
 from c3dhash.gallery.arrivals import QueryEncoder, limits_of, look_at
 from c3dhash.gallery.duplicates import note_not_match
 from c3dhash.gallery.query import check_mirror
+from c3dhash.gallery.served import GalleryPlace, ServedGallery
 from c3dhash.gallery.store import Gallery
 from c3dhash.records import Sample, Segment
 from c3dhash.report.previews import Pictures, stretch_pictures, window_pictures
-from c3dhash.web.browsing import count_facets, group_duplicates
+from c3dhash.web.browsing import count_facets, group_duplicates, whole_gallery
 from c3dhash.web.computed import Computation, Computed
 from c3dhash.web.encoding import EncoderThread, Job, Kind
 from c3dhash.web.figures import Figures
@@ -46,7 +47,7 @@ class Service:
     """One gallery, ready to be asked about.
 
     Args:
-        gallery_path: its folder.
+        place: where it lies.
         run: that made its codes; None where it is not there: then only what has codes is searched with.
         config: how much is taken of whom.
         encode: device, precision, engine.
@@ -56,16 +57,17 @@ class Service:
     """
 
     def __init__(
-        self, gallery_path: Path, run: Any, *, config: ServeConfig, encode: EncodeConfig | None = None
+        self, place: GalleryPlace, run: Any, *, config: ServeConfig, encode: EncodeConfig | None = None
     ) -> None:
-        self.path, self.run, self.config = gallery_path.absolute(), run, config
+        self.name, self.run, self.config = place.name, run, config
         self.encode_config = encode or EncodeConfig()
         self.limits = limits_of(max_pixels=round(config.max_megapixels * 1e6), max_seconds=config.max_seconds)
-        self.opened = Opened(self.path, run)
+        self.opened = Opened(place, run)
+        self.is_copy = not isinstance(self.gallery, Gallery)
         self._encoder = QueryEncoder(run, self.gallery, config=self.encode_config) if self.can_encode else None
         self.uploads = UploadFolder(max_uploads=config.max_uploads)
         self.memory = Memory(max_queries=config.max_queries)
-        self.computed = Computed(self.path)
+        self.computed = Computed(place)
         self.figures = Figures()
         self.searchers = Workers("the gallery", num_threads=2, max_waiting=64)
         self.writers = Workers("files", num_threads=4, max_waiting=1000)
@@ -87,7 +89,7 @@ class Service:
         return self.run is not None and self.run.model.class_head is not None
 
     @property
-    def gallery(self) -> Gallery:
+    def gallery(self) -> ServedGallery:
         """The gallery, as of `Opened`."""
         return self.opened.gallery
 
@@ -329,8 +331,12 @@ class Service:
         return await self.compute("facets", lambda gallery, _: count_facets(gallery, self.opened.names))
 
     async def duplicates(self, *, radius: int | None, mirror: bool) -> Computation:
-        """Return the computation of `browsing.group_duplicates`: anew, where other pairs are no match."""
-        ignored = await self.ask(lambda gallery, _: frozenset(gallery.not_matches()))
+        """Return the computation of `browsing.group_duplicates`: anew, where other pairs are no match.
+
+        Raises:
+            Refused: the gallery is a copy.
+        """
+        ignored = await self.ask(lambda gallery, _: frozenset(whole_gallery(gallery).not_matches()))
         find = partial(group_duplicates, radius=radius, mirror=mirror)
         return await self.compute(("duplicates", radius, mirror), find, more_state=ignored, is_slow=True)
 
@@ -338,11 +344,11 @@ class Service:
         """Remember that two videos do not match, or forget that.
 
         Raises:
-            Refused: one of them is not there.
+            Refused: one of them is not there, or the gallery is a copy.
             UsageError: they have the same bytes.
             GalleryError: another writer is not done in time.
         """
-        gallery = self.gallery
+        gallery = whole_gallery(self.gallery)
         videos = [gallery.video(number) for number in (video_id, other_id)]
         for number, video in zip((video_id, other_id), videos, strict=True):
             if video is None or video.missing_since is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from c3dhash.gallery.store import Gallery
+from c3dhash.gallery.served import ServedGallery
 from c3dhash.web.answers import (
     ClipAnswer,
     DuplicateAnswer,
@@ -95,24 +95,19 @@ def picture_of_clip(clip_id: int) -> Picture:
     return picture_of(f"/api/clips/{clip_id}/preview")
 
 
-def cards_of(gallery: Gallery, names: Names, **asked: Any) -> tuple[int, list[Card]]:
+def cards_of(gallery: ServedGallery, names: Names, **asked: Any) -> tuple[int, list[Card]]:
     """Return how many videos there are of those asked for, as of `list_videos`, and some of them."""
     defaults: dict[str, Any] = {"labels": [], "folder": None, "text": "", "is_missing": False, "offset": 0}
     with gallery.reading():
         found = list_videos(gallery, names, **{**defaults, **asked})
-        cards = [Card(video, _picture_of_video(gallery, video)) for video in found.videos]
-    return found.total, cards
+        middles = gallery.middle_clips([video.id for video in found.videos])  # none of those that are missing
+    pictures = [None if clip_id is None else picture_of_clip(clip_id) for clip_id in middles]
+    return found.total, list(map(Card, found.videos, pictures))
 
 
-def _picture_of_video(gallery: Gallery, video: VideoAnswer) -> Picture | None:
-    """Return the preview of the clip in the middle."""
-    if video.missing_since is not None:
-        return None
-    ids, _ = gallery.codes_of(video.id)
-    return picture_of_clip(int(ids[(len(ids) - 1) // 2])) if len(ids) else None
-
-
-def strip_of_video(gallery: Gallery, names: Names, video_id: int, *, offset: int, taken: Sequence[int] = ()) -> Strip:
+def strip_of_video(
+    gallery: ServedGallery, names: Names, video_id: int, *, offset: int, taken: Sequence[int] = ()
+) -> Strip:
     """Return some of the clips of a video of the gallery.
 
     Args:

@@ -11,6 +11,7 @@ import pytest
 from servers import TOKEN, listening
 
 from c3dhash.config import EncodeConfig, ServeConfig
+from c3dhash.gallery.served import Folder
 from c3dhash.web.app import create_app
 from c3dhash.web.service import Service
 from c3dhash.web.serving import bind
@@ -62,7 +63,7 @@ def server(run, untrained_run, motion_dir, tmp_path):
     assert code == 0, err
     config = ServeConfig(port=0, token=TOKEN)
     with (
-        closing(Service(tmp_path / "gallery", untrained_run, config=config, encode=FP32)) as service,
+        closing(Service(Folder(tmp_path / "gallery"), untrained_run, config=config, encode=FP32)) as service,
         listening(service, create_app(service)) as served,
     ):
         yield served.url

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import milvus_server
 import pytest
+from both import Both, open_both
 
 from c3dhash.cluster.address import Address
 
 COUNTER = itertools.count()
+
+# At its first import pymilvus sets up logging, which closes all handlers there are. One that TensorBoard's absl made
+# closes its stream, too, unless that is sys.stderr at the moment: within a test it would be what pytest writes to.
+with contextlib.suppress(ImportError):
+    import pymilvus  # noqa: F401
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +35,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def free_address(server: int) -> Callable[[], Address]:
     """Return an address where nothing is."""
     return lambda: Address("127.0.0.1", server, f"films_{next(COUNTER)}")
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory, free_address: Callable[[], Address]) -> Iterator[Both]:
+    """A gallery, and its copy."""
+    with open_both(tmp_path_factory.mktemp("both") / "gallery", free_address()) as both:
+        yield both

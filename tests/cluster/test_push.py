@@ -79,7 +79,7 @@ def check(gallery: Gallery, address: Address) -> None:
     assert sorted(firsts.values()) == [row["id"] for row in videos] == sorted({row["video"] for row in clips})
     with RemoteGallery(str(address)) as there:
         for clip in gallery.clips(list(firsts.values())):
-            assert there._clips([clip.id]) == [clip]
+            assert there.clip(clip.id) == clip
 
 
 def set_state(address: Address, **changes: Any) -> None:

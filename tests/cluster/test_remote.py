@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from both import FINGERPRINT, LABELS, Both, at, told
 from random_codes import BITS, flipped, random_codes
 
 from c3dhash.cluster import remote_codes, tables
@@ -16,69 +16,14 @@ from c3dhash.cluster.remote_codes import RemoteCodes
 from c3dhash.errors import CodesError, GalleryError, MissingExtraError, ModelMismatchError, UsageError
 from c3dhash.gallery.filters import VideoFilter
 from c3dhash.gallery.query import query_codes
-from c3dhash.gallery.same_film import MAX_SCORE, SameFilm, save_same_film
 from c3dhash.gallery.store import Gallery
-from c3dhash.records import CodeBatch, Hit
+from c3dhash.records import CodeBatch
 
-FINGERPRINT = "a" * 32
-LABELS = (None, "walk", 'r"u\\n, “ü”')
 FILTERS = [
     VideoFilter(), VideoFilter(labels=("walk",)), VideoFilter(labels=(LABELS[2], "walk")), VideoFilter(folder="/db/a"),
     VideoFilter(folder="/db/b/7.mp4"), VideoFilter(added_since="2026-05-15"), VideoFilter(without_content="h5"),
     VideoFilter(labels=("walk",), folder="/db/b", without_content="h7"),
 ]  # fmt: skip
-
-
-def at(codes: np.ndarray) -> CodeBatch:
-    starts = np.arange(len(codes), dtype=np.float64)
-    return CodeBatch(codes, BITS, starts, starts + 2)
-
-
-def told(hits: list[Hit]) -> list[tuple[object, ...]]:
-    """All that is said of hits; scores to what floats can."""
-    return [
-        (hit.rank, hit.distance, hit.video, hit.start_seconds, hit.end_seconds, hit.label, round(hit.score, 9),
-         hit.same_film, [(*each.__dict__.values(),)[:6] for each in hit.segments])
-        for hit in hits
-    ]  # fmt: skip
-
-
-class Both:
-    """A gallery here, and its copy."""
-
-    def __init__(self, here: Gallery, there: RemoteGallery, videos: list[np.ndarray]) -> None:
-        self.here, self.there, self.videos = here, there, videos
-
-    def check(self, query: CodeBatch, **asked: object) -> list[Hit]:
-        """Ask both the same; they say the same."""
-        hits = query_codes(self.here, query, **asked)
-        assert told(query_codes(self.there, query, **asked)) == told(hits)
-        return hits
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory, free_address) -> Iterator[Both]:
-    rng = np.random.default_rng(0)
-    centres = random_codes(rng, 8)
-    own = [flipped(rng, centres[rng.integers(0, 8, rng.integers(1, 40))], 0.15) for _ in range(120)]
-    videos = [np.concatenate([codes, random_codes(rng, 3)]) for codes in own]
-    with Gallery.create(tmp_path_factory.mktemp("both"), hash_length=BITS, model_fingerprint=FINGERPRINT,
-                        exist_ok=True) as here:  # fmt: skip
-        with here.editing() as edits:
-            for number, codes in enumerate(videos):
-                edits.add(
-                    f"/db/{'ab'[number % 2]}/{number}.mp4", at(codes), content_hash=f"h{number // 2}", size_bytes=1,
-                    mtime_ns=2, label=LABELS[number % 3], root="/db",
-                    added_at=f"2026-05-{1 + number % 20:02d}T00:00:00+00:00",
-                )  # fmt: skip
-            edits.add("flat", at(videos[0][:0]), content_hash="", size_bytes=0, mtime_ns=0, label=None)
-        counts = np.zeros(MAX_SCORE + 1, np.int64)
-        counts[[3, 30]] = 1, 5
-        save_same_film(here.path, SameFilm(counts[::-1].copy(), counts, "films"), model_fingerprint=FINGERPRINT)
-        address = free_address()
-        push_gallery(here, address)
-        with RemoteGallery(str(address)) as there:
-            yield Both(here, there, videos)
 
 
 @pytest.mark.parametrize("only", FILTERS, ids=str)

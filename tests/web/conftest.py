@@ -15,6 +15,7 @@ from videos import numbered_frame, write_frames
 
 from c3dhash.config import ServeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
+from c3dhash.gallery.served import Folder
 from c3dhash.models.runs import Run
 from c3dhash.web.app import create_app
 from c3dhash.web.service import Service
@@ -46,7 +47,7 @@ def serve(untrained_run: Run, folder: Path) -> Iterator[Callable[..., Served]]:
     services: list[Service] = []
 
     def make(run: Run | None = untrained_run, **config: Any) -> Served:
-        service = Service(folder / "gallery", run, config=ServeConfig(**config), encode=WINDOWS)
+        service = Service(Folder(folder / "gallery"), run, config=ServeConfig(**config), encode=WINDOWS)
         services.append(service)
         app = create_app(service)
         return Served(service, app, asker(app))

@@ -283,7 +283,9 @@ def test_an_empty_gallery(folder, serve, untrained_run, upload):
     served = serve()
     for path, name in (("/api/videos", "videos"), ("/api/map", "points"), ("/api/duplicates", "groups")):
         assert found(served.ask("GET", path))[name] == []
-    assert found(served.ask("GET", "/api/health"))["balance"] == {"ones": [], "dead_bits": [], "distinct_codes": 0}
+    assert found(served.ask("GET", "/api/health"))["balance"] == {
+        "ones": [], "dead_bits": [], "distinct_codes": 0, "num_codes": 0
+    }  # fmt: skip
     assert "the gallery is empty" in error_of(served.ask("POST", "/api/query", **upload), 409)
 
 

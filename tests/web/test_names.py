@@ -1,23 +1,21 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from c3dhash.web.names import Names, printable
 
-GALLERY = Path("/srv/of us/gallery")
+OWN = {"/srv/of us/gallery": "gallery", "/home/ann/runs/x": "x"}
 
 
 def test_one_root_is_not_told():
-    names = Names(GALLERY, ["/srv/films"])
+    names = Names("gallery", ["/srv/films"], own=OWN)
     assert names.shown("/srv/films/a/b.mp4") == "a/b.mp4" and names.shown_folder("/srv/films/a/b.mp4") == "a"
     assert names.shown_folder("/srv/films/b.mp4") == ""
     assert names.place("a/") == ("/srv/films", "a") and names.place("") == ("/srv/films", "")
 
 
 def test_of_several_the_last_part_is():
-    names = Names(GALLERY, ["/srv/films", "/mnt/films", "/srv/clips", ""])
+    names = Names("gallery", ["/srv/films", "/mnt/films", "/srv/clips", ""], own=OWN)
     assert names.shown("/srv/films/a.mp4") == "films/a.mp4"
     assert names.shown("/mnt/films/x/a.mp4") == "films (2)/x/a.mp4"
     assert names.shown("clip 7") == "clip 7" and names.shown("/elsewhere/secret/a.mp4") == "a.mp4"
@@ -26,7 +24,7 @@ def test_of_several_the_last_part_is():
 
 
 def test_a_root_inside_another():
-    names = Names(GALLERY, ["/srv", "/srv/films"])
+    names = Names("gallery", ["/srv", "/srv/films"], own=OWN)
     assert names.shown("/srv/films/a.mp4") == "films/a.mp4" and names.shown("/srv/b.mp4") == "srv/b.mp4"
 
 
@@ -45,12 +43,12 @@ def test_a_root_inside_another():
     ],
 )
 def test_paths_are_taken_out_of_texts(text, expected):
-    names = Names(GALLERY, ["/srv/films"], run=Path("/home/ann/runs/x"))
+    names = Names("gallery", ["/srv/films"], own=OWN)
     assert names.without_paths(text) == expected
 
 
 def test_an_upload_has_its_senders_name():
-    names = Names(GALLERY, ["/srv/films"])
+    names = Names("gallery", ["/srv/films"], own=OWN)
     text = "video '/tmp/c3dhash-serve-x/0af3' is a text"
     assert names.without_paths(text, files={"/tmp/c3dhash-serve-x/0af3": "mine.mp4"}) == "video 'mine.mp4' is a text"
 
@@ -60,7 +58,7 @@ def test_text_that_json_cannot_carry():
 
 
 def test_a_root_on_a_server_is_not_told():
-    names = Names(GALLERY, ["s3://secret/films"])
+    names = Names("gallery", ["s3://secret/films"], own=OWN)
     assert names.shown("s3://secret/films/a/b.mp4") == "a/b.mp4"
     assert names.place("a") == ("s3://secret/films", "a")
     for text in ("video 's3://secret/films/a/b.mp4' is cut", "video 's3:/secret/films/a/b.mp4' is cut"):
