@@ -95,7 +95,7 @@ def measure(folder: Path, port: int, size: int, repeats: int) -> None:
         for index in ("flat", "ivf"):
             address = Address("127.0.0.1", port, f"codes_{size}_{index}")
             start = time.perf_counter()
-            push_gallery(here, address, index=index)
+            report = push_gallery(here, address, index=index)
             pushed = time.perf_counter() - start
             start = time.perf_counter()
             push_gallery(here, address)
@@ -112,8 +112,9 @@ def measure(folder: Path, port: int, size: int, repeats: int) -> None:
                     )
                 ]  # fmt: skip
                 found = recall(here, there, queries)
-            print(f"{size:,} codes, {index}: pushed in {pushed:.1f} s ({size / pushed:,.0f} clips/s), "
-                  f"again in {again:.1f} s; recall@{K} {found:.3f}; server {memory_mb(folder):.0f} MB")  # fmt: skip
+                lists = f"{there._tables.looked_at} of {there._tables.num_lists} lists (recall {report.recall}); "
+            print(f"{size:,} codes, {index}: pushed in {pushed:.1f} s ({size / pushed:,.0f} clips/s), again in "
+                  f"{again:.1f} s; {lists}recall@{K} {found:.3f}; server {memory_mb(folder):.0f} MB")  # fmt: skip
             for name, one, many, bare in rows:
                 print(
                     f"    {name:12} k={K}: {bare:.1f} ms; query of 1 window {one:.1f} ms, of 20 {many:.0f} ms",

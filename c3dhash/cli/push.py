@@ -46,3 +46,5 @@ def push(address: str, index: str | None, gallery_path: Path, as_json: bool) -> 
         f"{report.added:,} added, {report.removed:,} removed, {report.updated:,} updated, {report.unchanged:,} "
         f"unchanged; {report.clips:,} clips were sent to {parsed}."
     )
+    if report.recall is not None:
+        click.echo(f"Its lists: a search finds {report.recall:.3f} of the 10 nearest clips of other videos.")

@@ -14,6 +14,7 @@ Note [One who pushes]
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -42,6 +43,8 @@ from c3dhash.gallery.store import Gallery
 
 BLOCK_IDS = 50_000  # clips, about, that are compared at a time
 CLIPS_AT_A_TIME, VIDEOS_AT_A_TIME = 10_000, 2_000  # that are sent
+GROWN = 2  # times as many clips, of which it is measured again how many lists a search must look through
+LEAST_SHARE_POWER = 8  # of all lists a half to the power of that at the least
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 5.0
 ROW_FIELDS = ("num_clips", "root_id", "path", "label", "content_hash", "size_bytes", "mtime_ns", "added_at", "checksum")
@@ -49,13 +52,17 @@ ROW_FIELDS = ("num_clips", "root_id", "path", "label", "content_hash", "size_byt
 
 @dataclass
 class PushReport:
-    """How many videos came, went, changed but for their codes, or were there; and the clips that were sent."""
+    """How many videos came, went, changed but for their codes, or were there; and the clips that were sent.
+
+    recall: of a copy with ivf, what its searches find: see c3dhash.gallery.recall.
+    """
 
     added: int = 0
     removed: int = 0
     updated: int = 0
     unchanged: int = 0
     clips: int = 0
+    recall: float | None = None
 
 
 def push_gallery(
@@ -86,7 +93,7 @@ def push_gallery(
                 tables = make_tables(connection, mark)
             _check_mark(tables, mark, gallery)
             tables.make_ready(index=index, num_clips=outgoing.num_clips)
-            return _Push(tables, outgoing).run(index, on_videos)
+            return _Push(tables, outgoing, gallery).run(index, on_videos)
         finally:
             connection.close()
 
@@ -109,8 +116,9 @@ def _check_mark(tables: Tables, mark: Mark, gallery: Gallery) -> None:
 class _Push:
     """One push, by one process."""
 
-    def __init__(self, tables: Tables, outgoing: Outgoing) -> None:
-        self._tables, self._outgoing, self._report = tables, outgoing, PushReport()
+    def __init__(self, tables: Tables, outgoing: Outgoing, gallery: Gallery) -> None:
+        self._tables, self._outgoing, self._gallery, self._report = tables, outgoing, gallery, PushReport()
+        self._looked_at: dict[str, Any] = {}  # how many lists a search looks through, and what was measured of that
         self._writer: dict[str, Any] = {
             "id": uuid.uuid4().hex,
             "host": socket.gethostname(),
@@ -123,9 +131,11 @@ class _Push:
         before = tables.read(STATE_ROW, strong=True) or {}
         self._check_alone(before)
         self._last_id = max(outgoing.last_id, int(before.get("last_id", 0)))
+        self._looked_at = before.get("looked_at", {})
         self._note(before.get("open"))
         if index not in (None, tables.index):
             tables.change_index(index, num_clips=outgoing.num_clips)
+            self._looked_at = {}
         if before.get("open"):
             self._clean(*before["open"])
         tables.write(FACTS_ROW, {**outgoing.facts, "num_videos": outgoing.num_videos, "num_clips": outgoing.num_clips})
@@ -135,11 +145,30 @@ class _Push:
             on_videos(len(ours))
         self._check_ours()
         tables.wait()
-        tables.write(STATE_ROW, {"state": list(outgoing.state), "last_id": outgoing.last_id, "is_complete": True})
-        tables.videos("id == 0", ("id",), strong=True)  # as `wait`, of videos
-        if self._report.clips >= CLIPS_AT_A_TIME:
+        self._note_complete()
+        is_much = self._report.clips >= CLIPS_AT_A_TIME
+        if tables.index == "ivf" and (is_much or outgoing.num_clips >= GROWN * self._looked_at.get("num_clips", 0)):
             tables.settle()
+            self._choose_lists()
+            self._note_complete()
+        elif is_much:
+            tables.settle()
+        self._report.recall = self._looked_at.get("recall")
         return self._report
+
+    def _note_complete(self) -> None:
+        told = {"state": list(self._outgoing.state), "last_id": self._outgoing.last_id, "is_complete": True}
+        self._tables.write(STATE_ROW, {**told, "looked_at": self._looked_at})
+        self._tables.videos("id == 0", ("id",), strong=True)  # as `Tables.wait`, of videos
+
+    def _choose_lists(self) -> None:
+        """Measure how many lists a search must look through."""
+        tables, num_clips = self._tables, self._outgoing.num_clips
+        if self._outgoing.num_videos < 2:
+            return
+        efforts = sorted({math.ceil(tables.num_lists / 2**power) for power in range(LEAST_SHARE_POWER + 1)})
+        lists, recall = self._gallery.choose_effort(tables.searched_with, efforts)
+        self._looked_at = {"lists": lists, "recall": recall, "num_clips": num_clips}
 
     def _bring_up(self, ours: Sequence[OutgoingVideo], low: int, high: int) -> None:
         """Let the videos there be those here, of a block."""
@@ -222,8 +251,12 @@ class _Push:
             self._check_ours()
         self._writer["at"] = time.time()
         self._tables.write(
-            STATE_ROW, {"writer": self._writer, "open": block, "last_id": self._last_id, "is_complete": False}
-        )
+            STATE_ROW,
+            {
+                "writer": self._writer, "open": block, "last_id": self._last_id, "is_complete": False,
+                "looked_at": self._looked_at,
+            },
+        )  # fmt: skip
 
 
 def _row(video: OutgoingVideo) -> dict[str, Any]:

@@ -113,6 +113,7 @@ class RemoteGallery:
         roots = {int(root_id): str(folder) for root_id, folder in facts["roots"].items()}
         measured = facts["measured"]
         notes = {} if measured is None else notes_of(measured, hash_length=self._tables.mark.hash_length)
+        self._tables.looked_at = int(state.get("looked_at", {}).get("lists", 0))
         lists = Lists(self._tables, roots, int(facts["num_videos"]), int(state["last_id"]))
         self._known = told = _Told(state, facts, notes, lists)
         return told

@@ -100,7 +100,7 @@ class RemoteCodes:
             limit = 0 if limit == MOST_ROWS else min(MOST_ROWS, limit * ASKED_FACTOR)
         if self._tables.index != "flat":  # lists that were looked at have too few: all of them are
             return self._first_of(
-                self._tables.nearest(codes, limit=MOST_ROWS, which=allowed.clips, look_everywhere=True),
+                self._tables.nearest(codes, limit=MOST_ROWS, which=allowed.clips, looked_at=self._tables.num_lists),
                 top=top, below=self.hash_length + 1, allowed=allowed,
             )  # fmt: skip
         for radius in range(end, self.hash_length + 1):

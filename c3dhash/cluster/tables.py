@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from c3dhash.cluster.connection import LOAD_SECONDS, MOST_ROWS, Connection
 from c3dhash.cluster.expressions import any_of
 from c3dhash.config import CLUSTER_INDEXES
 from c3dhash.errors import GalleryError, UsageError
+from c3dhash.gallery.index import NO_DISTANCE, NO_ID
+from c3dhash.gallery.recall import Search
 
 MARK, VERSION = "c3dhash ", 1
 STATE_ROW, FACTS_ROW = -1, -2
@@ -32,9 +35,10 @@ VIDEO_NUMBERS = ("root_id", "num_clips", "size_bytes", "mtime_ns")
 CLIP_FIELDS = {"id", "video", "start_seconds", "end_seconds", "code"}
 VIDEO_FIELDS = {"id", *VIDEO_TEXTS, *VIDEO_NUMBERS, "none"}
 LISTS_PER_ROOT, MAX_LISTS, CODES_PER_SEGMENT = 2, 65_536, 10_000_000
-LISTS_LOOKED_AT = 1 / 8
+LISTS_LOOKED_AT = 1 / 8  # before it was measured how many are needed
 FEW_FOUND = 1024  # codes within a radius of a query: as many are asked for at first
 QUERIES_AT_A_TIME = 64
+INDEX_SECONDS = 0.5  # between two looks at how far an index is
 
 
 class Mark(NamedTuple):
@@ -61,13 +65,15 @@ class Tables:
 
     Attributes:
         index: what searches the codes: of config.CLUSTER_INDEXES.
+        num_lists, looked_at: of ivf, how many there are, and how many of them a search looks through; 0 where that was
+            not measured yet.
         made: what tells these collections from others that had their names, or will have.
     """
 
     def __init__(self, connection: Connection, mark: Mark, *, made: tuple[int, int] = (0, 0)) -> None:
         self._call, self._new_index, self.address = connection.call, connection.new_index, connection.address
         self.mark, self.made = mark, made
-        self.index, self._num_lists = CLUSTER_INDEXES[0], 1
+        self.index, self.num_lists, self.looked_at = CLUSTER_INDEXES[0], 1, 0
 
     def make_ready(self, *, index: str | None, num_clips: int) -> None:
         """See to it that both are indexed, and load them.
@@ -119,7 +125,7 @@ class Tables:
         """Note what searches the codes now."""
         found = self._call("describe_index", self.address.collection, "code")
         self.index = "ivf" if found["index_type"] == "BIN_IVF_FLAT" else "flat"
-        self._num_lists = int(found.get("nlist", 1))
+        self.num_lists = int(found.get("nlist", 1))
 
     # What is known about all
 
@@ -188,7 +194,7 @@ class Tables:
         limit: int,
         which: str = "",
         radius: int | None = None,
-        look_everywhere: bool = False,
+        looked_at: int | None = None,
     ) -> list[Near]:
         """Return the nearest codes of each query, at most `limit`, by rising distance.
 
@@ -196,12 +202,12 @@ class Tables:
             codes: uint8 [Q, ceil(hash_length / 8)].
             which: an expression about clips.
             radius: bits; those that are farther are left out.
-            look_everywhere: do what an exact search does, where an index looks at some of the codes only.
+            looked_at: how many lists are looked through, in the place of the attribute.
         """
         parameters: dict[str, Any] = {} if radius is None else {"radius": radius + 1}
         if self.index == "ivf":
-            looked_at = 1 if look_everywhere else LISTS_LOOKED_AT
-            parameters["nprobe"] = max(1, math.ceil(looked_at * self._num_lists))
+            usual = self.looked_at or math.ceil(LISTS_LOOKED_AT * self.num_lists)
+            parameters["nprobe"] = min(looked_at or usual, self.num_lists)
         found: list[Near] = []
         for some in blocks([code.tobytes() for code in codes], QUERIES_AT_A_TIME):
             answers = self._call(
@@ -218,6 +224,17 @@ class Tables:
                 for hits in answers
             ]
         return found
+
+    def searched_with(self, looked_at: int) -> Search:
+        """Return a search of one code, as `recall.choose_elsewhere` takes it, that looks through so many lists."""
+
+        def search(codes: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+            distances, ids = np.full((1, num), NO_DISTANCE, np.int32), np.full((1, num), NO_ID, np.int64)
+            (near,) = self.nearest(codes, limit=num, looked_at=looked_at)
+            distances[0, : len(near.ids)], ids[0, : len(near.ids)] = near.distances, near.ids
+            return distances, ids
+
+        return search
 
     def within(self, codes: np.ndarray, *, radius: int, last_id: int) -> list[Near]:
         """Return all codes within a radius of each query.
@@ -258,6 +275,12 @@ class Tables:
     def settle(self) -> None:
         """Have the clips that were written put into files and indexed, which are searched several times as fast."""
         self._call("flush", self.address.collection, timeout=LOAD_SECONDS)
+        end = time.monotonic() + LOAD_SECONDS
+        while time.monotonic() < end:
+            found = self._call("describe_index", self.address.collection, "code")
+            if not found.get("pending_index_rows"):
+                break
+            time.sleep(INDEX_SECONDS)
 
 
 def blocks(values: Sequence[Any], size: int) -> Iterable[list[Any]]:

@@ -85,6 +85,7 @@ __all__ = [
     "outgoing",
     "plan",
     "query",
+    "recall",
     "removal",
     "roots",
     "runs",

@@ -239,6 +239,12 @@ class HammingIndex:
         ids: np.ndarray = self.first_ids[videos] + positions - self.starts[videos]
         return ids
 
+    def positions_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the positions of clips of the index by their ids, int64 of any shape."""
+        videos = self.videos_of(ids)
+        positions: np.ndarray = self.starts[videos] + ids - self.first_ids[videos]
+        return positions
+
     def videos_of(self, ids: np.ndarray) -> np.ndarray:
         """Return which videos of the index clips of it, int64 [N], belong to, as `near_videos` counts them."""
         videos: np.ndarray = np.searchsorted(self.first_ids, ids, side="right") - 1

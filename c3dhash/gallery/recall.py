@@ -10,6 +10,7 @@ Note [Recall]
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from c3dhash.bits import pad_codes
+from c3dhash.bits import num_code_bytes, pad_codes
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.search import nearest_codes
 
@@ -153,6 +154,30 @@ def choose_effort(
         elif seconds > MAX_SLOWDOWN * exact:
             break
     return best
+
+
+def choose_elsewhere(
+    search_with: Callable[[int], Search], efforts: list[int], index: HammingIndex, *, num_queries: int = NUM_QUERIES
+) -> tuple[int, float]:
+    """Return the effort to search with, and its recall, where something else than the index has the codes of it.
+
+    Args:
+        search_with: returns a search of an effort: of codes, uint8 [Q, ceil(hash_length / 8)], for the n nearest ->
+            distances and clip ids [Q, n], -1 for none.
+        efforts: to choose from, rising.
+        index: of two videos or more.
+    """
+    width = num_code_bytes(index.hash_length)
+
+    def search_positions_with(effort: int) -> Search:
+        def search(codes: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+            distances, ids = search_with(effort)(codes[:, :width], num)
+            return distances, np.where(ids < 0, ids, index.positions_of(ids))
+
+        return search
+
+    sample = draw_sample(index, num_queries=num_queries)
+    return choose_effort(search_positions_with, efforts, sample, exact=math.inf)[:2]
 
 
 def _padded_sample(index: HammingIndex, num_codes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ from c3dhash.gallery.filters import VideoFilter, nothing_passes, unknown_label
 from c3dhash.gallery.index import HammingIndex
 from c3dhash.gallery.layout import spread_evenly
 from c3dhash.gallery.pairs import Pair, matching_pairs
+from c3dhash.gallery.recall import Search, choose_elsewhere
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
 from c3dhash.gallery.roots import holds
 from c3dhash.gallery.same_film import COPIES_NAME, SameFilm, load_same_film
@@ -433,6 +434,11 @@ class Gallery:
         """Return what chance makes of the codes, as `evidence.notes_of` takes it."""
         with self._lock:
             return measure(self._replica.index())
+
+    def choose_effort(self, search_with: Callable[[int], Search], efforts: list[int]) -> tuple[int, float]:
+        """Return how hard a copy elsewhere must search, and its recall: as of `recall.choose_elsewhere`."""
+        with self._lock:
+            return choose_elsewhere(search_with, efforts, self._replica.index())
 
     def _allowed(self, index: HammingIndex, only: VideoFilter) -> np.ndarray:
         """Return which videos of the index pass a filter, bool [num_videos]."""

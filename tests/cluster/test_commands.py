@@ -13,7 +13,8 @@ def test_push_and_query(run, untrained_run, motion_dir, tmp_path, free_address):
         index_videos(untrained_run, gallery, [motion_dir / "gallery"])
     address = free_address()
     code, out, _ = run("gallery", "push", "--to", address, "--json")
-    assert (code, json.loads(out)) == (0, {"added": 9, "removed": 0, "updated": 0, "unchanged": 0, "clips": 9})
+    nothing = {"removed": 0, "updated": 0, "unchanged": 0, "recall": None}
+    assert (code, json.loads(out)) == (0, {"added": 9, "clips": 9, **nothing})
     code, out, _ = run("gallery", "push", "--to", address, "--index", "flat")
     assert (code, out) == (0, f"0 added, 0 removed, 0 updated, 9 unchanged; 0 clips were sent to {address}.\n")
 

@@ -124,9 +124,10 @@ def test_codes_that_do_not_fill_their_bytes(tmp_path, free_address):
 
 
 def test_lists_of_some_find_what_is_near_and_as_many(both, free_address):
-    push_gallery(both.here, address := free_address(), index="ivf")
+    report = push_gallery(both.here, address := free_address(), index="ivf")
+    assert report.recall == 1.0 == push_gallery(both.here, address).recall, "so few codes are not in lists yet"
     with RemoteGallery(str(address)) as there:
-        assert there._tables.index == "ivf"
+        assert (there._tables.index, there._tables.looked_at) == ("ivf", 1)
         copy = Both(both.here, there, both.videos)
         for number in range(0, 120, 10):
             (hit,) = query_codes(there, at(both.videos[number]), top=1)
@@ -134,7 +135,7 @@ def test_lists_of_some_find_what_is_near_and_as_many(both, free_address):
         hits = query_codes(there, at(both.videos[0][-1:]), top=300)
         assert len(hits) == 120 and hits[0].distance == 0
         assert told(hits) == told(query_codes(copy.here, at(both.videos[0][-1:]), top=300)), "all lists were looked at"
-    push_gallery(both.here, address, index="flat")
+    assert push_gallery(both.here, address, index="flat").recall is None
     with RemoteGallery(str(address)) as there:
         assert there._tables.index == "flat"
         Both(both.here, there, both.videos).check(at(both.videos[0][-1:]))

@@ -9,7 +9,7 @@ from random_codes import random_codes
 
 from c3dhash.bits import hamming_distances
 from c3dhash.gallery import recall
-from c3dhash.gallery.recall import Facts, choose_effort, draw_sample, measure
+from c3dhash.gallery.recall import Facts, choose_effort, choose_elsewhere, draw_sample, measure
 
 
 def test_the_sample_equals_sorting_without_the_own_video() -> None:
@@ -92,3 +92,26 @@ def test_facts_say_what_falls_short() -> None:
         "hnsw, efSearch 64: finds 0.912 of the 10 nearest, below the target of 0.95, in 2 ms, exact search takes 1 ms, "
         "which is no faster"
     )
+
+
+def test_what_has_the_codes_elsewhere_is_asked_for_its_ids() -> None:
+    """A copy that knows some parts of eight: six find three quarters of what is near, all of them all."""
+    codes = near_codes(600)
+    index = make_index(codes)
+    ids = index.ids_at(np.arange(600))
+    part, efforts = np.random.default_rng(2).permutation(600) % 8, []
+
+    def search_with(effort: int):
+        efforts.append(effort)
+        search = nearest_by_sorting(codes, lost=part >= effort)
+
+        def search_ids(queries: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+            assert queries.shape[1] == 6, "codes as they are stored"
+            distances, positions = search(queries, num)
+            return distances, np.where(positions < 0, -1, ids[positions])
+
+        return search_ids
+
+    assert choose_elsewhere(search_with, [1, 6, 8], index, num_queries=60) == (8, 1.0)
+    _, found = choose_elsewhere(search_with, [6], index, num_queries=60)
+    assert found == pytest.approx(0.75, abs=0.06) and sorted(set(efforts)) == [1, 6, 8]
