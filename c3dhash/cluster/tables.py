@@ -39,6 +39,7 @@ LISTS_LOOKED_AT = 1 / 8  # before it was measured how many are needed
 FEW_FOUND = 1024  # codes within a radius of a query: as many are asked for at first
 QUERIES_AT_A_TIME = 64
 INDEX_SECONDS = 0.5  # between two looks at how far an index is
+LEAST_IN_LISTS = 1024  # codes of a segment, by Milvus' settings; of fewer all are looked at
 
 
 class Mark(NamedTuple):
@@ -272,15 +273,22 @@ class Tables:
     def delete(self, name: str, which: str) -> None:
         self._call("delete", name, filter=which)
 
-    def settle(self) -> None:
-        """Have the clips that were written put into files and indexed, which are searched several times as fast."""
+    def settle(self) -> bool:
+        """Have the clips that were written put into files and indexed, which are searched several times as fast.
+
+        Returns:
+            Whether searches go by lists: with ivf that is waited for, else it is not known.
+        """
         self._call("flush", self.address.collection, timeout=LOAD_SECONDS)
-        end = time.monotonic() + LOAD_SECONDS
+        end = time.monotonic() + (LOAD_SECONDS if self.index == "ivf" else 0)
         while time.monotonic() < end:
             found = self._call("describe_index", self.address.collection, "code")
-            if not found.get("pending_index_rows"):
-                break
+            parts = self._call("list_loaded_segments", self.address.collection)
+            in_lists = [part.num_rows for part in parts if part.index_name or part.num_rows < LEAST_IN_LISTS]
+            if len(in_lists) == len(parts) and sum(in_lists) >= int(found["total_rows"]):
+                return True
             time.sleep(INDEX_SECONDS)
+        return False
 
 
 def blocks(values: Sequence[Any], size: int) -> Iterable[list[Any]]:

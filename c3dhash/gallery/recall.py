@@ -157,7 +157,12 @@ def choose_effort(
 
 
 def choose_elsewhere(
-    search_with: Callable[[int], Search], efforts: list[int], index: HammingIndex, *, num_queries: int = NUM_QUERIES
+    search_with: Callable[[int], Search],
+    efforts: list[int],
+    index: HammingIndex,
+    *,
+    target: float,
+    num_queries: int = NUM_QUERIES,
 ) -> tuple[int, float]:
     """Return the effort to search with, and its recall, where something else than the index has the codes of it.
 
@@ -177,7 +182,7 @@ def choose_elsewhere(
         return search
 
     sample = draw_sample(index, num_queries=num_queries)
-    return choose_effort(search_positions_with, efforts, sample, exact=math.inf)[:2]
+    return choose_effort(search_positions_with, efforts, sample, exact=math.inf, target=target)[:2]
 
 
 def _padded_sample(index: HammingIndex, num_codes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -435,10 +435,12 @@ class Gallery:
         with self._lock:
             return measure(self._replica.index())
 
-    def choose_effort(self, search_with: Callable[[int], Search], efforts: list[int]) -> tuple[int, float]:
+    def choose_effort(
+        self, search_with: Callable[[int], Search], efforts: list[int], *, target: float
+    ) -> tuple[int, float]:
         """Return how hard a copy elsewhere must search, and its recall: as of `recall.choose_elsewhere`."""
         with self._lock:
-            return choose_elsewhere(search_with, efforts, self._replica.index())
+            return choose_elsewhere(search_with, efforts, self._replica.index(), target=target)
 
     def _allowed(self, index: HammingIndex, only: VideoFilter) -> np.ndarray:
         """Return which videos of the index pass a filter, bool [num_videos]."""

@@ -10,7 +10,7 @@ from both import FINGERPRINT, LABELS, Both, at, told
 from random_codes import BITS, flipped, random_codes
 
 from c3dhash.cluster import remote_codes, tables
-from c3dhash.cluster.push import push_gallery
+from c3dhash.cluster.push import TARGET, push_gallery
 from c3dhash.cluster.remote import RemoteGallery
 from c3dhash.cluster.remote_codes import RemoteCodes
 from c3dhash.errors import CodesError, GalleryError, MissingExtraError, ModelMismatchError, UsageError
@@ -125,9 +125,10 @@ def test_codes_that_do_not_fill_their_bytes(tmp_path, free_address):
 
 def test_lists_of_some_find_what_is_near_and_as_many(both, free_address):
     report = push_gallery(both.here, address := free_address(), index="ivf")
-    assert report.recall == 1.0 == push_gallery(both.here, address).recall, "so few codes are not in lists yet"
+    assert report.recall is not None and report.recall >= TARGET
+    assert push_gallery(both.here, address).recall == report.recall
     with RemoteGallery(str(address)) as there:
-        assert (there._tables.index, there._tables.looked_at) == ("ivf", 1)
+        assert there._tables.index == "ivf" and there._tables.looked_at > 1, "it was measured once codes were in lists"
         copy = Both(both.here, there, both.videos)
         for number in range(0, 120, 10):
             (hit,) = query_codes(there, at(both.videos[number]), top=1)

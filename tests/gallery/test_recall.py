@@ -112,6 +112,6 @@ def test_what_has_the_codes_elsewhere_is_asked_for_its_ids() -> None:
 
         return search_ids
 
-    assert choose_elsewhere(search_with, [1, 6, 8], index, num_queries=60) == (8, 1.0)
-    _, found = choose_elsewhere(search_with, [6], index, num_queries=60)
+    assert choose_elsewhere(search_with, [1, 6, 8], index, target=0.9, num_queries=60) == (8, 1.0)
+    _, found = choose_elsewhere(search_with, [6], index, target=0.9, num_queries=60)
     assert found == pytest.approx(0.75, abs=0.06) and sorted(set(efforts)) == [1, 6, 8]
