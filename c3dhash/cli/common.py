@@ -16,7 +16,7 @@ from c3dhash.cli.processes import is_first
 from c3dhash.config import WORKERS
 from c3dhash.errors import UsageError
 from c3dhash.models.known_weights import OFFLINE_VARIABLE
-from c3dhash.urls import is_url
+from c3dhash.urls import checked_url, is_url
 
 if TYPE_CHECKING:
     from c3dhash.gallery.searched import SearchedGallery
@@ -52,8 +52,12 @@ model_option = click.option(
 
 
 def path_or_url(value: str) -> Path | str:
-    """Return the type of an argument that names a place: a URL stays text, see c3dhash.urls."""
-    return value if is_url(value) else Path(value)
+    """Return what an argument that names a place is: a URL stays text, see c3dhash.urls.
+
+    Raises:
+        UsageError: as of `checked_url`.
+    """
+    return checked_url(value) if is_url(value) else Path(value)
 
 
 def _gallery_here(context: click.Context, parameter: click.Parameter, value: str) -> Path:

@@ -27,7 +27,6 @@ from c3dhash.cli.hits import print_answers, print_hits
 from c3dhash.cli.options import config_options, take
 from c3dhash.config import ENGINES, EncodeConfig, HashConfig, IndexConfig, QueryConfig
 from c3dhash.errors import CheckpointError, UsageError
-from c3dhash.urls import checked_url
 
 if TYPE_CHECKING:
     from c3dhash.gallery.indexing import EncodeSteps, IndexReport
@@ -239,7 +238,7 @@ def _check_untrained(given: set[str]) -> None:
 def _files_here(context: click.Context, parameter: click.Parameter, value: tuple[Path | str, ...]) -> tuple[Path, ...]:
     for place in value:
         if isinstance(place, str):
-            raise UsageError(f"query '{checked_url(place)}' is on a server: a query is a file on this machine.")
+            raise UsageError(f"query '{place}' is on a server: a query is a file on this machine.")
     return tuple(map(Path, value))
 
 
