@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, and the median time of a function."""
+"""What benchmarks need: the machine in words, the median time of a function, a network with random weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c3dhash.config import ModelConfig
+
+if TYPE_CHECKING:
+    from c3dhash.models.runs import Run
 
 MEMORY = """
 def status(name):
@@ -35,6 +41,16 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def untrained_run(folder: Path, backbone: str, *, hash_length: int = 48) -> Run:
+    """Return a run of a network with random weights, and save it in a folder."""
+    from c3dhash.models.hashnet import build_model
+    from c3dhash.models.runs import load_run, save_run
+
+    model = build_model(ModelConfig(backbone=backbone, hash_length=hash_length), num_classes=None)
+    save_run(folder, model, config={"backbone": backbone, "shortcut": None, "hash_length": hash_length}, labels=())
+    return load_run(folder)
 
 
 def median_seconds(function: Callable[[], object], *, repeats: int, warmup: int) -> tuple[float, float]:

@@ -18,14 +18,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import machine
+from common import machine, untrained_run
 
-from c3dhash.config import EncodeConfig, ModelConfig
+from c3dhash.config import EncodeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.memory import keep_freed_memory
 from c3dhash.models.encode import Encoder
-from c3dhash.models.hashnet import build_model
-from c3dhash.models.runs import Run, load_run, save_run
+from c3dhash.models.runs import Run
 from c3dhash.video.reader import find_videos
 
 MOST_BARE_CLIPS = 192  # of a folder of any size: the bare rate does not depend on them
@@ -64,12 +63,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     videos = list(itertools.islice(find_videos(options.videos), options.clips))
     with tempfile.TemporaryDirectory() as folder:
-        config = ModelConfig(backbone=options.backbone)
-        model = build_model(config, num_classes=None)
-        save_run(
-            Path(folder), model, config={"backbone": options.backbone, "shortcut": None, "hash_length": 48}, labels=()
-        )
-        run = load_run(folder)
+        run = untrained_run(Path(folder), options.backbone)
     print(machine())
     print(f"{run}: {len(videos)} videos of '{options.videos.name}', batches of {options.batch_size}, in turns")
     print(f"{'engine':9} {'precision':9} {'bare':>8} {'index':>8} {'share':>7}   clips/s, medians of {options.repeats}")

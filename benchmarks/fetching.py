@@ -24,13 +24,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from common import machine
+from common import machine, untrained_run
 
-from c3dhash.config import EncodeConfig, ModelConfig
+from c3dhash.config import EncodeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.memory import keep_freed_memory
-from c3dhash.models.hashnet import build_model
-from c3dhash.models.runs import Run, load_run, save_run
+from c3dhash.models.runs import Run
 from c3dhash.video.reader import find_videos
 
 CONFIG = EncodeConfig(precision="fp32", device="cpu", engine="torch")
@@ -95,10 +94,7 @@ def main() -> None:
         db.mkdir()
         for number, video in enumerate(itertools.islice(find_videos(options.videos), options.clips)):
             shutil.copy(video, db / f"{number:04}{video.suffix}")
-        model = build_model(ModelConfig(backbone=options.backbone), num_classes=None)
-        content = {"backbone": options.backbone, "shortcut": None, "hash_length": 48}
-        save_run(path, model, config=content, labels=())
-        run = load_run(path)
+        run = untrained_run(path, options.backbone)
         num_bytes = sum(file.stat().st_size for file in db.iterdir())
         print(machine())
         print(f"{run}: {options.clips} videos of {num_bytes / options.clips / 1e3:.0f} kB, in turns")

@@ -28,17 +28,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from common import machine
+from common import machine, untrained_run
 
-from c3dhash.config import EncodeConfig, ModelConfig
+from c3dhash.config import EncodeConfig
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.gallery.plan import Step
 from c3dhash.gallery.query import query_codes
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.clip_stream import ClipStream
 from c3dhash.models.encode import Encoder, video_result, window_options
-from c3dhash.models.hashnet import build_model
-from c3dhash.models.runs import Run, load_run, save_run
+from c3dhash.models.runs import Run, load_run
 from c3dhash.records import CodeBatch
 from c3dhash.video.reader import find_videos
 
@@ -125,7 +124,8 @@ def work(part: str, run_path: Path, folder: Path, *, core: int, seconds: float) 
     import torch
 
     torch.set_num_threads(1)
-    steps = globals()[part](load_run(run_path), folder)
+    functions = {"decode": decode, "forward": forward, "write": write, "driver": driver, "search": search}
+    steps = functions[part](load_run(run_path), folder)
     for _ in range(3):
         next(steps)
     print("ready", flush=True)
@@ -195,12 +195,6 @@ def indexed(run_path: Path, folder: Path, *, engine: str, cores: int) -> dict[st
     command = [sys.executable, __file__, str(folder), "--work", engine, "--run", str(run_path), "--core", str(cores)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     return {name: float(value) for name, value in json.loads(told).items()}
-
-
-def make_run(folder: Path, backbone: str) -> Path:
-    model = build_model(ModelConfig(backbone=backbone), num_classes=None)
-    save_run(folder, model, config={"backbone": backbone, "shortcut": None, "hash_length": BITS}, labels=())
-    return folder
 
 
 def make_gallery(folder: Path, run: Run, num_codes: int) -> Path:
@@ -275,8 +269,9 @@ def main() -> None:
         return
     print(machine("ray"))
     with tempfile.TemporaryDirectory() as folder:
-        run_path = make_run(Path(folder, "run"), options.backbone)
-        gallery = make_gallery(Path(folder, "gallery"), load_run(run_path), options.codes)
+        run_path = Path(folder, "run")
+        run = untrained_run(run_path, options.backbone, hash_length=BITS)
+        gallery = make_gallery(Path(folder, "gallery"), run, options.codes)
         print(f"{options.backbone}, '{options.videos.name}', {options.seconds:g} s a part, {options.repeats} times; "
               f"load of the machine {os.getloadavg()[0]:.1f} before")  # fmt: skip
         compare(options, run_path, gallery)

@@ -55,6 +55,11 @@ def inside(folder: str) -> str:
     return f"{folder}/" if is_url(folder) else os.path.join(folder, "")  # noqa: PTH118 - names are text
 
 
+def lies_in(name: str, folder: str) -> bool:
+    """Tell whether a name is that of a folder, or of what is in it, here or on a server."""
+    return name == folder or name.startswith(inside(folder))
+
+
 def absolute(name: str | os.PathLike[str]) -> str:
     """Return a path as seen from everywhere; a URL is that."""
     return name if isinstance(name, str) and is_url(name) else str(Path(name).absolute())

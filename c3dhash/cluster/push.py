@@ -150,12 +150,10 @@ class _Push:
         tables.wait()
         self._note_complete()
         is_much = self._report.clips >= CLIPS_AT_A_TIME
-        if tables.index == "ivf" and (is_much or outgoing.num_clips >= GROWN * self._looked_at.get("num_clips", 0)):
-            if tables.settle():
-                self._choose_lists()
-                self._note_complete()
-        elif is_much:
-            tables.settle()
+        has_grown = outgoing.num_clips >= GROWN * self._looked_at.get("num_clips", 0)
+        if (is_much or (tables.index == "ivf" and has_grown)) and tables.settle():
+            self._choose_lists()
+            self._note_complete()
         self._report.recall = self._looked_at.get("recall")
         return self._report
 

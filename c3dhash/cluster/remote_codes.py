@@ -9,7 +9,7 @@ import numpy as np
 
 from c3dhash.cluster.connection import MOST_ROWS
 from c3dhash.cluster.expressions import ANY_VIDEO, any_of
-from c3dhash.cluster.tables import Near, Tables, blocks
+from c3dhash.cluster.tables import Near, Tables, arrays_of, blocks
 from c3dhash.errors import C3DHashError
 
 VIDEOS_READ, CLIPS_READ = 64, 8_192  # of videos that are likely to be looked at next
@@ -160,8 +160,7 @@ class RemoteCodes:
             self._keep(first_id, [clip for clip in told if clip is not None])
 
     def _keep(self, first_id: int, clips: list[tuple[int, float, float, bytes]]) -> None:
-        codes = np.frombuffer(b"".join(clip[3] for clip in clips), np.uint8).reshape(len(clips), -1)
-        times = np.array([clip[1:3] for clip in clips], np.float64)
+        codes, times = arrays_of(clips, hash_length=self.hash_length)
         self._read[first_id] = codes, times[:, 0], times[:, 1]
 
     def look_at_next(self, numbers: np.ndarray) -> None:

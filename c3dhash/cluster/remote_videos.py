@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from c3dhash.bits import num_code_bytes
 from c3dhash.cluster.connection import MOST_ROWS
 from c3dhash.cluster.expressions import ANY_VIDEO, any_of, at_or_behind, before, label_of, named
-from c3dhash.cluster.tables import Tables, blocks
+from c3dhash.cluster.tables import Tables, arrays_of, blocks
 from c3dhash.errors import LimitError
 from c3dhash.gallery.catalog import GalleryClip, GalleryVideo, VideoTimes
 from c3dhash.gallery.roots import holds, join, split
@@ -147,13 +146,9 @@ class Lists(NamedTuple):
         rows = self.tables.videos(f"{ANY_VIDEO} and id == {video_id}", ("num_clips",))
         ids = list(range(video_id, video_id + rows[0]["num_clips"])) if rows else []
         clips = self.tables.clips(ids)
-        told = [clips[clip_id] for clip_id in ids if clip_id in clips]
-        times = np.array([clip[1:3] for clip in told], np.float64).reshape(-1, 2)
-        hash_length = self.tables.mark.hash_length
-        codes = np.frombuffer(b"".join(clip[3] for clip in told), np.uint8)
-        codes = codes.reshape(len(told), num_code_bytes(hash_length))
-        found = np.array([clip_id for clip_id in ids if clip_id in clips], np.int64)
-        return found, CodeBatch(codes, hash_length, times[:, 0], times[:, 1])
+        found, hash_length = [clip_id for clip_id in ids if clip_id in clips], self.tables.mark.hash_length
+        codes, times = arrays_of([clips[clip_id] for clip_id in found], hash_length=hash_length)
+        return np.array(found, np.int64), CodeBatch(codes, hash_length, times[:, 0], times[:, 1])
 
     def times_of(self, names: Sequence[str]) -> list[VideoTimes | None]:
         """Return when the clips of videos are, by their names; None of one that is not there."""
@@ -182,9 +177,8 @@ class Lists(NamedTuple):
             some = [self.tables.videos(any_of("id", each), FIELDS) for each in blocks(first_ids, MOST_ROWS)]
             videos = {row["id"]: row for rows in some for row in rows}
         there = [clip_id for clip_id in ids if clip_id in clips and clips[clip_id][0] in videos]
-        codes = np.frombuffer(b"".join(clips[clip_id][3] for clip_id in there), np.uint8)
-        told = [self.clip_of(clip_id, clips[clip_id], videos[clips[clip_id][0]]) for clip_id in there]
-        return told, codes.reshape(len(there), num_code_bytes(self.tables.mark.hash_length))
+        codes, _ = arrays_of([clips[clip_id] for clip_id in there], hash_length=self.tables.mark.hash_length)
+        return [self.clip_of(clip_id, clips[clip_id], videos[clips[clip_id][0]]) for clip_id in there], codes
 
     def clip_of(self, clip_id: int, clip: tuple[int, float, float, bytes], row: Mapping[str, Any]) -> GalleryClip:
         """Return a clip, as of `Tables.clips`, with what the row of its video says."""

@@ -277,11 +277,11 @@ class Tables:
         """Have the clips that were written put into files and indexed, which are searched several times as fast.
 
         Returns:
-            Whether searches go by lists: with ivf that is waited for, else it is not known.
+            Whether searches go by lists: with ivf that is waited for.
         """
         self._call("flush", self.address.collection, timeout=LOAD_SECONDS)
-        end = time.monotonic() + (LOAD_SECONDS if self.index == "ivf" else 0)
-        while time.monotonic() < end:
+        end = time.monotonic() + LOAD_SECONDS
+        while self.index == "ivf" and time.monotonic() < end:
             found = self._call("describe_index", self.address.collection, "code")
             parts = self._call("list_loaded_segments", self.address.collection)
             in_lists = [part.num_rows for part in parts if part.index_name or part.num_rows < LEAST_IN_LISTS]
@@ -289,6 +289,13 @@ class Tables:
                 return True
             time.sleep(INDEX_SECONDS)
         return False
+
+
+def arrays_of(clips: Sequence[tuple[int, float, float, bytes]], *, hash_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes, uint8 [N, width], and the times, float64 [N, 2], of clips as of `Tables.clips`."""
+    codes = np.frombuffer(b"".join(clip[3] for clip in clips), np.uint8)
+    times = np.array([clip[1:3] for clip in clips], np.float64).reshape(-1, 2)
+    return codes.reshape(len(clips), num_code_bytes(hash_length)), times
 
 
 def blocks(values: Sequence[Any], size: int) -> Iterable[list[Any]]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from c3dhash.bits import num_code_bytes, spare_bits
 from c3dhash.errors import CodesError
 from c3dhash.gallery.checksums import clips_checksum
 from c3dhash.gallery.reader import CLIP_TABLES, ClipRow, Reader, VideoRow
-from c3dhash.urls import inside, is_url
+from c3dhash.gallery.roots import may_be_of
+from c3dhash.urls import inside
 
 FORMAT_VERSION = 1
 VIDEO_FIELDS = ("video", "root", "label", "content_hash", "size_bytes", "mtime_ns", "added_at", "missing_since")
@@ -59,13 +59,10 @@ def check_facts(entry: Entry, *, where: object) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise CodesError(f"'{where}' has text {text!r} that is not valid UTF-8: change it.") from error
-    if entry.root is not None:
-        begin = inside(entry.root)
-        is_folder = is_url(entry.root) or Path(entry.root).is_absolute()
-        if not (is_folder and entry.video.startswith(begin) and entry.video != begin):
-            raise CodesError(
-                f"'{where}' has video {entry.video!r} in root {entry.root!r}; a root is a folder (absolute) around it."
-            )
+    if entry.root is not None and (not may_be_of(entry.root, entry.video) or entry.video == inside(entry.root)):
+        raise CodesError(
+            f"'{where}' has video {entry.video!r} in root {entry.root!r}; a root is a folder (absolute) around it."
+        )
     for name in ("added_at", "missing_since"):
         text = getattr(entry, name) or ""
         try:

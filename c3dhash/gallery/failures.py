@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from c3dhash.urls import absolute, inside
+from c3dhash.urls import absolute, lies_in
 
 MAX_FAILURES = 1000  # that are remembered
 
@@ -23,8 +23,7 @@ def failures_now(
     others = [
         each
         for each in known
-        if each["video"] not in names
-        and not any(f"{absolute(each['video'])}/".startswith(inside(place)) for place in looked_at)
+        if each["video"] not in names and not any(lies_in(absolute(each["video"]), place) for place in looked_at)
     ]
     kept = [*failed, *others][:MAX_FAILURES]
     return sorted(({"video": each["video"], "reason": each["reason"]} for each in kept), key=lambda each: each["video"])

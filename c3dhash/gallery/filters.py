@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from c3dhash.errors import UsageError
 from c3dhash.gallery import roots
-from c3dhash.urls import inside, is_url
+from c3dhash.urls import is_url, lies_in
 
 MAX_NAMES = 20  # of labels in a message
 Video = TypeVar("Video")
@@ -126,9 +126,9 @@ def _in_root(root_id: int, root: str, wanted: str) -> list[Place]:
     found: list[Place] = []
     for resolve in (_without_slash,) if is_url(root) else (os.path.abspath, os.path.realpath):  # there may be links
         folder, place = resolve(wanted), resolve(root)
-        if _is_in(place, folder):
+        if lies_in(place, folder):
             return [(root_id, None)]
-        if _is_in(folder, place):
+        if lies_in(folder, place):
             found.append((root_id, roots.split(folder, place)))
     return list(dict.fromkeys(found))
 
@@ -147,11 +147,6 @@ def _below(root_id: int, path: str | None) -> Condition:
 def bounds(path: str) -> tuple[str, str]:
     """Return two texts between which all paths below a folder lie, and no other: of "a/b", "a/b/" and "a/b0"."""
     return f"{path}/", f"{path}0"  # "0" follows "/"
-
-
-def _is_in(path: str, folder: str) -> bool:
-    """Tell whether a path is a folder, or lies in it."""
-    return path == folder or path.startswith(inside(folder))
 
 
 def _without_slash(url: str) -> str:

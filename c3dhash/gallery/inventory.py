@@ -95,6 +95,7 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
         videos = list(reader.videos().values())
         there = [row for row in videos if row.missing_since is None]
         num_codes, ones = _count_ones(reader, on_clips)
+        shares, dead_bits = balance_of(ones, num_codes=num_codes)
         ((distinct,),) = reader.rows("SELECT count(DISTINCT code) FROM clip")
         inventory = Inventory(
             gallery=str(gallery),
@@ -112,8 +113,8 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
             engines=reader.engines,
             num_not_matches=len(reader.not_matches()),
             distinct_codes=distinct,
-            ones=[round(share, 6) for share in (ones / num_codes).tolist()] if num_codes else [],
-            dead_bits=np.flatnonzero((ones == 0) | (ones == num_codes)).tolist() if num_codes else [],
+            ones=shares,
+            dead_bits=dead_bits,
             search=_search_facts(reader),
             sizes_bytes=sizes,
         )
@@ -122,6 +123,18 @@ def take_inventory(gallery: Path, *, on_clips: Callable[[int], object] = lambda 
                 f"catalog of gallery '{gallery}' is damaged ({reader.damage[0]}): `c3dhash gallery verify` says more."
             )
     return inventory
+
+
+def balance_of(ones: np.ndarray, *, num_codes: int) -> tuple[list[float], list[int]]:
+    """Return of each bit the share of codes in which it is on, and the bits that say nothing; none without codes.
+
+    Args:
+        ones: in how many codes each bit is on, int64 [hash_length].
+    """
+    if not num_codes:
+        return [], []
+    shares = [round(share, 6) for share in (ones / num_codes).tolist()]
+    return shares, np.flatnonzero((ones == 0) | (ones == num_codes)).tolist()
 
 
 def _count_ones(reader: Reader, on_clips: Callable[[int], object]) -> tuple[int, np.ndarray]:

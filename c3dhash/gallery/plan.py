@@ -29,7 +29,7 @@ from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.contents import hash_files
 from c3dhash.gallery.roots import real_name
 from c3dhash.gallery.scan import File, RealNames, Scan
-from c3dhash.urls import inside, is_url
+from c3dhash.urls import is_url, lies_in
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class _Comparison:
         self.gone = {
             video.video: video
             for video in self.in_scope
-            if self.real[video.video] not in found and not _lies_in(self.real[video.video], scan.hidden)
+            if self.real[video.video] not in found
+            and not any(lies_in(self.real[video.video], hidden) for hidden in scan.hidden)
         }
         self.elsewhere = {video.video for video in known} - {video.video for video in self.in_scope}
 
@@ -229,10 +230,6 @@ def _is_untouched(file: File, video: GalleryVideo) -> bool:
     return (file.size_bytes, file.mtime_ns) == (video.size_bytes, video.mtime_ns)
 
 
-def _lies_in(real: str, folders: Sequence[str]) -> bool:
-    return any(real == folder or real.startswith(inside(folder)) for folder in folders)
-
-
 def _vanished_places(comparison: _Comparison) -> dict[str, str]:
     """Return which of the gone videos were lost with their whole place, and what that is.
 
@@ -245,14 +242,14 @@ def _vanished_places(comparison: _Comparison) -> dict[str, str]:
     for root in {video.root for video in comparison.gone.values() if video.root}:
         real = real_name(root)
         is_inside = any(place.holds(real) for place in comparison.scan.places)
-        if is_inside and not any(_lies_in(file.real, [real]) for file in comparison.scan.files):
+        if is_inside and not any(lies_in(file.real, real) for file in comparison.scan.files):
             suspects[real] = root
     suspects |= {place.real: place.name for place in comparison.scan.places if not place.num_found}
     found: dict[str, str] = {}
     unchanged_since: dict[str, tuple[str, str] | None] = {}
     for name, video in comparison.gone.items():
         folder = os.path.dirname(comparison.real[name])
-        holders = [real for real in suspects if _lies_in(folder, [real])]
+        holders = [real for real in suspects if lies_in(folder, real)]
         if holders:
             found[name] = suspects[min(holders, key=len)]
             continue

@@ -69,6 +69,11 @@ def holds(folder: str, name: str) -> bool:
     return not folder or name.startswith(inside(folder))
 
 
+def may_be_of(root: str, name: str) -> bool:
+    """Tell whether a folder can be the root of a video of this name: it is absolute, or on a server, and around it."""
+    return (is_url(root) or os.path.isabs(root)) and holds(root, name)
+
+
 def split(name: str, folder: str) -> str:
     """Return the path of a video in the folder of its root, from a name that `join` gave or would give."""
     if not folder or is_url(folder):

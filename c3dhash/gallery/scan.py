@@ -17,7 +17,7 @@ from pathlib import Path
 
 from c3dhash.errors import UsageError
 from c3dhash.gallery.roots import holds
-from c3dhash.urls import checked_url, inside, is_url
+from c3dhash.urls import checked_url, is_url, lies_in
 from c3dhash.video.fetching import list_remote
 from c3dhash.video.reader import find_videos
 
@@ -49,7 +49,7 @@ class Place:
 
     def holds(self, real: str) -> bool:
         """Tell whether a file lies in the place, or is it."""
-        return real == self.real or real.startswith(inside(self.real))
+        return lies_in(real, self.real)
 
 
 @dataclass

@@ -36,11 +36,10 @@ from c3dhash.gallery.layout import spread_evenly
 from c3dhash.gallery.pairs import Pair, matching_pairs
 from c3dhash.gallery.recall import Search, choose_elsewhere
 from c3dhash.gallery.replica import SAVE_SHARE, Replica
-from c3dhash.gallery.roots import holds
+from c3dhash.gallery.roots import may_be_of
 from c3dhash.gallery.same_film import COPIES_NAME, SameFilm, load_same_film
 from c3dhash.gallery.searched import check_same_model
 from c3dhash.records import CodeBatch
-from c3dhash.urls import is_url
 
 CATALOG_NAME = "catalog.sqlite"
 CODES_NAME = "codes.bin"
@@ -209,7 +208,7 @@ class Gallery:
             video.encode()
         except UnicodeEncodeError as error:
             raise GalleryError(f"video name {video!r} is not valid UTF-8: rename the file.") from error
-        if root is not None and not ((is_url(root) or Path(root).is_absolute()) and holds(root, video)):
+        if root is not None and not may_be_of(root, video):
             raise UsageError(f"video {video!r} must lie in its root, an absolute folder, got {root!r}.")
         with self.editing() as edits:
             return edits.add(

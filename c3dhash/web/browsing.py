@@ -11,7 +11,7 @@ import numpy as np
 from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.duplicates import find_duplicates
 from c3dhash.gallery.filters import VideoFilter
-from c3dhash.gallery.inventory import take_inventory
+from c3dhash.gallery.inventory import balance_of, take_inventory
 from c3dhash.gallery.layout import MAX_CLIPS, map_places
 from c3dhash.gallery.served import ServedGallery
 from c3dhash.gallery.store import Gallery
@@ -135,13 +135,10 @@ def count_bits(gallery: ServedGallery, progress: Progress) -> BalanceAnswer:
             ones=whole.ones, dead_bits=whole.dead_bits, distinct_codes=whole.distinct_codes, num_codes=whole.num_clips
         )
     _, codes = gallery.sample(MAX_COUNTED)
-    if not len(codes):
-        return BalanceAnswer(ones=[], dead_bits=[], distinct_codes=0, num_codes=0)
-    ones = np.unpackbits(codes, axis=1, count=gallery.hash_length).mean(axis=0)
-    return BalanceAnswer(
-        ones=ones.round(6).tolist(), dead_bits=np.flatnonzero((ones == 0) | (ones == 1)).tolist(),
-        distinct_codes=len(np.unique(codes, axis=0)), num_codes=len(codes),
-    )  # fmt: skip
+    ones = np.unpackbits(codes, axis=1, count=gallery.hash_length).sum(axis=0, dtype=np.int64)
+    shares, dead_bits = balance_of(ones, num_codes=len(codes))
+    distinct = len(np.unique(codes, axis=0))
+    return BalanceAnswer(ones=shares, dead_bits=dead_bits, distinct_codes=distinct, num_codes=len(codes))
 
 
 def group_duplicates(

@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from c3dhash.gallery.roots import holds, split
+
 QUOTED_PATH = re.compile(r"(?P<quote>['\"`])(?P<path>/[^'\"`]*)(?P=quote)")
 BARE_PATH = re.compile(r"(?<![\w/.:<])(?:/[^\s'\"`/,;()]+)+/?")
 
@@ -42,10 +44,10 @@ class Names:
 
     def shown(self, video: str) -> str:
         """Return what a video of the gallery is called, by its name in there."""
-        inside = [root for root in self._folders if video.startswith(f"{root.rstrip('/')}/")]
-        if inside:
-            root = max(inside, key=len)
-            return self._joined(root, video[len(root.rstrip("/")) + 1 :])
+        around = [root for root in self._folders if holds(root, video)]
+        if around:
+            root = max(around, key=len)
+            return self._joined(root, split(video, root))
         return PurePath(video).name if video.startswith("/") else video
 
     def shown_folder(self, video: str) -> str:
