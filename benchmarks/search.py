@@ -4,7 +4,8 @@
     python benchmarks/search.py --sizes 1000000 --kinds ivf hnsw multihash
 
 All search the same codes exactly, in one process and in turns, after a pause each, since the threads of FAISS and
-usearch go on spinning for a while after a call. The results are compared first. `random` codes are the hard case.
+usearch go on spinning for a while after a call; a gallery by compiled passes from the beginning (a process takes them
+up after 4 x 10^8 comparisons: Note [Compiled passes] in c3dhash/gallery/search.py). The results are compared first. `random` codes are the hard case.
 `clustered`: codes around a hundredth as many centres, of which a bit in twelve is flipped, and queries like them: as
 trained codes have it, many are tied. Memory is what a fresh process has at the peak of opening, searching, adding and
 removing, over what it had with everything imported; the mapped file counts.
@@ -37,6 +38,8 @@ from usearch.index import Index, MetricKind
 from usearch.index import search as usearch_search
 
 from c3dhash.bits import pad_codes
+from c3dhash.gallery.index import padded_num_bytes
+from c3dhash.gallery.search import compile_passes
 from c3dhash.gallery.store import CATALOG_NAME, CODES_NAME, Gallery
 from c3dhash.records import CodeBatch
 
@@ -243,6 +246,7 @@ def main() -> None:
                 for bits, (codes, _) in made.items():
                     print(f"  gallery of {bits} bits")
                     galleries[bits] = fill(Path(folder, str(bits)), codes, bits)
+                    compile_passes(padded_num_bytes(bits))
                 codes, queries = ({bits: pair[place] for bits, pair in made.items()} for place in (0, 1))
                 if options.kinds:
                     compare_kinds(galleries[48], queries[48], options.kinds, repeats=options.repeats,

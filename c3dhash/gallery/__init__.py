@@ -10,6 +10,7 @@ Out:    `records.Hit`s: which video, which stretch of it, at which distance.
     edits         what one transaction does to it
     filters       which videos may be found
     catalog       the truth about videos, clips and their codes
+    kernels       passes over codes, compiled
     search        exact Hamming search over arrays: nearest codes, nearest videos, near pairs
     checked_file  files with a checksum at their end
     codes_file    codes and where videos begin, in a file that is mapped into memory

@@ -3,18 +3,17 @@
 Note [Own threads]
 FAISS spreads the queries of a call over OpenMP threads: a single query runs on a single core, and where
 another process has taken a core, the threads wait for each other at a spinning barrier. Here the work is
-cut into tasks of equal size, each of which FAISS does on one thread: blocks of queries where there are
+cut into tasks of equal size, each of which is done on one thread: blocks of queries where there are
 enough of them, else slices of the gallery, whose results are merged.
 
 A second thread for a single query in a million codes takes 0.6 ms to come, from a pool or by itself, and 0.2 ms where
 it is kept waiting: nothing is won.
 
-Note [Below a limit]
-FAISS's lists take longer than bare distances; of a block of these, only what is below the k-th best so far is looked
-at. For a query alone, k of 10 and 100 and codes of 8 bytes on two cores of a Xeon with AVX512, that is 1.1 to 1.2 times
-as fast in a million codes (as fast where 50 ms go by between calls, and memory is all that counts), as fast in ten
-million, 1.3 to 1.5 times in a hundred million. Not so batches: threads wait for each other's Python, and FAISS's range
-search below that limit gave 1.1 to 1.4.
+Note [Compiled passes]
+The passes of kernels.py are {FASTER} as fast as FAISS's, but not at once: it takes 0.3 s to import Numba and to read
+what it compiled, and 3 s to compile it, the first time on a machine. So a process begins with FAISS, which needs
+as long for 4 x 10^8 comparisons of codes of 8 bytes; once it has made as many, it is taken to go on. What both find is
+the same. (FAISS alone searches codes whose width is no multiple of 4 bytes: those of more than 512 bits, some of them.)
 
 Note [Nearest videos]
 Lists of the k nearest codes do not say which videos are nearest: clips of one film may fill them, and each window of
@@ -28,8 +27,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import TypeVar
 
 import faiss
@@ -37,8 +38,10 @@ import numpy as np
 
 Found = TypeVar("Found")
 
-# Below so many comparisons, about two milliseconds, a task is not worth a thread.
-MIN_COMPARISONS_PER_TASK = 2_000_000
+# Below so many comparisons, about two milliseconds of FAISS or of a compiled pass, a task is not worth a thread.
+MIN_COMPARISONS_PER_TASK, MIN_COMPARISONS_PER_PASS = 2_000_000, 5_000_000
+MIN_COMPARISONS_TO_COMPILE = 400_000_000  # Note [Compiled passes]
+MAX_FOUND_BYTES = 2**26  # of what a pass notes until it knows the nearest, for as many queries as that allows
 MIN_QUERIES_PER_TASK = 16  # of an index that looks at some codes, a fraction of a millisecond each
 # FAISS's kernel "mc" counts: it keeps k slots for every possible distance, so it needs no heap but
 # (8 * num_bytes + 1) * k * 8 bytes per query. It wins for narrow codes and for large k.
@@ -48,11 +51,10 @@ COUNTING_MAX_NUM_BYTES, COUNTING_MIN_K = 16, 200
 # Distances at a time, int32: as many as fit into a core's L2 cache. Of 4096 codes and 16 queries, and of 65,536 codes
 # and one query, 2**16 was at most 10 % slower than the best of 2**14 to 2**18 for codes of 4 to 128 bytes.
 MAX_DISTANCES_PER_BLOCK = 2**16
-# Note [Below a limit]: 2**17 distances were the fastest on two threads, and within 15 % of 2**16 on one.
-MAX_DISTANCES_OF_ONE, MAX_K_BELOW_LIMIT = 2**17, 100
-FIRST_PER_K, MAX_FOUND_PER_K = 160, 8  # codes that set the first limit; below a limit, until there is a lower one
 CODES_PER_ROW = 4096
 TAKEN = np.iinfo(np.uint16).max  # above every distance
+
+_num_compared: Counter[tuple[str, int]] = Counter()  # in this process, by what was looked for and width
 
 
 def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +66,8 @@ def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int)
     Returns:
         distances: int32 [Q, k], and positions: int64 [Q, k], ordered by (distance, position).
     """
+    if kernels := _kernels("nearest", query_codes, gallery_codes):
+        return _nearest_by_passes(kernels, query_codes, gallery_codes, k=k)
     num_threads = _num_threads(len(query_codes) * len(gallery_codes))
     num_bytes = query_codes.shape[1]
     counter_bytes = (8 * num_bytes + 1) * k * 8
@@ -76,14 +80,10 @@ def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int)
 
     def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
         num_found = min(k, part.stop - part.start)
-        if block.stop - block.start == 1 and num_bytes <= COUNTING_MAX_NUM_BYTES and k <= MAX_K_BELOW_LIMIT:
-            return _nearest_to_one(query_codes[block], gallery_codes, part, k=num_found)
         distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
         return distances, positions + part.start
 
-    found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)
-    rows = [_merge(found[i : i + len(slices)], k=k) for i in range(0, len(found), len(slices))]
-    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
+    return _search_tasks(search, blocks, slices, k=k, num_threads=num_threads)
 
 
 def nearest_videos(
@@ -137,7 +137,12 @@ def near_pairs(
         queries, positions, distances: int64 [P] each, in the order of (query, position).
     """
 
+    kernels = _kernels("within", query_codes, gallery_codes)
+
     def find(part: slice) -> list[np.ndarray]:
+        if kernels:
+            words = kernels.words_of(query_codes), kernels.words_of(gallery_codes)
+            return [kernels.within(*words, part.start, part.stop, radius).T]
         found = []
         for first, start, rows in _distance_blocks(query_codes, gallery_codes, part):
             queries, places = np.divmod(np.flatnonzero(rows <= radius), rows.shape[1])
@@ -150,58 +155,83 @@ def near_pairs(
     return queries, positions, distances
 
 
+def compile_passes(num_bytes: int) -> None:
+    """Have exact searches of codes of this width be as fast from now on as a process that goes on comes to be.
+
+    Note [Compiled passes]. It takes a third of a second, and 3 s the first time on a machine.
+    """
+    for name in ("nearest", "lower", "within"):
+        _num_compared[name, num_bytes] = MIN_COMPARISONS_TO_COMPILE
+    codes = np.zeros((1, num_bytes), np.uint8)
+    nearest_codes(codes, codes, k=1)
+    nearest_videos(codes, codes, starts=np.zeros(1, np.int64), top=1)
+    near_pairs(codes, codes, radius=0)
+
+
 def over_queries(function: Callable[[slice], Found], num_queries: int) -> list[Found]:
     """Call a function of FAISS for parts of the queries, one a thread; results in their order. Note [Own threads]."""
     num_threads = max(1, min(int(faiss.omp_get_max_threads()), num_queries // MIN_QUERIES_PER_TASK))
     return _run(function, [(part,) for part in _bounds(num_queries, num_threads)], num_threads=num_threads)
 
 
-def _nearest_to_one(
-    query_code: np.ndarray, gallery_codes: np.ndarray, part: slice, *, k: int
+def _kernels(name: str, query_codes: np.ndarray, gallery_codes: np.ndarray) -> ModuleType | None:
+    """Return the compiled passes where they pay by now, and note what is to be done: Note [Compiled passes]."""
+    num_bytes = query_codes.shape[1]
+    _num_compared[name, num_bytes] += len(query_codes) * len(gallery_codes)
+    if num_bytes % 4 or _num_compared[name, num_bytes] < MIN_COMPARISONS_TO_COMPILE:
+        return None
+    from c3dhash.gallery import kernels
+
+    return kernels
+
+
+def _nearest_by_passes(
+    kernels: ModuleType, query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest codes of one query in a part of the gallery, as `nearest_codes`: Note [Below a limit].
+    """Find what `nearest_codes` does, by passes over slices of the gallery, or of the queries where they are more."""
+    num_queries, num_gallery = len(query_codes), len(gallery_codes)
+    num_threads = _num_threads(num_queries * num_gallery, at_least=MIN_COMPARISONS_PER_PASS)
+    max_queries = max(1, MAX_FOUND_BYTES // kernels.num_found_bytes(k, num_bytes=query_codes.shape[1]))
+    are_queries_cut = num_queries > num_gallery
+    num_blocks = max(num_threads if are_queries_cut else 1, -(-num_queries // max_queries))
+    blocks = _bounds(num_queries, num_blocks)
+    slices = _bounds(num_gallery, 1 if are_queries_cut else num_threads)
+    query_words, words = kernels.words_of(query_codes), kernels.words_of(gallery_codes)
 
-    Args:
-        query_code: uint8 [1, num_bytes].
-        k: 1..size of the part.
-    """
-    distances, positions = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
-    num_found, limit = 0, int(TAKEN)  # a code at this distance is one too many
-    is_below = np.zeros((-(-MAX_DISTANCES_OF_ONE // 8), 8), bool)
-    for _, start, (row,) in _distance_blocks(query_code, gallery_codes, part, max_distances=MAX_DISTANCES_OF_ONE):
-        if limit == TAKEN and len(row) >= k:
-            limit = int(np.partition(row[: FIRST_PER_K * k], k - 1)[k - 1]) + 1
-        np.less(row, limit, out=is_below.reshape(-1)[: len(row)])
-        is_below.reshape(-1)[len(row) :] = False
-        eights = np.flatnonzero(is_below.view(np.uint64) != 0)  # few are: looked at eight at a time
-        if not len(eights):
-            continue
-        within = np.flatnonzero(is_below[eights])
-        places = eights[within // 8] * 8 + within % 8
-        distances.append(row[places])
-        positions.append(places + start)
-        num_found += len(places)
-        if num_found > MAX_FOUND_PER_K * k:
-            nearest = _first(distances, positions, k=k)
-            distances, positions = [nearest[0]], [nearest[1]]
-            num_found, limit = k, int(nearest[0][-1])
-    nearest = _first(distances, positions, k=k)
-    return nearest[0][None], nearest[1][None]
+    def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        shape = block.stop - block.start, min(k, part.stop - part.start)
+        distances, positions = np.empty(shape, np.int32), np.empty(shape, np.int64)
+        kernels.nearest(query_words[block], words, part.start, part.stop, distances, positions)
+        return distances, positions
+
+    return _search_tasks(search, blocks, slices, k=k, num_threads=num_threads)
 
 
-def _first(distances: list[np.ndarray], positions: list[np.ndarray], *, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first k by (distance, position) of parts in which positions rise where distances are equal."""
-    all_distances, all_positions = np.concatenate(distances), np.concatenate(positions)
-    near = np.flatnonzero(all_distances <= np.partition(all_distances, k - 1)[k - 1])
-    near = near[np.argsort(all_distances[near], kind="stable")[:k]]
-    return all_distances[near], all_positions[near]
+def _search_tasks(
+    search: Callable[[slice, slice], tuple[np.ndarray, np.ndarray]],
+    blocks: list[slice],
+    slices: list[slice],
+    *,
+    k: int,
+    num_threads: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search every slice of the gallery for every block of queries; return the k nearest of each query."""
+    found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)
+    rows = [_merge(found[i : i + len(slices)], k=k) for i in range(0, len(found), len(slices))]
+    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
 
 
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
     """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
     nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)
 
+    kernels = _kernels("lower", query_codes, gallery_codes)
+
     def fill(part: slice) -> None:
+        if kernels:
+            words = kernels.words_of(query_codes), kernels.words_of(gallery_codes)
+            kernels.lower(nearest, *words, part.start, part.stop)
+            return
         for _, start, rows in _distance_blocks(query_codes, gallery_codes, part):
             block = nearest[start : start + rows.shape[1]]
             np.minimum(block, rows.min(axis=0).astype(np.uint16), out=block)
@@ -211,16 +241,16 @@ def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np
 
 
 def _distance_blocks(
-    query_codes: np.ndarray, gallery_codes: np.ndarray, part: slice, *, max_distances: int = MAX_DISTANCES_PER_BLOCK
+    query_codes: np.ndarray, gallery_codes: np.ndarray, part: slice
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield the distances of all queries to the codes of a part, so many at a time.
+    """Yield the distances of all queries to the codes of a part, some at a time.
 
     Yields:
         The first of these queries, the position of the first of these codes, and distances, int32 [some, some], which
         the next ones replace.
     """
     num_queries = min(len(query_codes), MAX_QUERIES_PER_TASK)
-    num_codes = max_distances // num_queries
+    num_codes = MAX_DISTANCES_PER_BLOCK // num_queries
     buffer = np.empty(num_queries * num_codes, np.int32)
     for start in range(part.start, part.stop, num_codes):
         block = gallery_codes[start : min(start + num_codes, part.stop)]
@@ -265,8 +295,10 @@ def _fill_distances(buffer: np.ndarray, query_codes: np.ndarray, gallery_codes: 
     return distances
 
 
-def _num_threads(num_comparisons: int) -> int:
-    return max(1, min(int(faiss.omp_get_max_threads()), num_comparisons // MIN_COMPARISONS_PER_TASK))
+def _num_threads(num_comparisons: int, *, at_least: int | None = None) -> int:
+    """Return how many threads pay for so many comparisons, each of which gets `at_least` as many."""
+    least = MIN_COMPARISONS_PER_TASK if at_least is None else at_least
+    return max(1, min(int(faiss.omp_get_max_threads()), num_comparisons // least))
 
 
 def _cut(

@@ -1,0 +1,233 @@
+"""Passes over codes, compiled by Numba: what `search.py` runs on each of its threads, which do not wait for each other.
+
+Note [Passes]
+Codes are taken as words, a block of them at a time: small enough that block and distances stay in a core's first cache
+while all queries go over them. Every loop over a block is one that LLVM turns into vector instructions (AVX512 counts
+the bits of eight words in one), so the words of a block are first laid out in planes: the first words of all its codes,
+then the second ones. What is rare, a code that is near enough, is looked for only in blocks whose least distance says
+that there is one.
+
+The three that are called from outside are compiled when that is done for the first time, for each kind of word. Numba
+keeps what it compiled beside this file, or in the user's cache (NUMBA_CACHE_DIR says where else).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.extending import intrinsic
+
+logger = logging.getLogger(__name__)
+CODES_PER_BLOCK = 512  # the fastest of 128 to 1,024 for codes of 4 to 32 bytes, one query and a hundred
+
+
+def words_of(codes: np.ndarray) -> np.ndarray:
+    """View codes, uint8 [N, num_bytes], num_bytes a multiple of 4, as words: uint64 or uint32 [N, W].
+
+    They are read-only, whether codes are or not: Numba compiles anew for each kind of array.
+    """
+    words = codes.view(np.uint64 if codes.shape[1] % 8 == 0 else np.uint32)
+    words.flags.writeable = False
+    return words
+
+
+def num_found_bytes(k: int, *, num_bytes: int) -> int:
+    """Return the memory that `nearest` takes for a query, beside its results."""
+    return int(_capacity(k)) * 10 + (8 * num_bytes + 1) * 8
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile what is called by compiled functions alone, and becomes a part of them."""
+    return njit(nogil=True)(function)
+
+
+def _compiled_and_kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function, or take what was kept of it; where that fails, compile it for this process."""
+    compiled = _compiled(function)
+    try:
+        kept = njit(nogil=True, cache=True)(function)
+    except RuntimeError as error:  # no folder may be written to
+        logger.info("%s is compiled by every process: %s.", function.__name__, error)
+        return compiled
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return kept(*arguments)
+        except Exception as error:  # a disk that is full; what a file raises that was cut off is up to what is left
+            logger.info("%s is compiled for this process: %s: %s.", function.__name__, type(error).__name__, error)
+            return compiled(*arguments)
+
+    return call
+
+
+def _count_bits(typing_context: Any, word: Any) -> Any:
+    """Say what LLVM has for it, to Numba."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [args[0].type]), args)
+
+    return word(word), generate
+
+
+_popcount: Any = intrinsic(_count_bits)
+
+
+@_compiled
+def _capacity(k):  # type: ignore[no-untyped-def]
+    """Return of how many codes `nearest` takes note before it drops those that came to be too far."""
+    return 2 * k + 64
+
+
+@_compiled
+def _planes(words, start, size, room):  # type: ignore[no-untyped-def]
+    """Return words, [G, W], from `start` on as planes, [W, size or more]; `room` is where to lay them out."""
+    block = words[start : start + size]
+    if words.shape[1] == 1:
+        return block.reshape(1, size)
+    for w in range(words.shape[1]):
+        plane = room[w]
+        for i in range(size):
+            plane[i] = block[i, w]
+    return room
+
+
+@_compiled
+def _fill(distances, planes, query, size):  # type: ignore[no-untyped-def]
+    """Write the distances of a query, words [W], to the codes of a block."""
+    word = query[0]
+    for i in range(size):
+        distances[i] = _popcount(planes[0, i] ^ word)
+    for w in range(1, len(query)):
+        word = query[w]
+        for i in range(size):
+            distances[i] += _popcount(planes[w, i] ^ word)
+
+
+@_compiled
+def _least(distances, size):  # type: ignore[no-untyped-def]
+    least = distances[0]
+    for i in range(1, size):
+        least = min(least, distances[i])
+    return least
+
+
+@_compiled
+def _keep_first(distances, positions, num, limit, num_at_limit):  # type: ignore[no-untyped-def]
+    """Of the first `num`, keep those below the limit, and so many at it, in their order; return how many these are."""
+    num_kept = 0
+    for i in range(num):
+        if distances[i] > limit or (distances[i] == limit and num_at_limit == 0):
+            continue
+        if distances[i] == limit:
+            num_at_limit -= 1
+        distances[num_kept], positions[num_kept] = distances[i], positions[i]
+        num_kept += 1
+    return num_kept
+
+
+@_compiled_and_kept
+def nearest(queries, words, start, stop, distances, positions):  # type: ignore[no-untyped-def]
+    """Find the k nearest codes of each query among those from `start` to `stop`.
+
+    No list is kept in order meanwhile: `limits` are the distances at and above which nothing more is needed, since k
+    codes before are as near, and sink as codes below them are counted.
+
+    Args:
+        queries, words: as of `words_of`, [Q, W] and [G, W].
+        distances, positions: int32 and int64 [Q, k], k from 1 to stop - start; are filled, ordered by (distance,
+            position).
+    """
+    num_queries, k = distances.shape
+    num_words = words.shape[1]
+    farthest = 8 * words.itemsize * num_words
+    block, room = np.empty(CODES_PER_BLOCK, np.uint16), np.empty((num_words, CODES_PER_BLOCK), words.dtype)
+    limits, num_below = np.full(num_queries, farthest + 1), np.zeros(num_queries, np.int64)
+    counts = np.zeros((num_queries, farthest + 1), np.int64)  # of codes found, by distance
+    num_found = np.zeros(num_queries, np.int64)
+    capacity = _capacity(k)
+    found_distances = np.empty((num_queries, capacity), np.uint16)
+    found_positions = np.empty((num_queries, capacity), np.int64)
+    for begin in range(start, stop, CODES_PER_BLOCK):
+        size = min(CODES_PER_BLOCK, stop - begin)
+        planes = _planes(words, begin, size, room)
+        for q in range(num_queries):
+            _fill(block, planes, queries[q], size)
+            limit = limits[q]
+            if _least(block, size) >= limit:
+                continue
+            for i in range(size):
+                distance = block[i]
+                if distance >= limit:
+                    continue
+                if num_found[q] == capacity:
+                    num_found[q] = _keep_first(
+                        found_distances[q], found_positions[q], capacity, limit, k - num_below[q]
+                    )
+                found_distances[q, num_found[q]] = distance
+                found_positions[q, num_found[q]] = begin + i
+                num_found[q] += 1
+                counts[q, distance] += 1
+                num_below[q] += 1
+                while num_below[q] >= k:
+                    limit -= 1
+                    num_below[q] -= counts[q, limit]
+            limits[q] = limit
+    for q in range(num_queries):
+        num = _keep_first(found_distances[q], found_positions[q], num_found[q], limits[q], k - num_below[q])
+        places = np.zeros(farthest + 2, np.int64)  # where the next code of each distance goes
+        for i in range(num):
+            places[found_distances[q, i] + 1] += 1
+        places = np.cumsum(places)
+        for i in range(num):
+            place = places[found_distances[q, i]]
+            distances[q, place], positions[q, place] = found_distances[q, i], found_positions[q, i]
+            places[found_distances[q, i]] += 1
+
+
+@_compiled_and_kept
+def lower(least, queries, words, start, stop):  # type: ignore[no-untyped-def]
+    """Lower the least distance of each code, `least`, uint16 [G], to that of a query where it is nearer."""
+    block = np.empty(CODES_PER_BLOCK, np.uint16)
+    room = np.empty((words.shape[1], CODES_PER_BLOCK), words.dtype)
+    for begin in range(start, stop, CODES_PER_BLOCK):
+        size = min(CODES_PER_BLOCK, stop - begin)
+        planes = _planes(words, begin, size, room)
+        least_of_block = least[begin : begin + size]
+        for q in range(len(queries)):
+            _fill(block, planes, queries[q], size)
+            for i in range(size):
+                least_of_block[i] = min(least_of_block[i], block[i])
+
+
+@_compiled_and_kept
+def within(queries, words, start, stop, radius):  # type: ignore[no-untyped-def]
+    """Find the pairs of a query and a code from `start` to `stop` within a radius.
+
+    Returns:
+        int64 [P, 3]: query, position, distance; the positions of each query rise.
+    """
+    block = np.empty(CODES_PER_BLOCK, np.uint16)
+    room = np.empty((words.shape[1], CODES_PER_BLOCK), words.dtype)
+    found, num_found = np.empty((CODES_PER_BLOCK, 3), np.int64), 0
+    for begin in range(start, stop, CODES_PER_BLOCK):
+        size = min(CODES_PER_BLOCK, stop - begin)
+        planes = _planes(words, begin, size, room)
+        for q in range(len(queries)):
+            _fill(block, planes, queries[q], size)
+            if _least(block, size) > radius:
+                continue
+            if num_found + size > len(found):
+                longer = np.empty((2 * len(found), 3), np.int64)
+                longer[:num_found] = found[:num_found]
+                found = longer
+            for i in range(size):
+                if block[i] <= radius:
+                    found[num_found, 0], found[num_found, 1], found[num_found, 2] = q, begin + i, block[i]
+                    num_found += 1
+    return found[:num_found]
