@@ -5,7 +5,8 @@
 
 All search the same codes exactly, in one process and in turns, after a pause each, since the threads of FAISS and
 usearch go on spinning for a while after a call; a gallery by compiled passes from the beginning (a process takes them
-up after 4 x 10^8 comparisons: Note [Compiled passes] in c3dhash/gallery/search.py). The results are compared first. `random` codes are the hard case.
+up after 4 x 10^8 comparisons: Note [Compiled passes] in c3dhash/gallery/search.py). The results are compared first.
+`random` codes are the hard case.
 `clustered`: codes around a hundredth as many centres, of which a bit in twelve is flipped, and queries like them: as
 trained codes have it, many are tied. Memory is what a fresh process has at the peak of opening, searching, adding and
 removing, over what it had with everything imported; the mapped file counts.

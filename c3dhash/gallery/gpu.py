@@ -9,9 +9,10 @@ Note [Same as on a CPU]
 Note [When a GPU pays]
     FAISS's kernel for binary codes takes as long for one query as for hundreds: on an H100 (faiss-gpu 1.15.1, random
     codes of 8 bytes, k = 10) 18 ms a million codes for 1 to 100 queries, 29 ms for 1000, and 0.3 s ten million codes
-    for any of these. One core of a CPU makes two comparisons in a nanosecond, and two of them 540 ms of 100 queries in
-    ten million codes, 16 of that machine 160 to 200 ms; of 1000 queries they take 4 to 6 times as long as the GPU. So
-    it pays from some queries a core on, and single ones never go there.
+    for any of these. A core of a CPU makes 2.5 to 4 comparisons in a nanosecond (by compiled passes, search.py), so
+    that the 0.3 s are those of a hundred queries a core: from so many on it pays. (Both were never timed side by side:
+    against FAISS's kernels, a fifth as fast, 16 cores of that machine took 160 to 200 ms for 100 queries in ten million
+    codes, and 4 to 6 times as long as the GPU for 1000.)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from c3dhash.gallery.lists import NO_END, codes_of_lists, ends_of, videos_of_lis
 logger = logging.getLogger(__name__)
 
 # Note [When a GPU pays]. Of fewer comparisons, a GPU takes most of its time to answer at all, 2 to 3 ms.
-MIN_QUERIES_PER_CORE, MAX_MIN_QUERIES, MIN_COMPARISONS = 25, 200, 20_000_000
+MIN_QUERIES_PER_CORE, MAX_MIN_QUERIES, MIN_COMPARISONS = 100, 1600, 100_000_000
 MAX_ASKED = 1024  # codes a query; FAISS's GPU kernels select that many at most for older cards
 ASKED_PER_K, MIN_ASKED = 4, 256
 SLICE_BYTES = 2**28
