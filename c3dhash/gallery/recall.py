@@ -20,7 +20,7 @@ import numpy as np
 
 from c3dhash.bits import num_code_bytes, pad_codes
 from c3dhash.gallery.index import HammingIndex
-from c3dhash.gallery.search import compile_passes, nearest_codes
+from c3dhash.gallery.search import nearest_codes
 
 NUM_QUERIES = 256  # the standard error of a recall of 0.95 is then 0.014 at most
 NUM_EXACT = 7  # exact searches that are timed, behind one for warm-up
@@ -86,7 +86,6 @@ class Sample:
 
 def exact_seconds(index: HammingIndex) -> float:
     """Measure how long an exact search of one code of the index for the K nearest takes: the median, seconds."""
-    compile_passes(index.num_bytes)
     queries = _padded_sample(index, NUM_EXACT + 1)[1]
     seconds = []
     for code in queries:

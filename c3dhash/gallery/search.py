@@ -29,7 +29,9 @@ as long for one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,7 @@ from typing import TypeVar
 import faiss
 import numpy as np
 
+logger = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 # Below so many comparisons, about two milliseconds of FAISS or of a compiled pass, a task is not worth a thread.
@@ -183,8 +186,16 @@ def _kernels(name: str, query_codes: np.ndarray, gallery_codes: np.ndarray) -> M
     _num_compared[name, num_bytes] += len(query_codes) * len(gallery_codes)
     if num_bytes % 4 or _num_compared[name, num_bytes] < MIN_COMPARISONS_TO_COMPILE:
         return None
-    from c3dhash.gallery import kernels
+    return _import_kernels()
 
+
+@functools.cache
+def _import_kernels() -> ModuleType | None:
+    try:
+        from c3dhash.gallery import kernels
+    except ImportError as error:  # there may be a newer NumPy than Numba takes
+        logger.warning("Exact search stays with FAISS, which takes longer: Numba cannot be imported (%s).", error)
+        return None
     return kernels
 
 

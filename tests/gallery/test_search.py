@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections import Counter
 
@@ -111,6 +112,19 @@ def test_little_room_for_counters_gives_the_same(max_counter_bytes: int, monkeyp
     monkeypatch.setattr(search_module, "MAX_COUNTER_BYTES", max_counter_bytes)
     rng = np.random.default_rng(3)
     assert_codes_equal_sorting(random_codes(rng, 40, 8), random_codes(rng, 500, 8), 400)
+
+
+def test_without_numba_faiss_searches(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setitem(sys.modules, "c3dhash.gallery.kernels", None)
+    monkeypatch.delattr("c3dhash.gallery.kernels", raising=False)
+    monkeypatch.setattr(search_module, "MIN_COMPARISONS_TO_COMPILE", 0)
+    search_module._import_kernels.cache_clear()
+    codes = random_codes(np.random.default_rng(0), 100, 8)
+    for _ in range(2):
+        assert_codes_equal_sorting(codes[:1], codes, 10)
+    search_module._import_kernels.cache_clear()
+    (record,) = caplog.records
+    assert "Numba cannot be imported (" in record.message
 
 
 @pytest.mark.usefixtures("are_compiled")
