@@ -49,7 +49,8 @@ class ClipStream:
     """Threads that carry clips from processes, one each, into one bounded queue of messages.
 
     Args:
-        videos: paths; None among them says that there is none at the moment, and that more may come.
+        videos: paths; None among them says that there is none at the moment, and that more may come. As long as that is
+            so it must come again and again: where clips are on their way, one None alone does not send them off.
         size: of the clips, px.
         config: views, batch size and workers.
         options: of `read_views`, but for those.

@@ -230,7 +230,8 @@ def encode_videos(
 
     Args:
         run: with a hash head or a class head, or both; or with none, for features.
-        videos: paths; None among them says that there is none at the moment, and that more may come.
+        videos: paths; None among them says that there is none at the moment, and that more may come: again and again,
+            as long as that is so.
         config: windows, batch size, device, engine; EncodeConfig() by default. Its engine `auto` is torch here, where
             it is not known how much there is to do: see `engines.settle_engine`.
         encoder: of the run, where one was made before; its device, precision and engine count.
