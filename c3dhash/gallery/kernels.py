@@ -1,11 +1,11 @@
 """Passes over codes, compiled by Numba: what `search.py` runs on each of its threads, which do not wait for each other.
 
 Note [Passes]
-Codes are taken as words, a block of them at a time: small enough that block and distances stay in a core's first cache
-while all queries go over them. Every loop over a block is one that LLVM turns into vector instructions (AVX512 counts
-the bits of eight words in one), so the words of a block are first laid out in planes: the first words of all its codes,
-then the second ones. What is rare, a code that is near enough, is looked for only in blocks whose least distance says
-that there is one.
+Codes are taken as words, a block of them at a time: small enough that block and distances stay in a core's first cache,
+of codes up to 32 bytes, while all queries go over them. Every loop over a block is one that LLVM turns into vector
+instructions (AVX512 counts the bits of eight words in one), so the words of a block are first laid out in planes: the
+first words of all its codes, then the second ones. What is rare, a code that is near enough, is looked for only in
+blocks whose least distance says that there is one.
 
 The three that are called from outside are compiled when that is done for the first time, for each kind of word. Numba
 keeps what it compiled beside this file, or in the user's cache (NUMBA_CACHE_DIR says where else).
@@ -38,7 +38,12 @@ def words_of(codes: np.ndarray) -> np.ndarray:
 
 def num_found_bytes(k: int, *, num_bytes: int) -> int:
     """Return the memory that `nearest` takes for a query, beside its results."""
-    return int(_capacity(k)) * 10 + (8 * num_bytes + 1) * 8
+    return capacity_for(k) * 10 + (8 * num_bytes + 1) * 8
+
+
+def capacity_for(k: int) -> int:
+    """Return of how many codes `nearest` takes note before it drops those that came to be too far."""
+    return 2 * k + 64
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,6 +54,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled_and_kept(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function, or take what was kept of it; where that fails, compile it for this process."""
     compiled = _compiled(function)
+    kept: Callable[..., Any]
     try:
         kept = njit(nogil=True, cache=True)(function)
     except RuntimeError as error:  # no folder may be written to
@@ -57,11 +63,15 @@ def _compiled_and_kept(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
+        nonlocal kept
         try:
             return kept(*arguments)
+        except MemoryError:  # of the pass itself
+            raise
         except Exception as error:  # a disk that is full; what a file raises that was cut off is up to what is left
             logger.info("%s is compiled for this process: %s: %s.", function.__name__, type(error).__name__, error)
-            return compiled(*arguments)
+            kept = compiled
+            return kept(*arguments)
 
     return call
 
@@ -76,12 +86,7 @@ def _count_bits(typing_context: Any, word: Any) -> Any:
 
 
 _popcount: Any = intrinsic(_count_bits)
-
-
-@_compiled
-def _capacity(k):  # type: ignore[no-untyped-def]
-    """Return of how many codes `nearest` takes note before it drops those that came to be too far."""
-    return 2 * k + 64
+_capacity_for = _compiled(capacity_for)
 
 
 @_compiled
@@ -150,7 +155,7 @@ def nearest(queries, words, start, stop, distances, positions):  # type: ignore[
     limits, num_below = np.full(num_queries, farthest + 1), np.zeros(num_queries, np.int64)
     counts = np.zeros((num_queries, farthest + 1), np.int64)  # of codes found, by distance
     num_found = np.zeros(num_queries, np.int64)
-    capacity = _capacity(k)
+    capacity = _capacity_for(k)
     found_distances = np.empty((num_queries, capacity), np.uint16)
     found_positions = np.empty((num_queries, capacity), np.int64)
     for begin in range(start, stop, CODES_PER_BLOCK):

@@ -43,10 +43,13 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 Found = TypeVar("Found")
+SearchPart = Callable[[slice, slice], tuple[np.ndarray, np.ndarray]]  # queries, codes -> distances and positions
 
 # Below so many comparisons, about two milliseconds of FAISS or of a compiled pass, a task is not worth a thread.
 MIN_COMPARISONS_PER_TASK, MIN_COMPARISONS_PER_PASS = 2_000_000, 5_000_000
+MAX_COMPARISONS_PER_PASS = 1_000_000_000  # of several queries, a third of a second: Ctrl-C waits for the end of a pass
 MIN_COMPARISONS_TO_COMPILE = 400_000_000  # Note [Compiled passes]
+MIN_QUERIES_PER_PASS = 16  # of as many, a thread goes through all codes; of fewer, reading them is what takes long
 MAX_FOUND_BYTES = 2**26  # of what a pass notes until it knows the nearest, for as many queries as that allows
 MIN_QUERIES_PER_TASK = 16  # of an index that looks at some codes, a fraction of a millisecond each
 # FAISS's kernel "mc" counts: it keeps k slots for every possible distance, so it needs no heap but
@@ -60,7 +63,7 @@ MAX_DISTANCES_PER_BLOCK = 2**16
 CODES_PER_ROW = 4096
 TAKEN = np.iinfo(np.uint16).max  # above every distance
 
-_num_compared: Counter[tuple[str, int]] = Counter()  # in this process, by what was looked for and width
+_num_compared: Counter[int] = Counter()  # in this process, by the kind of word that passes are compiled for
 
 
 def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,24 +75,18 @@ def nearest_codes(query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int)
     Returns:
         distances: int32 [Q, k], and positions: int64 [Q, k], ordered by (distance, position).
     """
-    if kernels := _kernels("nearest", query_codes, gallery_codes):
-        return _nearest_by_passes(kernels, query_codes, gallery_codes, k=k)
-    num_threads = _num_threads(len(query_codes) * len(gallery_codes))
-    num_bytes = query_codes.shape[1]
-    counter_bytes = (8 * num_bytes + 1) * k * 8
-    is_counting = num_bytes <= COUNTING_MAX_NUM_BYTES or k >= COUNTING_MIN_K
-    variant = "mc" if is_counting and counter_bytes <= MAX_COUNTER_BYTES else "hc"
-    max_queries = max(1, min(MAX_QUERIES_PER_TASK, MAX_COUNTER_BYTES // counter_bytes))
+    kernels = _kernels(query_codes, gallery_codes)
+    if kernels:
+        search, queries_per_task = _search_by_passes(kernels, query_codes, gallery_codes, k=k)
+    else:
+        search, queries_per_task = _search_by_faiss(query_codes, gallery_codes, k=k)
+    num_threads = _num_threads(len(query_codes) * len(gallery_codes), is_compiled=kernels is not None)
     blocks, slices = _cut(
-        len(query_codes), len(gallery_codes), num_threads=num_threads, max_queries_per_block=max_queries
+        len(query_codes), len(gallery_codes), num_threads=num_threads, queries_per_task=queries_per_task
     )
-
-    def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        num_found = min(k, part.stop - part.start)
-        distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
-        return distances, positions + part.start
-
-    return _search_tasks(search, blocks, slices, k=k, num_threads=num_threads)
+    found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)
+    rows = [_merge(found[i : i + len(slices)], k=k) for i in range(0, len(found), len(slices))]
+    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
 
 
 def nearest_videos(
@@ -142,8 +139,7 @@ def near_pairs(
     Returns:
         queries, positions, distances: int64 [P] each, in the order of (query, position).
     """
-
-    kernels = _kernels("within", query_codes, gallery_codes)
+    kernels = _kernels(query_codes, gallery_codes)
 
     def find(part: slice) -> list[np.ndarray]:
         if kernels:
@@ -155,7 +151,7 @@ def near_pairs(
             found.append(np.stack([queries + first, places + start, rows[queries, places]]))
         return found
 
-    parts = _over_gallery(find, len(query_codes), len(gallery_codes))
+    parts = _over_gallery(find, len(query_codes), len(gallery_codes), is_compiled=kernels is not None)
     pairs = np.concatenate([block for part in parts for block in part], axis=1)
     queries, positions, distances = pairs[:, np.argsort(pairs[0], kind="stable")]  # positions rise already
     return queries, positions, distances
@@ -166,8 +162,7 @@ def compile_passes(num_bytes: int) -> None:
 
     Note [Compiled passes]. It takes a third of a second, and 3 s the first time on a machine.
     """
-    for name in ("nearest", "lower", "within"):
-        _num_compared[name, num_bytes] = MIN_COMPARISONS_TO_COMPILE
+    _num_compared[num_bytes % 8] = MIN_COMPARISONS_TO_COMPILE
     codes = np.zeros((1, num_bytes), np.uint8)
     nearest_codes(codes, codes, k=1)
     nearest_videos(codes, codes, starts=np.zeros(1, np.int64), top=1)
@@ -180,11 +175,11 @@ def over_queries(function: Callable[[slice], Found], num_queries: int) -> list[F
     return _run(function, [(part,) for part in _bounds(num_queries, num_threads)], num_threads=num_threads)
 
 
-def _kernels(name: str, query_codes: np.ndarray, gallery_codes: np.ndarray) -> ModuleType | None:
+def _kernels(query_codes: np.ndarray, gallery_codes: np.ndarray) -> ModuleType | None:
     """Return the compiled passes where they pay by now, and note what is to be done: Note [Compiled passes]."""
-    num_bytes = query_codes.shape[1]
-    _num_compared[name, num_bytes] += len(query_codes) * len(gallery_codes)
-    if num_bytes % 4 or _num_compared[name, num_bytes] < MIN_COMPARISONS_TO_COMPILE:
+    kind_of_word = query_codes.shape[1] % 8
+    _num_compared[kind_of_word] += len(query_codes) * len(gallery_codes)
+    if query_codes.shape[1] % 4 or _num_compared[kind_of_word] < MIN_COMPARISONS_TO_COMPILE:
         return None
     return _import_kernels()
 
@@ -199,17 +194,10 @@ def _import_kernels() -> ModuleType | None:
     return kernels
 
 
-def _nearest_by_passes(
+def _search_by_passes(
     kernels: ModuleType, query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find what `nearest_codes` does, by passes over slices of the gallery, or of the queries where they are more."""
-    num_queries, num_gallery = len(query_codes), len(gallery_codes)
-    num_threads = _num_threads(num_queries * num_gallery, at_least=MIN_COMPARISONS_PER_PASS)
-    max_queries = max(1, MAX_FOUND_BYTES // kernels.num_found_bytes(k, num_bytes=query_codes.shape[1]))
-    are_queries_cut = num_queries > num_gallery
-    num_blocks = max(num_threads if are_queries_cut else 1, -(-num_queries // max_queries))
-    blocks = _bounds(num_queries, num_blocks)
-    slices = _bounds(num_gallery, 1 if are_queries_cut else num_threads)
+) -> tuple[SearchPart, tuple[int, int]]:
+    """Return what searches a slice of the gallery for a block of queries, and of how many, at least and at most."""
     query_words, words = kernels.words_of(query_codes), kernels.words_of(gallery_codes)
 
     def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -218,28 +206,32 @@ def _nearest_by_passes(
         kernels.nearest(query_words[block], words, part.start, part.stop, distances, positions)
         return distances, positions
 
-    return _search_tasks(search, blocks, slices, k=k, num_threads=num_threads)
+    num_found_bytes = kernels.num_found_bytes(k, num_bytes=query_codes.shape[1])
+    max_queries = max(1, min(MAX_FOUND_BYTES // num_found_bytes, MAX_COMPARISONS_PER_PASS // len(gallery_codes)))
+    return search, (MIN_QUERIES_PER_PASS, max_queries)
 
 
-def _search_tasks(
-    search: Callable[[slice, slice], tuple[np.ndarray, np.ndarray]],
-    blocks: list[slice],
-    slices: list[slice],
-    *,
-    k: int,
-    num_threads: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Search every slice of the gallery for every block of queries; return the k nearest of each query."""
-    found = _run(search, list(itertools.product(blocks, slices)), num_threads=num_threads)
-    rows = [_merge(found[i : i + len(slices)], k=k) for i in range(0, len(found), len(slices))]
-    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
+def _search_by_faiss(
+    query_codes: np.ndarray, gallery_codes: np.ndarray, *, k: int
+) -> tuple[SearchPart, tuple[int, int]]:
+    """Return the same, by FAISS."""
+    num_bytes = query_codes.shape[1]
+    counter_bytes = (8 * num_bytes + 1) * k * 8
+    is_counting = num_bytes <= COUNTING_MAX_NUM_BYTES or k >= COUNTING_MIN_K
+    variant = "mc" if is_counting and counter_bytes <= MAX_COUNTER_BYTES else "hc"
+
+    def search(block: slice, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        num_found = min(k, part.stop - part.start)
+        distances, positions = faiss.knn_hamming(query_codes[block], gallery_codes[part], num_found, variant=variant)
+        return distances, positions + part.start
+
+    return search, (1, max(1, min(MAX_QUERIES_PER_TASK, MAX_COUNTER_BYTES // counter_bytes)))
 
 
 def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np.ndarray:
     """Return the distance of each gallery code to its nearest query, uint16 [G], filled up to whole rows with TAKEN."""
     nearest = np.full(-(-len(gallery_codes) // CODES_PER_ROW) * CODES_PER_ROW, TAKEN, np.uint16)
-
-    kernels = _kernels("lower", query_codes, gallery_codes)
+    kernels = _kernels(query_codes, gallery_codes)
 
     def fill(part: slice) -> None:
         if kernels:
@@ -250,7 +242,7 @@ def _nearest_distances(query_codes: np.ndarray, gallery_codes: np.ndarray) -> np
             block = nearest[start : start + rows.shape[1]]
             np.minimum(block, rows.min(axis=0).astype(np.uint16), out=block)
 
-    _over_gallery(fill, len(query_codes), len(gallery_codes))
+    _over_gallery(fill, len(query_codes), len(gallery_codes), is_compiled=kernels is not None)
     return nearest
 
 
@@ -272,9 +264,11 @@ def _distance_blocks(
             yield first, start, _fill_distances(buffer, query_codes[first : first + num_queries], block)
 
 
-def _over_gallery(function: Callable[[slice], Found], num_queries: int, num_gallery: int) -> list[Found]:
+def _over_gallery(
+    function: Callable[[slice], Found], num_queries: int, num_gallery: int, *, is_compiled: bool
+) -> list[Found]:
     """Call a function for parts of the gallery, one a thread; results in their order."""
-    num_threads = _num_threads(num_queries * num_gallery)
+    num_threads = _num_threads(num_queries * num_gallery, is_compiled=is_compiled)
     return _run(function, [(part,) for part in _bounds(num_gallery, num_threads)], num_threads=num_threads)
 
 
@@ -309,20 +303,24 @@ def _fill_distances(buffer: np.ndarray, query_codes: np.ndarray, gallery_codes: 
     return distances
 
 
-def _num_threads(num_comparisons: int, *, at_least: int | None = None) -> int:
-    """Return how many threads pay for so many comparisons, each of which gets `at_least` as many."""
-    least = MIN_COMPARISONS_PER_TASK if at_least is None else at_least
+def _num_threads(num_comparisons: int, *, is_compiled: bool) -> int:
+    """Return how many threads pay for so many comparisons, by FAISS or by compiled passes."""
+    least = MIN_COMPARISONS_PER_PASS if is_compiled else MIN_COMPARISONS_PER_TASK
     return max(1, min(int(faiss.omp_get_max_threads()), num_comparisons // least))
 
 
 def _cut(
-    num_queries: int, num_gallery: int, *, num_threads: int, max_queries_per_block: int
+    num_queries: int, num_gallery: int, *, num_threads: int, queries_per_task: tuple[int, int]
 ) -> tuple[list[slice], list[slice]]:
-    """Cut the queries into blocks and the gallery into slices, so that their pairs keep all threads busy."""
-    num_slices = num_threads // num_queries
-    if num_slices > 1:
-        return _bounds(num_queries, num_queries), _bounds(num_gallery, num_slices)
-    num_rounds = -(-num_queries // (max_queries_per_block * num_threads))
+    """Cut the queries into blocks, or the gallery into slices, so that their pairs keep all threads busy.
+
+    Args:
+        queries_per_task: so many for each thread, and it is the queries that are cut; and the most of a block.
+    """
+    min_queries, max_queries = queries_per_task
+    if num_queries < min_queries * num_threads:
+        return _bounds(num_queries, -(-num_queries // max_queries)), _bounds(num_gallery, num_threads)
+    num_rounds = -(-num_queries // (max_queries * num_threads))
     return _bounds(num_queries, min(num_queries, num_rounds * num_threads)), _bounds(num_gallery, 1)
 
 
@@ -341,7 +339,11 @@ def _run(function: Callable[..., Found], tasks: list[tuple[slice, ...]], *, num_
         with _single_faiss_thread():
             return [function(*task) for task in tasks]
     with ThreadPoolExecutor(num_threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
-        return [future.result() for future in [pool.submit(function, *task) for task in tasks]]
+        futures = [pool.submit(function, *task) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what has not begun
 
 
 @contextlib.contextmanager

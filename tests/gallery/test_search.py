@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tracemalloc
 from collections import Counter
@@ -19,6 +20,8 @@ from c3dhash.gallery.search import near_pairs, nearest_codes, nearest_videos
 def are_compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether compiled passes search, or FAISS."""
     monkeypatch.setattr(search_module, "MIN_COMPARISONS_TO_COMPILE", 0 if request.param else 10**12)
+    codes = np.zeros((1, 8), np.uint8)
+    assert (search_module._kernels(codes, codes) is not None) == request.param
     return bool(request.param)
 
 
@@ -59,6 +62,7 @@ def test_tasks_on_several_threads_give_the_same(
 ) -> None:
     monkeypatch.setattr(search_module, "MIN_COMPARISONS_PER_PASS", 100)
     monkeypatch.setattr(search_module, "MAX_FOUND_BYTES", 10_000)
+    monkeypatch.setattr(search_module, "MIN_QUERIES_PER_PASS", 10)
     monkeypatch.setattr(search_module, "MIN_COMPARISONS_PER_TASK", 100)
     monkeypatch.setattr(search_module, "MAX_DISTANCES_PER_BLOCK", 1000)
     monkeypatch.setattr(search_module, "CODES_PER_ROW", 3)
@@ -118,11 +122,10 @@ def test_without_numba_faiss_searches(monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setitem(sys.modules, "c3dhash.gallery.kernels", None)
     monkeypatch.delattr("c3dhash.gallery.kernels", raising=False)
     monkeypatch.setattr(search_module, "MIN_COMPARISONS_TO_COMPILE", 0)
-    search_module._import_kernels.cache_clear()
+    monkeypatch.setattr(search_module, "_import_kernels", functools.cache(search_module._import_kernels.__wrapped__))
     codes = random_codes(np.random.default_rng(0), 100, 8)
     for _ in range(2):
         assert_codes_equal_sorting(codes[:1], codes, 10)
-    search_module._import_kernels.cache_clear()
     (record,) = caplog.records
     assert "Numba cannot be imported (" in record.message
 
