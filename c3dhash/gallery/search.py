@@ -13,10 +13,10 @@ Note [Compiled passes]
 The passes of kernels.py are faster than FAISS's: on two cores of a Xeon with AVX512, codes of 8 bytes and k of 10, 2.5
 times for a query alone in a million or ten million codes, 3 to 6 times for batches; pairs within a radius 8 to 10
 times, the nearest of many windows 4 to 5 times; wider codes 1.1 to 2 times for a query alone. But not at once: to
-import Numba and to read what it compiled takes 0.3 s, to compile it, the first time on a machine, 3 s. So a process
-begins with FAISS, which needs that 0.3 s for 4 x 10^8 comparisons of codes of 8 bytes; once it has made as many, it is
-taken to go on. What both find is the same. (Codes of more than 512 bits may have a width that is no multiple of 4
-bytes; these FAISS alone searches.)
+import Numba and to read what it compiled takes 0.3 to 0.5 s, to compile it, the first time on a machine, 2 to 3 s for
+each pass. So a process begins with FAISS, which needs 0.3 s for 4 x 10^8 comparisons of codes of 8 bytes; once it has
+made as many, it is taken to go on. What both find is the same. (Codes of more than 512 bits may have a width that is
+no multiple of 4 bytes; these FAISS alone searches.)
 
 Note [Nearest videos]
 Lists of the k nearest codes do not say which videos are nearest: clips of one film may fill them, and each window of
@@ -160,7 +160,7 @@ def near_pairs(
 def compile_passes(num_bytes: int) -> None:
     """Have exact searches of codes of this width be as fast from now on as a process that goes on comes to be.
 
-    Note [Compiled passes]. It takes a third of a second, and 3 s the first time on a machine.
+    Note [Compiled passes]. It takes half a second, and 7 s the first time on a machine.
     """
     _num_compared[num_bytes % 8] = MIN_COMPARISONS_TO_COMPILE
     codes = np.zeros((1, num_bytes), np.uint8)
