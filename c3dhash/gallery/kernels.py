@@ -8,22 +8,32 @@ first words of all its codes, then the second ones. What is rare, a code that is
 blocks whose least distance says that there is one.
 
 The three that are called from outside are compiled when that is done for the first time, for each kind of word. Numba
-keeps what it compiled beside this file, or in the user's cache (NUMBA_CACHE_DIR says where else).
+keeps what it compiled beside this file, or in the user's cache (NUMBA_CACHE_DIR says where else). A process that forks
+waits until no thread of it compiles: the child would wait for ever for a thread that it does not have.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 logger = logging.getLogger(__name__)
 CODES_PER_BLOCK = 512  # the fastest of 128 to 1,024 for codes of 4 to 32 bytes, one query and a hundred
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def words_of(codes: np.ndarray) -> np.ndarray:
@@ -52,28 +62,43 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compiled_and_kept(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function, or take what was kept of it; where that fails, compile it for this process."""
-    compiled = _compiled(function)
-    kept: Callable[..., Any]
+    """Compile a function, or take what was kept of it; where nothing can be kept, compile it for this process."""
     try:
-        kept = njit(nogil=True, cache=True)(function)
+        current: Callable[..., Any] = njit(nogil=True, cache=True)(function)
     except RuntimeError as error:  # no folder may be written to
         logger.info("%s is compiled by every process: %s.", function.__name__, error)
-        return compiled
+        return _compiled(function)
+    others = iter([_compiled_anew, _compiled])
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        nonlocal kept
-        try:
-            return kept(*arguments)
-        except MemoryError:  # of the pass itself
-            raise
-        except Exception as error:  # a disk that is full; what a file raises that was cut off is up to what is left
-            logger.info("%s is compiled for this process: %s: %s.", function.__name__, type(error).__name__, error)
-            kept = compiled
-            return kept(*arguments)
+        nonlocal current
+        while True:
+            try:
+                return current(*arguments)
+            except MemoryError:  # of the pass itself
+                raise
+            except Exception as error:  # what a file raises that was cut off is up to what is left; a disk may be full
+                compile_otherwise = next(others, None)
+                if compile_otherwise is None:
+                    raise
+                logger.info("%s is compiled anew: %s: %s.", function.__name__, type(error).__name__, error)
+                current = compile_otherwise(function)
 
     return call
+
+
+def _compiled_anew(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Drop what was kept of a function, compile it, and keep that.
+
+    By a dispatcher of its own: `recompile` frees what its dispatcher has compiled, which threads may be at.
+    """
+    dispatcher = njit(nogil=True, cache=True)(function)
+    try:
+        dispatcher.recompile()  # of nothing so far: its index comes to be empty
+    except OSError:
+        return _compiled(function)
+    return dispatcher
 
 
 def _count_bits(typing_context: Any, word: Any) -> Any:
@@ -136,6 +161,19 @@ def _keep_first(distances, positions, num, limit, num_at_limit):  # type: ignore
     return num_kept
 
 
+@_compiled
+def _sort(found_distances, found_positions, farthest, distances, positions):  # type: ignore[no-untyped-def]
+    """Fill `distances` and `positions`, [k], with the first k found, by distance; equal ones stay in their order."""
+    places = np.zeros(farthest + 2, np.int64)  # where the next code of each distance goes
+    for i in range(len(distances)):
+        places[found_distances[i] + 1] += 1
+    places = np.cumsum(places)
+    for i in range(len(distances)):
+        place = places[found_distances[i]]
+        distances[place], positions[place] = found_distances[i], found_positions[i]
+        places[found_distances[i]] += 1
+
+
 @_compiled_and_kept
 def nearest(queries, words, start, stop, distances, positions):  # type: ignore[no-untyped-def]
     """Find the k nearest codes of each query among those from `start` to `stop`.
@@ -184,15 +222,8 @@ def nearest(queries, words, start, stop, distances, positions):  # type: ignore[
                     num_below[q] -= counts[q, limit]
             limits[q] = limit
     for q in range(num_queries):
-        num = _keep_first(found_distances[q], found_positions[q], num_found[q], limits[q], k - num_below[q])
-        places = np.zeros(farthest + 2, np.int64)  # where the next code of each distance goes
-        for i in range(num):
-            places[found_distances[q, i] + 1] += 1
-        places = np.cumsum(places)
-        for i in range(num):
-            place = places[found_distances[q, i]]
-            distances[q, place], positions[q, place] = found_distances[q, i], found_positions[q, i]
-            places[found_distances[q, i]] += 1
+        _keep_first(found_distances[q], found_positions[q], num_found[q], limits[q], k - num_below[q])
+        _sort(found_distances[q], found_positions[q], farthest, distances[q], positions[q])
 
 
 @_compiled_and_kept

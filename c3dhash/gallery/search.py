@@ -187,9 +187,14 @@ def _kernels(query_codes: np.ndarray, gallery_codes: np.ndarray) -> ModuleType |
 @functools.cache
 def _import_kernels() -> ModuleType | None:
     try:
+        from numba import config
+
         from c3dhash.gallery import kernels
-    except ImportError as error:  # there may be a newer NumPy than Numba takes
+    except (ImportError, OSError) as error:  # a NumPy newer than Numba takes; a library of LLVM that does not load
         logger.warning("Exact search stays with FAISS, which takes longer: Numba cannot be imported (%s).", error)
+        return None
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]  # of environment variables
+        logger.warning("Exact search stays with FAISS, which takes longer: NUMBA_DISABLE_JIT is set.")
         return None
     return kernels
 

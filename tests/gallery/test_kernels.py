@@ -14,21 +14,52 @@ from paths import ROOT
 
 from c3dhash.gallery import kernels
 
+FOUND = "[[0, 8, 8]] [[4, 0, 5]]\n"
 SCRIPT = """
-import resource, sys
+import os, resource, sys, threading, time
 import numpy as np
 from c3dhash.gallery.kernels import nearest, words_of
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-words = words_of(np.arange(80, dtype=np.uint8).reshape(10, 8))
-distances, positions = np.empty((1, 3), np.int32), np.empty((1, 3), np.int64)
-nearest(words[4:5], words, 0, 10, distances, positions)
-print(distances.tolist(), positions.tolist())
+from numba.core.compiler_lock import global_compiler_lock
+
+def search():
+    words = words_of(np.arange(80, dtype=np.uint8).reshape(10, 8))
+    distances, positions = np.empty((1, 3), np.int32), np.empty((1, 3), np.int64)
+    nearest(words[4:5], words, 0, 10, distances, positions)
+    return f"{distances.tolist()} {positions.tolist()}"
+
+"""
+SEARCH_WITH_SMALL_FILES = """
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+print(search())
+"""
+SEARCH_ON_THREADS = """
+threads = [threading.Thread(target=lambda: found.append(search())) for _ in range(4)]
+found = []
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(*found, sep="\\n")
+"""
+SEARCH_IN_A_FORK = """
+thread = threading.Thread(target=search)
+thread.start()
+while global_compiler_lock._lock.acquire(blocking=False):  # until the thread compiles
+    global_compiler_lock._lock.release()
+child = os.fork()
+print(search(), flush=True)
+if not child:
+    os._exit(0)
+thread.join()
+deadline = time.monotonic() + 60
+while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < deadline:
+    time.sleep(0.05)
 """
 
 
-def search_in_a_process(cache_dir: Path, *, max_file_bytes: int = 2**40) -> str:
+def search_in_a_process(cache_dir: Path, script: str = "print(search())") -> str:
     env = {**os.environ, "NUMBA_CACHE_DIR": str(cache_dir), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, str(max_file_bytes)]
+    command = [sys.executable, "-c", SCRIPT + script]
     return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
 
@@ -36,21 +67,47 @@ def kept_files(cache_dir: Path) -> list[Path]:
     return [path for path in sorted(cache_dir.rglob("*.nb*")) if path.stat().st_size]
 
 
-def test_what_was_kept_is_taken_and_what_is_damaged_is_not(tmp_path: Path) -> None:
-    found = search_in_a_process(tmp_path)
-    assert found == "[[0, 8, 8]] [[4, 0, 5]]\n"
+def assert_taken(cache_dir: Path) -> None:
+    written = [path.stat().st_mtime_ns for path in kept_files(cache_dir)]
+    assert search_in_a_process(cache_dir) == FOUND
+    assert [path.stat().st_mtime_ns for path in kept_files(cache_dir)] == written
+
+
+def test_what_was_kept_is_taken_and_what_is_damaged_is_replaced(tmp_path: Path) -> None:
+    assert search_in_a_process(tmp_path) == FOUND
     index, code = sorted(kept_files(tmp_path), key=lambda path: path.suffix != ".nbi")
-    written = [path.stat().st_mtime_ns for path in (index, code)]
-    assert search_in_a_process(tmp_path) == found
-    assert [path.stat().st_mtime_ns for path in (index, code)] == written
+    assert_taken(tmp_path)
     for path in (code, index):
         path.write_bytes(path.read_bytes()[:100])
-        assert search_in_a_process(tmp_path) == found
+        assert search_in_a_process(tmp_path) == FOUND
+        assert path.stat().st_size > 100
+        assert_taken(tmp_path)
 
 
 def test_a_full_disk_costs_the_time_to_compile(tmp_path: Path) -> None:
-    assert search_in_a_process(tmp_path, max_file_bytes=2000) == "[[0, 8, 8]] [[4, 0, 5]]\n"
+    assert search_in_a_process(tmp_path, SEARCH_WITH_SMALL_FILES) == FOUND
     assert not [path for path in kept_files(tmp_path) if path.suffix == ".nbc"]
+
+
+def test_several_threads_may_be_the_first(tmp_path: Path) -> None:
+    assert search_in_a_process(tmp_path, SEARCH_ON_THREADS) == 4 * FOUND
+    assert_taken(tmp_path)
+
+
+def test_a_fork_beside_a_thread_that_compiles_searches(tmp_path: Path) -> None:
+    assert search_in_a_process(tmp_path, SEARCH_IN_A_FORK) == 2 * FOUND
+
+
+def test_a_pass_without_memory_is_not_done_again() -> None:
+    calls = np.zeros(1, np.int64)
+
+    def fail(calls: np.ndarray) -> None:
+        calls[0] += 1
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        kernels._compiled_and_kept(fail)(calls)
+    assert calls[0] == 1
 
 
 def test_without_a_folder_to_keep_them_in(monkeypatch: pytest.MonkeyPatch) -> None:

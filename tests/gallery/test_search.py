@@ -130,6 +130,27 @@ def test_without_numba_faiss_searches(monkeypatch: pytest.MonkeyPatch, caplog: p
     assert "Numba cannot be imported (" in record.message
 
 
+def test_without_a_compiler_faiss_searches(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    assert search_module._import_kernels.__wrapped__() is None
+    assert "NUMBA_DISABLE_JIT is set" in caplog.text
+
+
+def test_where_llvm_does_not_load_faiss_searches(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unloadable:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "c3dhash.gallery.kernels":
+                raise OSError("Could not find/load shared object file: libllvmlite.so")
+
+    monkeypatch.delitem(sys.modules, "c3dhash.gallery.kernels", raising=False)
+    monkeypatch.delattr("c3dhash.gallery.kernels", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Unloadable(), *sys.meta_path])
+    assert search_module._import_kernels.__wrapped__() is None
+    assert "libllvmlite.so" in caplog.text
+
+
 @pytest.mark.usefixtures("are_compiled")
 def test_every_distance_may_be_the_nearest() -> None:
     """From equal codes to opposite ones, 1024 bits apart."""
