@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from c3dhash.errors import UsageError, VideoError
+from c3dhash.errors import VideoError
 from c3dhash.gallery.catalog import GalleryVideo
 from c3dhash.gallery.contents import hash_files
 from c3dhash.gallery.roots import real_name
-from c3dhash.gallery.scan import File, RealNames, Scan
+from c3dhash.gallery.scan import File, RealNames, Scan, missing_place
 from c3dhash.urls import is_url, lies_in
 
 
@@ -167,7 +167,7 @@ class _Comparison:
     def _refuse_empty_places(self) -> None:
         for place in self.scan.places:
             if not place.is_there and not any(place.holds(self.real[name]) for name in self.gone):
-                raise UsageError(f"'{place.name}' does not exist; name a folder of videos.")
+                raise missing_place(place.name)
         if not self.gone:
             self.scan.refuse_missing_places()
 

@@ -70,9 +70,21 @@ class Scan:
         """Raise unless all places exist and there is something in them."""
         for place in self.places:
             if not place.is_there:
-                raise UsageError(f"'{place.name}' does not exist; name a folder of videos.")
+                raise missing_place(place.name)
         if not self.files and not self.failed:
             raise UsageError(f"no videos in {', '.join(repr(place.name) for place in self.places)}.")
+
+
+def refuse_missing_places(places: Sequence[Path | str]) -> None:
+    """Raise unless all places on this machine exist, which takes no time to see."""
+    for place in places:
+        if not is_url(place) and not os.path.exists(place):
+            raise missing_place(str(place))
+
+
+def missing_place(name: str) -> UsageError:
+    """Return the error of a place that is not there."""
+    return UsageError(f"'{name}' does not exist; name a folder of videos.")
 
 
 class RealNames:

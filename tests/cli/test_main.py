@@ -402,6 +402,13 @@ def test_index_plans_keeps_and_prunes(run, untrained_run, motion_dir, tmp_path):
     assert (code, json.loads(out)["removed"]) == (0, 1)
 
 
+def test_a_folder_that_is_not_there_is_said_before_a_network_is_chosen(run, tmp_path):
+    code, out, err = run("index", str(tmp_path), "nowhere")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == ["c3dhash: 'nowhere' does not exist; name a folder of videos."]
+    assert not (tmp_path / "gallery").exists()
+
+
 def test_index_says_where_its_run_should_be_and_who_writes(run, untrained_run, motion_dir, tmp_path):
     shutil.copytree(motion_dir / "query" / "move_up", tmp_path / "db")
     shutil.copytree(untrained_run.path, tmp_path / "old")
