@@ -81,10 +81,13 @@ def index(
     given = {name for name in context.params if was_given(context, name)}
     engine = _engine(options, ray_address)
     config, index_config = take(EncodeConfig, options), take(IndexConfig, options)
+
+    from c3dhash.gallery.scan import refuse_missing_places
+
     if dry_run:
         context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))
-    _refuse_missing_places(gallery_path, places)
     if not {"backbone", "weights", "model"} & given and not _has_run(gallery_path):
+        refuse_missing_places(places)
         options.update(_published_network())
     else:
         _check_untrained(given)
@@ -153,15 +156,6 @@ def _show_report(report: IndexReport, gallery_path: Path, *, num_clips: int) -> 
         click.echo(f"no code: {shown_path(video)}")
     for failure in report.failed:
         click.echo(f"failed: {failure['reason']}")
-
-
-def _refuse_missing_places(gallery_path: Path, places: tuple[Path | str, ...]) -> None:
-    """Raise where a place is not there, before weights are fetched and a network is built. A gallery may miss one."""
-    from c3dhash.gallery.scan import refuse_missing_places
-    from c3dhash.gallery.store import is_gallery
-
-    if not is_gallery(gallery_path):
-        refuse_missing_places(places)
 
 
 def _has_run(gallery_path: Path) -> bool:

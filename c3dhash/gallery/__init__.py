@@ -91,6 +91,7 @@ __all__ = [
     "roots",
     "runs",
     "same_film",
+    "scan",
     "searched",
     "served",
     "store",

@@ -76,7 +76,7 @@ class Scan:
 
 
 def refuse_missing_places(places: Sequence[Path | str]) -> None:
-    """Raise unless all places on this machine exist, which takes no time to see."""
+    """Raise unless all places on this machine exist, to be asked before weights are fetched and a network is built."""
     for place in places:
         if not is_url(place) and not os.path.exists(place):
             raise missing_place(str(place))

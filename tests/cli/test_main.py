@@ -536,7 +536,7 @@ def test_codes_of_pictures(run, motion_dir, tmp_path):
         (["train", "--bits", "48"], 2, "--bits"),
         (["train", "--resume", "runs/none"], 1, "runs/none"),
         (["train", "--resume", "x", "--margin", "3"], 2, "leave out --margin"),
-        (["index", "db", "--offline"], 1, r"no finished run .*\(c3dhash train makes one\), and .*models fetch i3d`"),
+        (["index", ".", "--offline"], 1, r"no finished run .*\(c3dhash train makes one\), and .*models fetch i3d`"),
         (["index"], 2, "DIR"),
         (["index", "db", "--model", "x", "--hash-length", "8"], 2, "--hash-length goes with --backbone NAME --weights"),
         (["index", "db", "--model", "x", "--size", "32", "--hash", "lsh"], 2, "--size, --hash goes with --backbone"),

@@ -21,7 +21,7 @@ with contextlib.suppress(ImportError):
     import pymilvus  # noqa: F401
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a server that nobody asks takes half a core, of all tests that come after
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a server."""
     if find_spec("milvus") is None or find_spec("pymilvus") is None:
@@ -31,13 +31,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     milvus_server.stop(process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def free_address(server: int) -> Callable[[], Address]:
     """Return an address where nothing is."""
     return lambda: Address("127.0.0.1", server, f"films_{next(COUNTER)}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, free_address: Callable[[], Address]) -> Iterator[Both]:
     """A gallery, and its copy."""
     with open_both(tmp_path_factory.mktemp("both") / "gallery", free_address()) as both:

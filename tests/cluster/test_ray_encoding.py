@@ -156,6 +156,7 @@ def test_videos_on_a_server_are_fetched_where_they_are_decoded(
     assert not list(Path(tempfile.gettempdir()).glob("c3dhash-fetched-*"))
 
 
+@pytest.mark.slow
 def test_a_model_is_fitted_there_as_here(
     nodes: Any, motion_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_a_model_is_fitted_there_as_here(
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_loses_nothing(nodes: Any, untrained_run: Run, tmp_path: Path) -> None:
     from c3dhash.cluster.ray_encoding import on_ray
 

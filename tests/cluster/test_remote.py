@@ -123,6 +123,7 @@ def test_codes_that_do_not_fill_their_bytes(tmp_path, free_address):
                 Both(here, there, []).check(one, top=20)
 
 
+@pytest.mark.slow
 def test_lists_of_some_find_what_is_near_and_as_many(both, free_address):
     report = push_gallery(both.here, address := free_address(), index="ivf")
     assert report.recall is not None and report.recall >= TARGET

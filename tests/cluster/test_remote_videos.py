@@ -42,6 +42,7 @@ def test_pages_are_those_of_the_gallery(both):
     assert said(both.there.videos()) == said([video for video in both.here.videos() if video.num_clips])
 
 
+@pytest.mark.slow
 def test_a_page_of_many_is_closed_in(both, monkeypatch):
     """Few rows are read for it; and where the places are that it is looked for between changes nothing of it."""
     monkeypatch.setattr(remote_videos, "MOST_SORTED", 10)

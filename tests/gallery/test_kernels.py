@@ -15,8 +15,20 @@ from paths import ROOT
 from c3dhash.gallery import kernels
 
 FOUND = "[[0, 8, 8]] [[4, 0, 5]]\n"
-SCRIPT = """
-import os, resource, sys, threading, time
+TWICE = """
+from c3dhash.gallery.kernels import _compiled_and_kept
+
+@_compiled_and_kept
+def twice(number):
+    return 2 * number
+"""
+DOUBLE = "from twice import twice; print(twice(4))"
+DOUBLE_WITH_SMALL_FILES = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+""" + DOUBLE  # fmt: skip
+SEARCH = """
+import os, threading, time
 import numpy as np
 from c3dhash.gallery.kernels import nearest, words_of
 from numba.core.compiler_lock import global_compiler_lock
@@ -28,11 +40,9 @@ def search():
     return f"{distances.tolist()} {positions.tolist()}"
 
 """
-SEARCH_WITH_SMALL_FILES = """
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
-print(search())
-"""
-SEARCH_ON_THREADS = """
+SEARCH_ON_THREADS = (
+    SEARCH
+    + """
 threads = [threading.Thread(target=lambda: found.append(search())) for _ in range(4)]
 found = []
 for thread in threads:
@@ -41,13 +51,16 @@ for thread in threads:
     thread.join()
 print(*found, sep="\\n")
 """
-SEARCH_IN_A_FORK = """
+)
+SEARCH_IN_A_FORK = (
+    SEARCH
+    + """
 thread = threading.Thread(target=search)
 thread.start()
 while global_compiler_lock._lock.acquire(blocking=False):  # until the thread compiles
     global_compiler_lock._lock.release()
 child = os.fork()
-print(search(), flush=True)
+os.write(1, f"{search()}\\n".encode())
 if not child:
     os._exit(0)
 thread.join()
@@ -55,47 +68,49 @@ deadline = time.monotonic() + 60
 while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < deadline:
     time.sleep(0.05)
 """
+)
 
 
-def search_in_a_process(cache_dir: Path, script: str = "print(search())") -> str:
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(cache_dir), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT + script]
-    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+def run_in_a_process(script: str, folder: Path) -> str:
+    """Run a script, which may import `twice`, that keeps in a folder what it compiles; return what it prints."""
+    (folder / "twice.py").write_text(TWICE)
+    os.utime(folder / "twice.py", (0, 0))  # what is kept is of a file as it is
+    path = os.pathsep.join([str(ROOT), str(folder)])
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kept"), "PYTHONPATH": path}
+    return subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True, text=True).stdout
 
 
-def kept_files(cache_dir: Path) -> list[Path]:
-    return [path for path in sorted(cache_dir.rglob("*.nb*")) if path.stat().st_size]
-
-
-def assert_taken(cache_dir: Path) -> None:
-    written = [path.stat().st_mtime_ns for path in kept_files(cache_dir)]
-    assert search_in_a_process(cache_dir) == FOUND
-    assert [path.stat().st_mtime_ns for path in kept_files(cache_dir)] == written
+def kept_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.nb*")) if path.stat().st_size]
 
 
 def test_what_was_kept_is_taken_and_what_is_damaged_is_replaced(tmp_path: Path) -> None:
-    assert search_in_a_process(tmp_path) == FOUND
+    def is_taken() -> bool:
+        written = [path.stat().st_mtime_ns for path in kept_files(tmp_path)]
+        assert run_in_a_process(DOUBLE, tmp_path) == "8\n"
+        return [path.stat().st_mtime_ns for path in kept_files(tmp_path)] == written
+
+    assert not is_taken()
     index, code = sorted(kept_files(tmp_path), key=lambda path: path.suffix != ".nbi")
-    assert_taken(tmp_path)
+    assert is_taken()
     for path in (code, index):
         path.write_bytes(path.read_bytes()[:100])
-        assert search_in_a_process(tmp_path) == FOUND
+        assert not is_taken()
         assert path.stat().st_size > 100
-        assert_taken(tmp_path)
+        assert is_taken()
 
 
 def test_a_full_disk_costs_the_time_to_compile(tmp_path: Path) -> None:
-    assert search_in_a_process(tmp_path, SEARCH_WITH_SMALL_FILES) == FOUND
+    assert run_in_a_process(DOUBLE_WITH_SMALL_FILES, tmp_path) == "8\n"
     assert not [path for path in kept_files(tmp_path) if path.suffix == ".nbc"]
 
 
 def test_several_threads_may_be_the_first(tmp_path: Path) -> None:
-    assert search_in_a_process(tmp_path, SEARCH_ON_THREADS) == 4 * FOUND
-    assert_taken(tmp_path)
+    assert run_in_a_process(SEARCH_ON_THREADS, tmp_path) == 4 * FOUND
 
 
 def test_a_fork_beside_a_thread_that_compiles_searches(tmp_path: Path) -> None:
-    assert search_in_a_process(tmp_path, SEARCH_IN_A_FORK) == 2 * FOUND
+    assert run_in_a_process(SEARCH_IN_A_FORK, tmp_path) == 2 * FOUND
 
 
 def test_a_pass_without_memory_is_not_done_again() -> None:

@@ -23,6 +23,8 @@ from c3dhash.models.known_weights import torchvision_cache
 from c3dhash.models.listing import all_backbones, backbone_facts, describe_preprocessing, read_table
 from c3dhash.records import Preprocessing
 
+QUICK = ("c3d", "resnet3d18", "tsn_mobilenet_v2", "i3d", "phash")
+
 
 class Attention(nn.Module):
     """Reads clips as tokens, one a pixel; 3 channels of keys."""
@@ -83,12 +85,16 @@ def test_the_table_is_of_these_backbones():
     table = read_table()
     assert table, "the files of the backbones changed: python -m c3dhash.models.listing"
     assert list(table) == list(BACKBONES)
-    for name, facts in table.items():
-        measured = measure(name)
-        is_network = BACKBONES[name].needs_weights
-        assert measured.gflops > 0.1 * is_network and measured.num_parameters >= 1e6 * is_network
-        assert dataclasses.replace(facts, gflops=measured.gflops) == measured
-        assert facts.gflops == pytest.approx(measured.gflops, rel=1e-3), "versions of PyTorch count a bit differently"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in BACKBONES]
+)
+def test_the_table_is_what_networks_are(name):
+    facts, measured, is_network = read_table()[name], measure(name), BACKBONES[name].needs_weights
+    assert measured.gflops > 0.1 * is_network and measured.num_parameters >= 1e6 * is_network
+    assert dataclasses.replace(facts, gflops=measured.gflops) == measured
+    assert facts.gflops == pytest.approx(measured.gflops, rel=1e-3), "versions of PyTorch count a bit differently"
 
 
 def test_the_table_is_read_without_torch():
