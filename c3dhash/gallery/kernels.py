@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -68,22 +69,26 @@ def _compiled_and_kept(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError as error:  # no folder may be written to
         logger.info("%s is compiled by every process: %s.", function.__name__, error)
         return _compiled(function)
-    others = iter([_compiled_anew, _compiled])
+    others, lock = iter([_compiled_anew, _compiled]), threading.Lock()
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
         nonlocal current
         while True:
+            tried = current
             try:
-                return current(*arguments)
+                return tried(*arguments)
             except MemoryError:  # of the pass itself
                 raise
             except Exception as error:  # what a file raises that was cut off is up to what is left; a disk may be full
-                compile_otherwise = next(others, None)
-                if compile_otherwise is None:
-                    raise
-                logger.info("%s is compiled anew: %s: %s.", function.__name__, type(error).__name__, error)
-                current = compile_otherwise(function)
+                with lock:
+                    if current is not tried:  # another thread has met it, too
+                        continue
+                    compile_otherwise = next(others, None)
+                    if compile_otherwise is None:
+                        raise
+                    logger.info("%s is compiled anew: %s: %s.", function.__name__, type(error).__name__, error)
+                    current = compile_otherwise(function)
 
     return call
 

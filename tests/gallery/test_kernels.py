@@ -23,6 +23,20 @@ def twice(number):
     return 2 * number
 """
 DOUBLE = "from twice import twice; print(twice(4))"
+DOUBLE_ON_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from twice import twice
+
+barrier = Barrier(8)
+
+def double(number):
+    barrier.wait()
+    return twice(number)
+
+with ThreadPoolExecutor(8) as pool:
+    print(*pool.map(double, range(8)))
+"""
 DOUBLE_WITH_SMALL_FILES = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
@@ -98,6 +112,8 @@ def test_what_was_kept_is_taken_and_what_is_damaged_is_replaced(tmp_path: Path) 
         assert not is_taken()
         assert path.stat().st_size > 100
         assert is_taken()
+    code.write_bytes(b"no pickle")
+    assert run_in_a_process(DOUBLE_ON_THREADS, tmp_path) == "0 2 4 6 8 10 12 14\n"
 
 
 def test_a_full_disk_costs_the_time_to_compile(tmp_path: Path) -> None:
