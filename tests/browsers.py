@@ -84,7 +84,7 @@ class Visit:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.on("dialog", self._note_dialog)
-        page.set_default_timeout(6_000)
+        page.set_default_timeout(30_000)  # a machine may be busy
 
     def _note_console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
