@@ -81,12 +81,11 @@ def index(
     given = {name for name in context.params if was_given(context, name)}
     engine = _engine(options, ray_address)
     config, index_config = take(EncodeConfig, options), take(IndexConfig, options)
-
-    from c3dhash.gallery.scan import refuse_missing_places
-
     if dry_run:
         context.exit(_show_plan(gallery_path, places, index_config, workers=config.workers, as_json=as_json))
     if not {"backbone", "weights", "model"} & given and not _has_run(gallery_path):
+        from c3dhash.gallery.scan import refuse_missing_places
+
         refuse_missing_places(places)
         options.update(_published_network())
     else:

@@ -57,15 +57,15 @@ def capacity_for(k: int) -> int:
     return 2 * k + 64
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile what is called by compiled functions alone, and becomes a part of them."""
-    return njit(nogil=True)(function)
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_compiled: Decorator = njit(nogil=True)  # what is called by compiled functions alone becomes a part of them
+_compiled_in_a_cache: Decorator = njit(nogil=True, cache=True)
 
 
 def _compiled_and_kept(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function, or take what was kept of it; where nothing can be kept, compile it for this process."""
     try:
-        current: Callable[..., Any] = njit(nogil=True, cache=True)(function)
+        current = _compiled_in_a_cache(function)
     except RuntimeError as error:  # no folder may be written to
         logger.info("%s is compiled by every process: %s.", function.__name__, error)
         return _compiled(function)
@@ -98,12 +98,12 @@ def _compiled_anew(function: Callable[..., Any]) -> Callable[..., Any]:
 
     By a dispatcher of its own: `recompile` frees what its dispatcher has compiled, which threads may be at.
     """
-    dispatcher = njit(nogil=True, cache=True)(function)
+    compiled = _compiled_in_a_cache(function)
     try:
-        dispatcher.recompile()  # of nothing so far: its index comes to be empty
+        compiled.recompile()  # type: ignore[attr-defined]  # of nothing so far: its index comes to be empty
     except OSError:
         return _compiled(function)
-    return dispatcher
+    return compiled
 
 
 def _count_bits(typing_context: Any, word: Any) -> Any:

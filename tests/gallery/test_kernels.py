@@ -43,6 +43,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 """ + DOUBLE  # fmt: skip
 SEARCH = """
 import os, threading, time
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from c3dhash.gallery.kernels import nearest, words_of
 from numba.core.compiler_lock import global_compiler_lock
@@ -57,13 +58,8 @@ def search():
 SEARCH_ON_THREADS = (
     SEARCH
     + """
-threads = [threading.Thread(target=lambda: found.append(search())) for _ in range(4)]
-found = []
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-print(*found, sep="\\n")
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(lambda _: search(), range(4)), sep="\\n")
 """
 )
 SEARCH_IN_A_FORK = (
