@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import TinyBackbone
+from tiny import NormedBackbone, TinyBackbone
 
 from c3dhash.cli import main
 from c3dhash.models.backbones import BACKBONES
@@ -82,7 +82,7 @@ def _call(env: dict[str, Any], output: Path, function: Callable[..., Any], argum
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which who runs the tests in the background ignores
-    BACKBONES["tiny"] = TinyBackbone
+    BACKBONES["tiny"], BACKBONES["normed"] = TinyBackbone, NormedBackbone
     try:
         output.with_suffix(".result").write_bytes(pickle.dumps(function(*arguments)))
     except Exception:

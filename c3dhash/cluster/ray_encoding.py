@@ -65,6 +65,8 @@ def cluster(address: str | None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is None:
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")  # not 30: its programs may be on a cold disk
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         _knock(address)

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import CheckpointError, UsageError
@@ -31,6 +35,8 @@ MADE_BY = "train"  # as our marker has it
 # What a training may have written before its first epoch is over.
 TRAINING_FILES = ("tensorboard", "metrics.jsonl", "curves.png", "last.pt", "videos.txt")
 MAX_SHOWN = 5  # runs in a message
+# What draws weights. Other functions of torch.nn.init come to these two of tensors.
+_DRAWS = frozenset((init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_))
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,6 +141,21 @@ def _read_config(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Build a network whose weights are 0 where they would be random, for a file that has all of them.
+
+    To draw them takes most of the time to build it. What is no weight is drawn: `trunc_normal_` does so again and again
+    until numbers are within its bounds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS and isinstance(weight := args[0] if args else kwargs["tensor"], nn.Parameter):
+            with torch.no_grad():
+                return weight.zero_()
+        return func(*args, **kwargs)
+
+
 def load_run(path: Path | str) -> Run:
     """Load a run directory in evaluation mode, on the CPU.
 
@@ -158,13 +179,14 @@ def load_run(path: Path | str) -> Run:
         raise CheckpointError(f"run '{path}' is damaged: its {LABELS_FILE} is empty.")
     try:
         settings = ModelConfig(**{item.name: config[item.name] for item in dataclasses.fields(ModelConfig)})
-        model = build_model(
-            settings,
-            num_classes=len(labels) if config["has_class_head"] else None,
-            has_hash_head=config["has_hash_head"],
-            has_unit_features=bool(config.get("has_unit_features")),  # runs of before have neither
-            has_changes=bool(config.get("has_changes")),
-        )
+        with _NothingDrawn():
+            model = build_model(
+                settings,
+                num_classes=len(labels) if config["has_class_head"] else None,
+                has_hash_head=config["has_hash_head"],
+                has_unit_features=bool(config.get("has_unit_features")),  # runs of before have neither
+                has_changes=bool(config.get("has_changes")),
+            )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:

@@ -14,7 +14,7 @@ from c3dhash.report.plots import plot_curves
 
 logger = logging.getLogger(__name__)
 
-PLOT_SECONDS = 5.0  # between two plots of the curves, each of which takes half a second
+PLOT_SECONDS = 5.0  # between two plots of the curves, each of which takes a third of a second
 
 
 class TrainingLog:
@@ -28,7 +28,7 @@ class TrainingLog:
     def __init__(self, run_dir: Path, *, next_epoch: int) -> None:
         self.run_dir = run_dir
         self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=next_epoch)
-        self._plotted = 0.0
+        self._plotted = time.monotonic()  # of what takes less, one is drawn, at its end
 
     def report(self, history: list[dict[str, float]], *, is_best: bool, is_last: bool) -> None:
         """Write down the epoch that ended; `history` has a row for each so far."""

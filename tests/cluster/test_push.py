@@ -130,11 +130,11 @@ def test_again_and_again(gallery, free_address, monkeypatch):
 @pytest.mark.parametrize(
     ("is_first", "method", "is_of_clips", "number", "when"),
     [
-        (True, "create_collection", True, 1, "before"),
         (False, "insert", True, 1, "after"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (
+                (True, "create_collection", True, 1, "before"),
                 (True, "create_index", True, 1, "before"),
                 (False, "delete", False, 1, "after"),
                 (False, "insert", False, 1, "after"),

@@ -60,6 +60,7 @@ def nodes(films: Bucket | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS_DIR), *sys.path]))  # where the tiny backbone is
+        patch.setenv("RAY_gcs_server_port_wait_time_s", "120")  # not 30: its programs may come from a cold disk
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": SMALL})
         try:
             cluster.add_node(num_cpus=1, object_store_memory=SMALL)
@@ -127,6 +128,7 @@ def test_the_same_codes_as_here(nodes: Any, untrained_run: Run, db: Path, tmp_pa
             assert not gallery.failures() or [Path(each["video"]).name for each in gallery.failures()] == ["broken.mp4"]
 
 
+@pytest.mark.slow
 def test_videos_on_a_server_are_fetched_where_they_are_decoded(
     nodes: Any, films: Bucket | None, untrained_run: Run, db: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_what_goes_wrong_is_one_line(run: Any, untrained_run: Run, db: Path, mon
     assert code == 2 and "pip install 'c3dhash[ray]'" in err
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_run_there_is_told(nodes: Any, untrained_run: Run, db: Path, tmp_path: Path) -> None:
     import dataclasses
 

@@ -65,7 +65,8 @@ def whole(folder: Path, untrained_run: Run, tmp_path_factory: pytest.TempPathFac
     return path
 
 
-@pytest.mark.parametrize("limit", [pytest.param(90_000, marks=pytest.mark.slow), 220_000])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [90_000, 220_000])
 def test_what_was_done_is_there(limit: int, folder: Path, whole: Path, untrained_run: Run, tmp_path: Path) -> None:
     gallery, options = tmp_path / "gallery", ("--model", untrained_run.path)
     done = index(folder, gallery, *options, limit=limit)

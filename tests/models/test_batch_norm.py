@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TINY
 from safetensors.torch import save_file
-from tiny import TinyBackbone
+from tiny import NormedBackbone
 from torch import nn
 
 from c3dhash.models.backbones import BACKBONES
@@ -22,22 +22,6 @@ from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 
 CLIPS = (8, 3, 4, 32, 32)
-
-
-class NormedBackbone(TinyBackbone):
-    """Two convolutions, each with a batch norm and a ReLU."""
-
-    name = "normed"
-
-    def __init__(self, *, num_frames: int = 4, size: int = 32) -> None:
-        super().__init__(num_frames=num_frames, size=size)
-        self.norm = nn.BatchNorm3d(24)
-        self.second = nn.Conv3d(24, 24, 3, padding=1)
-        self.second_norm = nn.BatchNorm3d(24)
-
-    def forward(self, clips):
-        x = torch.relu(self.norm(self.conv(clips)))
-        return torch.relu(self.second_norm(self.second(x))).mean(dim=(2, 3, 4)).to(self.conv.weight.dtype)
 
 
 @pytest.fixture

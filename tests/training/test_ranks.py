@@ -149,7 +149,7 @@ def test_a_training_is_that_of_one_process(tmp_path, motion):
 
 def test_batch_norms_of_all_ranks(tmp_path, motion):
     """With sync_bn the training is that of one process, which it is not without."""
-    config = replace(TINY, sync_bn=True, flip=True)
+    config = replace(TINY, backbone="normed", sync_bn=True, flip=True)
     Processes(1, train, motion, config, tmp_path / "1", folder=tmp_path).results()
     Processes(2, train, motion, config, tmp_path / "2", folder=tmp_path).results()
     assert_same_runs(tmp_path / "2", tmp_path / "1")
@@ -157,10 +157,10 @@ def test_batch_norms_of_all_ranks(tmp_path, motion):
 
 def test_statistics_of_own_clips_are_averaged(tmp_path, motion):
     """Without sync_bn the run has the mean of the ranks' statistics, near those of one process but not the same."""
-    config = replace(TINY, epochs=1, learning_rate=0.0, flip=True)
+    config = replace(TINY, backbone="normed", epochs=1, learning_rate=0.0, flip=True)
     for size in (1, 2):
         Processes(size, train, motion, config, tmp_path / str(size), folder=tmp_path).results()
-    mine, expected = (weights_of(tmp_path / str(size))["backbone.stem_bn.running_mean"] for size in (2, 1))
+    mine, expected = (weights_of(tmp_path / str(size))["backbone.norm.running_mean"] for size in (2, 1))
     assert 0 < (mine - expected).abs().max() < 1e-4 < expected.abs().max(), "a mean of means, but of two batches each"
 
 

@@ -13,13 +13,12 @@ import pytest
 import torch
 from conftest import TINY
 from safetensors.torch import save_file
-from tiny import TinyBackbone
+from tiny import NormedBackbone, TinyBackbone
 
 from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models import backbones
 from c3dhash.models.backbones import build_backbone
-from c3dhash.models.backbones.resnet3d import ResNet3D18
 from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
@@ -35,6 +34,7 @@ OTHER_PIXELS = Preprocessing("BGR", 1 / 127.5, (1.0, 0.9, 1.1), (0.7, 1.0, 1.2))
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backbones.BACKBONES, "tiny", TinyBackbone)
+    monkeypatch.setitem(backbones.BACKBONES, "normed", NormedBackbone)
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def numbers(run_dir: Path) -> list[dict[str, float]]:
         {},
         {"freeze": True, "views": 2, "init": "lsh", "refit": True},
         {"optimizer": "adamw", "task": "classify"},
-        {"weights": "none", "backbone": "resnet3d10", "epochs": 3},
+        {"weights": "none", "backbone": "normed", "epochs": 3},
         {
             "weights": "none",
-            "backbone": "resnet3d10",
+            "backbone": "normed",
             "epochs": 4,
             "ema": 0.9,
             "mixup": 0.3,
@@ -110,7 +110,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert numbers(resumed) == numbers(whole)
     runs = [load_run(path) for path in (whole, resumed)]
     assert runs[0].fingerprint == runs[1].fingerprint
-    expected = ResNet3D18.preprocessing if settings.get("weights") == "none" else OTHER_PIXELS
+    expected = NormedBackbone.preprocessing if settings.get("weights") == "none" else OTHER_PIXELS
     assert [run.model.preprocessing for run in runs] == [expected, expected]
     states = [torch.load(path / "last.pt", weights_only=True)["model"] for path in (whole, resumed)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -182,17 +182,17 @@ def test_a_refit_that_was_interrupted_goes_on(
 def test_a_tsn_with_weights_says_how_frames_change(
     motion: Dataset, tmp_path: Path, cache: FrameCache, freeze: bool
 ) -> None:
-    backbone = build_backbone("tsn_resnet18", num_frames=CONFIG.num_frames, size=CONFIG.size)
-    path = tmp_path / "resnet18.pth"
+    backbone = build_backbone("tsn_mobilenet_v2", num_frames=CONFIG.num_frames, size=CONFIG.size)
+    path = tmp_path / "mobilenet.pth"
     torch.save(backbone.state_dict(), path)
-    config = replace(CONFIG, backbone="tsn_resnet18", epochs=2, weights=str(path), freeze=freeze)
+    config = replace(CONFIG, backbone="tsn_mobilenet_v2", epochs=2, weights=str(path), freeze=freeze)
     with interrupted_in(2):
         train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True)
     run = load_run(run_dir)
     assert run.config["has_changes"] is True
-    assert run.model.hash_head is not None and run.model.hash_head.in_features == 1024
-    assert run.model.hash_head.weight[:, 512:].any()
+    assert run.model.hash_head is not None and run.model.hash_head.in_features == 2 * 1280
+    assert run.model.hash_head.weight[:, 1280:].any()
     without = train_run(motion, replace(config, weights="none", freeze=False), run_dir=tmp_path / "b", cache=cache)
     assert load_run(without).config["has_changes"] is False
 

@@ -27,6 +27,7 @@ from c3dhash.models.scaling import FeatureScaling
 from c3dhash.models.weights import weights_metadata
 from c3dhash.training import epoch, gradients, train
 from c3dhash.training.epoch import train_epoch
+from c3dhash.training.start import begin
 from c3dhash.training.train import train_run
 from c3dhash.video.cache import FrameCache
 from c3dhash.video.clips import ClipReader
@@ -61,6 +62,7 @@ def save_weights(folder: Path, backbone: str, **size: int) -> tuple[str, dict[st
     return str(folder / "w.safetensors"), tensors
 
 
+@pytest.mark.draws_curves
 @pytest.mark.parametrize("task", ["joint", "hash", "classify"])
 def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
     run_dir = train_run(motion, replace(CONFIG, task=task), run_dir=tmp_path / "run", cache=cache)
@@ -191,21 +193,21 @@ def test_values_that_are_not_allowed(field, value):
         TrainConfig(**{field: value})
 
 
-def test_weights_in_pretrain_are_used_unless_refused(motion, tmp_path, cache, monkeypatch):
+def test_weights_in_pretrain_are_used_unless_refused(motion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pretrain").mkdir()
-    config = replace(TINY, backbone="resnet3d18", epochs=1, learning_rate=0.0)
+    config = replace(TINY, backbone="resnet3d18")
     backbone = build_backbone(config.backbone, num_frames=TINY.num_frames, size=TINY.size)
     with torch.no_grad():
         backbone.stem_bn.weight.fill_(3.0)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
     save_file(tensors, "pretrain/r3d18_K_200ep.pth", metadata=weights_metadata(backbone))
-    run = load_run(train_run(motion, config, run_dir=tmp_path / "found", cache=cache))
-    assert run.config["weights"] == "pretrain/r3d18_K_200ep.pth"
-    assert torch.equal(run.model.backbone.stem_bn.weight, torch.full((64,), 3.0))
-    run = load_run(train_run(motion, replace(config, weights="none"), run_dir=tmp_path / "random", cache=cache))
-    assert run.config["weights"] is None
-    assert torch.equal(run.model.backbone.stem_bn.weight, torch.ones(64))
+    found, state = begin(config, classes=motion.classes)
+    assert found.weights == "pretrain/r3d18_K_200ep.pth"
+    assert torch.equal(state.model.backbone.stem_bn.weight, torch.full((64,), 3.0))
+    found, state = begin(replace(config, weights="none"), classes=motion.classes)
+    assert found.weights is None
+    assert torch.equal(state.model.backbone.stem_bn.weight, torch.ones(64))
 
 
 def test_everything_is_trained_on_and_the_last_epoch_kept(motion, tmp_path, cache):
@@ -417,11 +419,13 @@ def test_the_average_begins_again_with_a_refit(motion, tmp_path, cache):
     torch.testing.assert_close(scaling.folded(head).weight, run.model.hash_head.weight)
 
 
-@pytest.mark.parametrize("first", [pytest.param(2, marks=pytest.mark.slow), 4])
-def test_what_may_be_turned_behind_frozen_stages(motion, tmp_path, cache, first):
+@pytest.mark.parametrize(("backbone", "first"), [pytest.param("resnet3d10", 2, marks=pytest.mark.slow), ("tiny", 1)])
+def test_what_may_be_turned_behind_frozen_stages(motion, tmp_path, cache, backbone, first):
     """Each setting changes the training, or is refused in one line."""
-    path, _ = save_weights(tmp_path, "resnet3d10", num_frames=4, size=16)
-    config = replace(TINY, weights=path, freeze_stages=first, views=1, epochs=1, warmup_epochs=0.0, val_share=0.0)
+    path, _ = save_weights(tmp_path, backbone, num_frames=4, size=16)
+    config = replace(
+        TINY, backbone=backbone, weights=path, freeze_stages=first, views=1, epochs=1, warmup_epochs=0.0, val_share=0.0
+    )
     plain, refused = weights_after(motion, tmp_path / "plain", cache, config), set()
     for settings in (
         {"mixup": 0.4}, {"cutmix": 1.0}, {"crop": "fixed"}, {"rand_augment": 9}, {"micro_batch": 2},
