@@ -1,6 +1,7 @@
 """One pass over a video file: the time of every frame, the pictures of some.
 
-OpenCV decodes; a file of which it decodes nothing is tried with PyAV, where that is installed.
+OpenCV decodes; a file of which it decodes nothing, or whose colours it converts, is tried with PyAV, where that is
+installed.
 
 Note [Clock]
     CAP_PROP_POS_MSEC after grab() is the presentation time of the frame, and times here count from the first
@@ -30,10 +31,10 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.records import VideoInfo
-from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVCapture
+from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVCapture, converts_colours
 from c3dhash.video.containers import check_container
-from c3dhash.video.display import Display, make_display, warn_of_hdr
-from c3dhash.video.headers import read_header
+from c3dhash.video.display import Display, make_display, warn_of_conversion, warn_of_hdr
+from c3dhash.video.headers import Header, read_header
 from c3dhash.video.limits import Limits
 
 if TYPE_CHECKING:
@@ -148,9 +149,13 @@ class Decoder:
             str(path).encode()
         except UnicodeEncodeError as error:  # OpenCV would crash
             raise VideoError(f"video {str(path)!r} has a name that is not valid UTF-8; rename it.") from error
-        self._capture = self._open()
-        header, claims = read_header(path, self._kind), self._capture.claims
-        warn_of_hdr(path, header.transfer)
+        header = read_header(path, self._kind)
+        self._capture = self._open(header)
+        claims = self._capture.claims
+        if converts_colours(header) and isinstance(self._capture, OpenCVCapture):
+            warn_of_conversion(path)
+        else:
+            warn_of_hdr(path, header.transfer)
         self._display = make_display(header, pixel_aspect=claims.pixel_aspect, degrees=claims.degrees)
         self.info = believe(path, claims, self._display)
         if limits is not None:
@@ -165,7 +170,9 @@ class Decoder:
         self._check_pictures()
         self._capture.close()
 
-    def _open(self) -> Capture:
+    def _open(self, header: Header) -> Capture:
+        if converts_colours(header) and (other := _open_with_av(self.path)):
+            return other
         capture = OpenCVCapture(self.path)
         if capture.is_open:
             return capture if CONVERTS_INTERLACED else _open_interlaced(self.path) or capture

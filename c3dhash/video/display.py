@@ -81,6 +81,16 @@ def make_display(header: Header, *, pixel_aspect: float, degrees: int = 0) -> Di
 
 
 @lru_cache(maxsize=1000)
+def warn_of_conversion(path: Path) -> None:
+    """Say, once a file, that OpenCV makes other colours of it than are stored. Note [Colours] of captures.py."""
+    logger.warning(
+        "video '%s' has colours of HDR or of a wide gamut, which OpenCV may convert, at half a second a picture: PyAV "
+        "reads them as they are stored, and fast: pip install c3dhash[av].",
+        path,
+    )
+
+
+@lru_cache(maxsize=1000)
 def warn_of_hdr(path: Path, transfer: int | None) -> None:
     """Say, once a file, that its brightness is left as it is stored, where that is not that of usual videos."""
     if transfer in HDR_TRANSFERS:

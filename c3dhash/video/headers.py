@@ -6,7 +6,7 @@
     Matroska   Segment ─ Tracks ─ TrackEntry ─ Video ─┬─ Projection     turned by roll, mirrored by yaw
                                                       └─ Colour
 
-Source: ISO/IEC 14496-12, 8.2.2, 8.3.2, 12.1.5; RFC 9559, 5.1.4.1.28; ISO/IEC 23091-2, 8.2 for transfers.
+Source: ISO/IEC 14496-12, 8.2.2, 8.3.2, 12.1.5; RFC 9559, 5.1.4.1.28; ISO/IEC 23091-2, 8.1 and 8.2 for colours.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ TRACK_MATRIX_BYTES = (40, 52)
 SAMPLE_ENTRY_BYTES = 78  # of a VisualSampleEntry before its boxes
 
 SEGMENT, CLUSTER, TRACKS, TRACK, TRACK_TYPE = 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE, 0x83
-VIDEO, COLOUR, TRANSFER, PROJECTION, YAW, ROLL = 0xE0, 0x55B0, 0x55BA, 0x7670, 0x7673, 0x7675
+VIDEO, COLOUR, PRIMARIES, TRANSFER, PROJECTION, YAW, ROLL = 0xE0, 0x55B0, 0x55BB, 0x55BA, 0x7670, 0x7673, 0x7675
 VIDEO_TRACK = 1
 
 
 @dataclass(frozen=True)
 class Header:
-    """matrix: how frames are turned and mirrored. transfer: the number of the transfer characteristics; None
-    where the file does not say."""
+    """matrix: how frames are turned and mirrored. transfer, primaries: the numbers of the transfer characteristics and
+    of the colour primaries; None where the file does not say."""
 
     matrix: Matrix | None = None
     transfer: int | None = None
+    primaries: int | None = None
 
 
 def read_header(path: Path, kind: str) -> Header:
@@ -68,7 +69,7 @@ def _read_mp4(file: BinaryIO) -> Header:
 
 
 def _read_track(file: BinaryIO, start: int, end: int, movie_matrix: Matrix | None) -> Header:
-    matrix, transfer = None, None
+    matrix, transfer, primaries = None, None, None
     if place := next(_find(file, start, end, b"tkhd"), None):
         matrix = _matrix_at(file, place[0], TRACK_MATRIX_BYTES)
     if matrix and movie_matrix:
@@ -79,9 +80,10 @@ def _read_track(file: BinaryIO, start: int, end: int, movie_matrix: Matrix | Non
         for _codec, entry_start, entry_end in _boxes(file, place[0] + 8, place[1]):
             for colour_start, _ in _find(file, entry_start + SAMPLE_ENTRY_BYTES, entry_end, b"colr"):
                 file.seek(colour_start)
-                kind, _primaries, number = struct.unpack(">4sHH", file.read(8))
-                transfer = number if kind in (b"nclx", b"nclc") else transfer
-            return Header(matrix, transfer)
+                kind, *numbers = struct.unpack(">4sHH", file.read(8))
+                if kind in (b"nclx", b"nclc"):
+                    primaries, transfer = numbers
+            return Header(matrix, transfer, primaries)
     return Header(matrix)
 
 
@@ -147,8 +149,10 @@ def _read_tracks(file: BinaryIO, start: int, end: int) -> Header:
             colour = {number: place for number, *place in _elements(file, *video.get(COLOUR, (0, 0)))}
             shown = {number: place for number, *place in _elements(file, *video.get(PROJECTION, (0, 0)))}
             yaw, roll = (_float(file, *shown[number]) if number in shown else 0.0 for number in (YAW, ROLL))
-            transfer = _unsigned(file, *colour[TRANSFER]) if TRANSFER in colour else None
-            return Header(_turned(yaw, roll) if shown else None, transfer)
+            transfer, primaries = (
+                _unsigned(file, *colour[number]) if number in colour else None for number in (TRANSFER, PRIMARIES)
+            )
+            return Header(_turned(yaw, roll) if shown else None, transfer, primaries)
     return Header()
 
 
