@@ -46,7 +46,7 @@ def test_ccv_with_several_labels_a_video(run, motion, tmp_path):
     assert 0 < numbers["class_mAP"] <= 1
 
 
-@pytest.mark.parametrize("picture", ["jpg", "png"])
+@pytest.mark.parametrize("picture", [pytest.param("jpg", marks=pytest.mark.slow), "png"])
 def test_frame_folders_train_like_their_videos(run, motion_dir, tmp_path, picture):
     code, _, err = run("data", "frames", motion_dir, "data/frames", "--picture", picture)
     assert code == 0, err

@@ -99,13 +99,11 @@ def test_a_gallery_that_has_videos_keeps_them(folder: Path, untrained_run: Run, 
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        (1_000, r"features '.*\.npz' cannot be written \(File too large\): make room"),
-        (
-            50_000,
-            r"run '.*model' cannot be written \(.*File too large.*\): look for room and rights",
-        ),
+        pytest.param(1_000, r"features '.*\.npz' cannot be written \(File too large\): make room",
+                     marks=pytest.mark.slow),
+        (50_000, r"run '.*model' cannot be written \(.*File too large.*\): look for room and rights"),
     ],
-)
+)  # fmt: skip
 def test_a_model_of_its_own(limit: int, message: str, folder: Path, tmp_path: Path) -> None:
     """Nothing of a gallery is there before its model is, and what is left of it is no hindrance."""
     gallery, options = tmp_path / "gallery", ("--backbone", "phash", "--hash-length", "64")

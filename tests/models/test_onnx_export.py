@@ -98,6 +98,7 @@ def test_one_head_and_a_fixed_batch(tmp_path):
     assert json.loads(facts["labels"]) == ["a", "b ü"] and "hash_length" not in facts
 
 
+@pytest.mark.slow
 def test_c3d_reads_bgr_and_its_poolings_are_plain(tmp_path):
     # 40 px: 40 20 10 5 3 2, where rounding up counts, and 2 cells are repeated to 4
     preprocessing = Preprocessing(channels="BGR", scale=1.0, mean=(90, 98, 102), std=(1, 1, 1), interval_seconds=1 / 30)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import TINY
 from safetensors.torch import save_file
-from tiny import TinyBackbone
+from tiny import NormedBackbone, TinyBackbone
 
 from c3dhash.config import EncodeConfig, TrainConfig
 from c3dhash.datasets.samples import Dataset
@@ -41,6 +41,7 @@ CONFIG = replace(TINY, backbone="tiny")
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
+    monkeypatch.setitem(BACKBONES, "normed", NormedBackbone)
 
 
 @pytest.fixture
@@ -97,7 +98,9 @@ def test_a_run_directory_holds_what_it_should(motion, tmp_path, cache, task):
 
 def test_it_learns_what_can_be_learned(motion, tmp_path, cache):
     # Twelve videos of three classes, whose chance is a loss of log 3.
-    config = replace(TINY, task="classify", epochs=12, flip=False, min_crop_scale=1.0, weight_decay=0.0)
+    config = replace(
+        TINY, backbone="normed", task="classify", epochs=12, flip=False, min_crop_scale=1.0, weight_decay=0.0
+    )
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     assert numbers(run_dir)[-1]["class_loss"] < 0.6 * np.log(3)
 

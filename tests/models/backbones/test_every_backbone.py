@@ -32,7 +32,7 @@ from c3dhash.video.transforms import center_clip, decoded_short_side
 
 FP32 = EncodeConfig(precision="fp32", device="cpu")
 # One of each kind goes the road by default; the others are 5 to 90 seconds each on one thread.
-QUICK = ("resnet3d10", "i3d", "tsn_flow_resnet18", "tsm_resnet18", "phash")
+QUICK = ("resnet3d10", "tsn_flow_resnet18", "tsm_resnet18", "phash")
 
 
 @pytest.fixture(scope="module")
