@@ -104,6 +104,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "has_class_head": model.class_head is not None,
         "has_unit_features": model.has_unit_features,
         "has_changes": model.backbone.has_changes,
+        "has_shifts": model.backbone.has_shifts,
         "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -184,8 +185,9 @@ def load_run(path: Path | str) -> Run:
                 settings,
                 num_classes=len(labels) if config["has_class_head"] else None,
                 has_hash_head=config["has_hash_head"],
-                has_unit_features=bool(config.get("has_unit_features")),  # runs of before have neither
+                has_unit_features=bool(config.get("has_unit_features")),  # runs of before have none of these
                 has_changes=bool(config.get("has_changes")),
+                has_shifts=bool(config.get("has_shifts")),
             )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)

@@ -20,6 +20,7 @@ from c3dhash.errors import EngineError, MissingExtraError, UsageError
 from c3dhash.gallery.indexing import index_videos, open_gallery
 from c3dhash.models import engines
 from c3dhash.models.backbones.base import Backbone
+from c3dhash.models.backbones.shifts import NUM_SHIFTS
 from c3dhash.models.encode import Encoder, encode_videos
 from c3dhash.models.engines import make_engine, settle_engine
 from c3dhash.models.hashnet import HashNet
@@ -40,11 +41,12 @@ def pixels(backbone, num_clips: int) -> np.ndarray:
 def test_features_that_say_how_frames_change(engine):
     backbone = awake("tsn_resnet18")
     backbone.add_changes()
+    backbone.add_shifts()
     model = HashNet(backbone, hash_length=24, num_classes=None)
     clips = pixels(backbone, 2)
     expected = Encoder(model, device="cpu", precision="fp32")(clips).features
     found = Encoder(model, device="cpu", precision="fp32", engine=engine)(clips).features
-    assert expected.shape == (2, 1024) and expected[:, 512:].any()
+    assert expected.shape == (2, 1024 + NUM_SHIFTS) and expected[:, 512:].any()
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 

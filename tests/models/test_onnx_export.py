@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from c3dhash.config import ModelConfig
 from c3dhash.errors import ExportError, MissingExtraError, UsageError
+from c3dhash.models.backbones.shifts import NUM_SHIFTS
 from c3dhash.models.hashnet import build_model
 from c3dhash.models.onnx_export import _max_pool_rounding_down, _means_of_slices, export_onnx
 from c3dhash.models.runs import load_run, save_run
@@ -31,9 +32,13 @@ def pixels(run, num_clips):
     return np.random.default_rng(5).integers(0, 256, shape, np.uint8)
 
 
-def make_run(path, *, num_classes=2, has_hash_head=True, preprocessing=None, has_changes=False, **settings):
+def make_run(
+    path, *, num_classes=2, has_hash_head=True, preprocessing=None, has_changes=False, has_shifts=False, **settings
+):
     config = ModelConfig(**{"backbone": "resnet3d10", "hash_length": 8, **settings})
-    model = build_model(config, num_classes=num_classes, has_hash_head=has_hash_head, has_changes=has_changes)
+    model = build_model(
+        config, num_classes=num_classes, has_hash_head=has_hash_head, has_changes=has_changes, has_shifts=has_shifts
+    )
     if preprocessing:
         model.backbone.preprocessing = preprocessing
     save_run(path, model, config={**dataclasses.asdict(config), "finished": True}, labels=("a", "b ü"))
@@ -118,10 +123,11 @@ def test_c3d_reads_bgr_and_its_poolings_are_plain(tmp_path):
 
 @pytest.mark.parametrize("num_frames", [1, 3])
 def test_features_that_say_how_frames_change(tmp_path, num_frames):
-    run = make_run(tmp_path / "run", backbone="tsn_resnet18", num_frames=num_frames, size=32, has_changes=True)
+    changes = {"has_changes": True, "has_shifts": True}
+    run = make_run(tmp_path / "run", backbone="tsn_resnet18", num_frames=num_frames, size=32, **changes)
     report = export_onnx(run, tmp_path / "model.onnx")  # which compares with what PyTorch computes
     assert max(report.differences.values()) < 1e-4
-    assert run.model.hash_head.in_features == 1024
+    assert run.model.hash_head.in_features == 1024 + NUM_SHIFTS
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

@@ -19,6 +19,7 @@ from c3dhash.datasets.samples import Dataset
 from c3dhash.errors import TrainingError, UsageError
 from c3dhash.models import backbones
 from c3dhash.models.backbones import build_backbone
+from c3dhash.models.backbones.shifts import NUM_SHIFTS
 from c3dhash.models.runs import load_run
 from c3dhash.models.weights import weights_metadata
 from c3dhash.records import Preprocessing
@@ -185,16 +186,24 @@ def test_a_tsn_with_weights_says_how_frames_change(
     backbone = build_backbone("tsn_mobilenet_v2", num_frames=CONFIG.num_frames, size=CONFIG.size)
     path = tmp_path / "mobilenet.pth"
     torch.save(backbone.state_dict(), path)
-    config = replace(CONFIG, backbone="tsn_mobilenet_v2", epochs=2, weights=str(path), freeze=freeze)
+    config = replace(
+        CONFIG,
+        backbone="tsn_mobilenet_v2",
+        epochs=2,
+        weights=str(path),
+        freeze=freeze,
+        freeze_stages=None if freeze else 0,
+    )
     with interrupted_in(2):
         train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True)
     run = load_run(run_dir)
-    assert run.config["has_changes"] is True
-    assert run.model.hash_head is not None and run.model.hash_head.in_features == 2 * 1280
+    assert (run.config["has_changes"], run.config["has_shifts"]) == (True, freeze)
+    assert run.model.hash_head is not None and run.model.hash_head.in_features == 2 * 1280 + freeze * NUM_SHIFTS
     assert run.model.hash_head.weight[:, 1280:].any()
     without = train_run(motion, replace(config, weights="none", freeze=False), run_dir=tmp_path / "b", cache=cache)
-    assert load_run(without).config["has_changes"] is False
+    config = load_run(without).config
+    assert config["has_changes"] is config["has_shifts"] is False
 
 
 @pytest.mark.parametrize("lacks", ["config.json", "last.pt"])

@@ -35,18 +35,18 @@ histograms of it and of its derivatives, in 3 x 3 cells and three or five parts 
 network, their mean feature, 0.643, 0.543 (three seeds). To train the last 1 x 1 convolution with the heads, 8 views, 40
 epochs, gave 0.579 in three folds where the heads alone had 0.575 on 8 frames and 0.599 on 8 views of these.
 
-Where a cell of the map before the last part (14 x 14) goes in the next frame can be had of the network itself, at no
-cost: the likeness of its entries, made alike in scale, with those of the 25 cells around, through a softmax (of 20
-times), and of the mean shift histograms of direction as above, in 3 x 3 cells and three parts, at the length of the
-rest. That is not built yet. Five folds, four divisions (JHMDB with 8 frames two; UT three, by sequences), two seeds,
-mAP and accuracy, standard deviations of mAP 0.01 to 0.02:
+Where a cell of the map before the last part (14 x 14) goes in the next frame can be had of the network itself, at
+nearly no cost: shifts.py, which stands behind the changes where heads alone are trained. Five folds, four divisions
+(JHMDB with 8 frames two; UT three, by sequences), two seeds, mAP and accuracy, standard deviations of mAP 0.01 to
+0.02, by a first version, with angles and the median in the place of the mean shift (shifts.py itself: JHMDB, 16
+frames, two of the divisions 0.594, 0.527, that version there 0.599, 0.522, and nothing of it 0.577, 0.496):
 
                        JHMDB                           UT-Interaction
     16 frames, without 0.576, 0.505; with 0.603, 0.520    0.824, 0.742; 0.874, 0.798
     8 frames, without  0.578, 0.496; with 0.589, 0.494    0.800, 0.718; 0.825, 0.777
 
-The softmax averaged in cells and parts in the place of histograms (JHMDB, 16 frames, two divisions): 0.596 to 0.601,
-0.503 to 0.513, where the histograms had 0.599, 0.522, and nothing of it 0.577, 0.496; maps of 28 x 28: 0.581, 0.499.
+The softmax averaged in cells and parts in the place of histograms (those two divisions): 0.596 to 0.601, 0.503 to
+0.513; maps of 28 x 28: 0.581, 0.499.
 What I3D says of the videos that are trained on, as soft labels or as features foretold, makes it worse (0.525 to
 0.571).
 """
@@ -61,6 +61,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from c3dhash.models.backbones.base import Backbone, Stage
+from c3dhash.models.backbones.shifts import NUM_SHIFTS, shift_histograms
 from c3dhash.records import Preprocessing
 
 # Source: what torchvision's image weights were trained on (`weights.transforms()`), the same for all of them.
@@ -72,7 +73,8 @@ _EDGES = {"mobilenet_v2": (0, 4, 7, 14), "efficientnet_b0": (0, 3, 4, 6), "convn
 class TSN(Backbone):
     """Map clips to the mean over their frames of a 2D network's feature: the input of its last linear layer.
 
-    With `add_changes`, features are [B, 2 * feature_dim of the class]: Note [Changes].
+    With `add_changes`, features are [B, 2 * feature_dim of the class], and with `add_shifts` NUM_SHIFTS longer, the
+    shifts as long as all before them: Note [Changes].
 
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, section 3.1, with the average as consensus; here on
         features in place of class scores, which is the same to a linear class head. Initialisation: torchvision's.
@@ -93,6 +95,10 @@ class TSN(Backbone):
 
     def add_changes(self) -> None:
         self.has_changes, self.feature_dim = True, 2 * type(self).feature_dim
+
+    def add_shifts(self) -> None:
+        if self.has_changes and self.parts():
+            self.has_shifts, self.feature_dim = True, self.feature_dim + NUM_SHIFTS
 
     def build_network(self) -> nn.Module:
         """Build the 2D network of `architecture`, which maps frames [N, 3, H, W] to features [N, feature_dim]."""
@@ -141,14 +147,18 @@ class TSN(Backbone):
         """Run some layers on every frame: clips, or [B, T, C, h, w] -> [B, T, C, h, w], or features."""
         if is_first:
             x = self.turn_frames(x).transpose(1, 2)  # [B, 3, T, H, W] -> [B, T, 3, H, W]
-        num_frames = x.shape[1]
+        num_frames, maps = x.shape[1], x
         x = self._run_frames(part, x)
         if not is_last:
             return x.reshape(-1, num_frames, *x.shape[1:])
         x = F.adaptive_avg_pool2d(x, 1)
         if isinstance(classifier := getattr(self.network, "classifier", None), nn.Module):
             x = classifier(x)  # what is left of it: its last linear layer is not
-        return self._describe(x, num_frames=num_frames)
+        features = self._describe(x, num_frames=num_frames)
+        if not self.has_shifts:
+            return features
+        shifts = shift_histograms(maps) * features.norm(dim=1, keepdim=True)  # neither is longer than the other
+        return torch.cat((features, shifts.to(features.dtype)), dim=1)
 
     def _run_frames(self, layers: tuple[nn.Module, ...], x: torch.Tensor) -> torch.Tensor:
         """Run layers on every frame: [B, T, C, h, w] -> [B * T, ...]."""

@@ -1,0 +1,78 @@
+"""Where the cells of a map go in the next frame, as histograms: what a network of single frames can say of movement.
+
+    maps of T frames -> likeness of each cell to those around it in the next frame -> a shift, in cells
+                     -> histograms of directions, of the shifts and of how they differ from cell to cell
+
+It is optical flow as coarse as the map, for which nothing is decoded or trained: Note [Changes] of tsn.py has what it
+is worth. Cells at the border are compared with those inside only. The mean shift of a frame, which is the camera's,
+does not count.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RADIUS = 2  # in cells: the farthest that is looked at
+SHARPNESS = 20.0  # of the softmax over likenesses, from -1 to 1
+CELLS, PARTS = 3, 3  # of the picture, each way, and of the clip, for each of which there are histograms
+NUM_DIRECTIONS = 8
+STILL_SHIFT, STILL_DIFFERENCE = 0.4, 0.1  # in cells: what is less stands still, the more so the less
+NUM_SHIFTS = 3 * PARTS * CELLS**2 * (NUM_DIRECTIONS + 1)
+_LEAST = 1e-6
+
+
+def shift_histograms(maps: Tensor) -> Tensor:
+    """Describe how cells move from frame to frame.
+
+    Args:
+        maps: [B, T, C, h, w], what a network gives of T frames.
+    Returns:
+        float32 [B, NUM_SHIFTS], 0 or more, of length 1; zeros where T is 1.
+    """
+    if maps.shape[1] == 1:
+        return maps.new_zeros(maps.shape[0], NUM_SHIFTS, dtype=torch.float32)
+    with torch.autocast(maps.device.type, enabled=False):
+        x, y = cell_shifts(maps.float()).unbind(2)  # [B, T - 1, h, w]
+        x, y = (each - each.mean(dim=(2, 3), keepdim=True) for each in (x, y))
+        fields = [(x, y, STILL_SHIFT)] + [(*_differences(each), STILL_DIFFERENCE) for each in (x, y)]
+        blocks = [F.normalize((_histograms(*field) + _LEAST).sqrt().flatten(1), dim=1) for field in fields]
+        return torch.cat(blocks, dim=1) / math.sqrt(len(blocks))
+
+
+def cell_shifts(maps: Tensor) -> Tensor:
+    """Tell where each cell goes in the next frame: float [B, T, C, h, w] -> [B, T - 1, 2, h, w], x and y, in cells."""
+    maps = maps - maps.mean(dim=(1, 3, 4), keepdim=True)
+    maps = F.normalize(maps * (maps.square().mean(dim=(1, 3, 4), keepdim=True) + _LEAST).rsqrt(), dim=2)
+    here, there = maps[:, :-1], F.pad(maps[:, 1:], (RADIUS,) * 4)
+    height, width = here.shape[-2:]
+    inside = F.pad(maps.new_ones(height, width), (RADIUS,) * 4)
+    steps = range(2 * RADIUS + 1)
+    places = [(..., slice(dy, dy + height), slice(dx, dx + width)) for dy in steps for dx in steps]
+    likeness = torch.stack([(here * there[place]).sum(2) - 2 * SHARPNESS * (1 - inside[place]) for place in places], 2)
+    shares = (SHARPNESS * likeness).softmax(dim=2)  # [B, T - 1, 25, h, w]
+    away = torch.arange(-RADIUS, RADIUS + 1, dtype=shares.dtype, device=shares.device)
+    y, x = (each.flatten() for each in torch.meshgrid(away, away, indexing="ij"))
+    return torch.stack([(shares * each[:, None, None]).sum(2) for each in (x, y)], dim=2)
+
+
+def _differences(field: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how much a field, [B, T, h, w], changes from cell to cell, in x and in y; both [B, T, h, w]."""
+    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
+    return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+
+
+def _histograms(x: Tensor, y: Tensor, still: float) -> Tensor:
+    """Sum up lengths by direction, and what stands still, in cells and parts: [B, T, h, w] -> [B, PARTS, 9, 3, 3]."""
+    angles = [2 * math.pi * number / NUM_DIRECTIONS for number in range(NUM_DIRECTIONS)]
+    bins = [F.relu(math.cos(angle) * x + math.sin(angle) * y) for angle in angles]
+    bins.append(F.relu(1 - (x.square() + y.square() + _LEAST**2).sqrt() / still))
+    values = torch.stack(bins, dim=2)  # [B, T, 9, h, w]
+    for dim, parts in ((1, PARTS), (3, CELLS), (4, CELLS)):
+        size = values.shape[dim]
+        edges = [(number * size // parts, -(-(number + 1) * size // parts)) for number in range(parts)]
+        values = torch.stack([values.narrow(dim, a, b - a).mean(dim) for a, b in edges], dim=dim)
+    return values
