@@ -22,8 +22,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from c3dhash.video.headers import Header
-
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when OpenCV opens its first video
 import cv2
 
@@ -33,13 +31,6 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 
 CONVERTS_INTERLACED = int(cv2.__version__.split(".")[0]) < 5  # Note [Interlaced]
 COMPARED_ROWS = 16  # of a picture, to tell it from another
-# Note [Colours]. Numbers of ISO/IEC 23091-2, 8.1 and 8.2: film, BT.2020, XYZ, P3 twice; PQ, HLG.
-CONVERTED_PRIMARIES, CONVERTED_TRANSFERS = frozenset((8, 9, 10, 11, 12)), frozenset((16, 18))
-
-
-def converts_colours(header: Header) -> bool:
-    """Tell whether OpenCV may convert the pictures of a video. Note [Colours]."""
-    return header.primaries in CONVERTED_PRIMARIES or header.transfer in CONVERTED_TRANSFERS
 
 
 class Claims(NamedTuple):

@@ -31,9 +31,9 @@ import numpy as np
 
 from c3dhash.errors import VideoError
 from c3dhash.records import VideoInfo
-from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVCapture, converts_colours
+from c3dhash.video.captures import CONVERTS_INTERLACED, Capture, Claims, OpenCVCapture
 from c3dhash.video.containers import check_container
-from c3dhash.video.display import Display, make_display, warn_of_conversion, warn_of_hdr
+from c3dhash.video.display import Display, has_wide_colours, make_display, warn_of_conversion, warn_of_hdr
 from c3dhash.video.headers import Header, read_header
 from c3dhash.video.limits import Limits
 
@@ -152,7 +152,7 @@ class Decoder:
         header = read_header(path, self._kind)
         self._capture = self._open(header)
         claims = self._capture.claims
-        if converts_colours(header) and isinstance(self._capture, OpenCVCapture):
+        if has_wide_colours(header) and isinstance(self._capture, OpenCVCapture):
             warn_of_conversion(path)
         else:
             warn_of_hdr(path, header.transfer)
@@ -171,7 +171,7 @@ class Decoder:
         self._capture.close()
 
     def _open(self, header: Header) -> Capture:
-        if converts_colours(header) and (other := _open_with_av(self.path)):
+        if has_wide_colours(header) and (other := _open_with_av(self.path)):
             return other
         capture = OpenCVCapture(self.path)
         if capture.is_open:

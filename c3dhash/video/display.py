@@ -27,6 +27,7 @@ MAX_PIXEL_ASPECT = 4.0  # more, or less than its inverse, is a header that canno
 MIN_PIXEL_STRETCH = 0.01  # less is what sizes are rounded by
 MAX_SKEW = 0.02  # of a matrix that is meant as a turn by a right angle: about 1 degree
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ISO/IEC 23091-2, 8.2
+WIDE_PRIMARIES = frozenset((8, 9, 10, 11, 12))  # ISO/IEC 23091-2, 8.1: film, BT.2020, XYZ, P3 twice
 TURNS: dict[int, Matrix] = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}  # clockwise
 
 
@@ -78,6 +79,11 @@ def make_display(header: Header, *, pixel_aspect: float, degrees: int = 0) -> Di
     if max(kept) <= MAX_SKEW * min(swapped):
         return Display(True, c < 0, b < 0, pixel_aspect)
     return Display(pixel_aspect=pixel_aspect)
+
+
+def has_wide_colours(header: Header) -> bool:
+    """Tell whether a video has colours that OpenCV may convert. Note [Colours] of captures.py."""
+    return header.primaries in WIDE_PRIMARIES or header.transfer in HDR_TRANSFERS
 
 
 @lru_cache(maxsize=1000)
