@@ -59,8 +59,8 @@ def fingerprint(model: HashNet, *, like: str | None = None) -> str:
         facts["has_unit_features"] = True
     if backbone.has_changes:
         facts["has_changes"] = True
-    if backbone.has_shifts:
-        facts["has_shifts"] = True
+    if backbone.has_motion:
+        facts["has_motion"] = True
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=20)
     for name, tensor in _tensors(model):
         if not name.endswith(NOT_READ):

@@ -139,19 +139,19 @@ def build_model(
     has_hash_head: bool = True,
     has_unit_features: bool = False,
     has_changes: bool = False,
-    has_shifts: bool = False,
+    has_motion: bool = False,
 ) -> HashNet:
     """Build an untrained network.
 
     Args:
         has_unit_features: as for HashNet.
-        has_changes, has_shifts: whether features also say how frames change, and where things move, of a backbone
+        has_changes, has_motion: whether features also say how frames change, and what moves and where, of a backbone
             that looks at each by itself.
     """
     backbone = build_backbone(config.backbone, num_frames=config.num_frames, size=config.size, shortcut=config.shortcut)
     if has_changes:
         backbone.add_changes()
-    if has_shifts:
-        backbone.add_shifts()
+    if has_motion:
+        backbone.add_motion()
     hash_length = config.hash_length if has_hash_head else None
     return HashNet(backbone, hash_length=hash_length, num_classes=num_classes, has_unit_features=has_unit_features)

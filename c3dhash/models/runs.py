@@ -104,7 +104,7 @@ def save_run(path: Path, model: HashNet, *, config: dict[str, Any], labels: tupl
         "has_class_head": model.class_head is not None,
         "has_unit_features": model.has_unit_features,
         "has_changes": model.backbone.has_changes,
-        "has_shifts": model.backbone.has_shifts,
+        "has_motion": model.backbone.has_motion,
         "fingerprint": fingerprint(model),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -178,6 +178,10 @@ def load_run(path: Path | str) -> Run:
         raise CheckpointError(f"run '{path}' is damaged: its {CONFIG_FILE} holds a {type(config).__name__}.")
     if not labels and config.get("has_class_head"):
         raise CheckpointError(f"run '{path}' is damaged: its {LABELS_FILE} is empty.")
+    if config.get("has_shifts"):  # for some hours of 28 November 2026
+        raise CheckpointError(
+            f"run '{path}' was trained by a version whose features this one does not have any more: train it again."
+        )
     try:
         settings = ModelConfig(**{item.name: config[item.name] for item in dataclasses.fields(ModelConfig)})
         with _NothingDrawn():
@@ -187,7 +191,7 @@ def load_run(path: Path | str) -> Run:
                 has_hash_head=config["has_hash_head"],
                 has_unit_features=bool(config.get("has_unit_features")),  # runs of before have none of these
                 has_changes=bool(config.get("has_changes")),
-                has_shifts=bool(config.get("has_shifts")),
+                has_motion=bool(config.get("has_motion")),
             )
         model.backbone.preprocessing = Preprocessing(**config["preprocessing"])
         model.load_state_dict(weights)

@@ -168,7 +168,7 @@ def _build(config: TrainConfig, num_classes: int) -> TrainingState:
         has_hash_head=config.has_hash_head,
         has_unit_features=bool(config.weights),
         has_changes=bool(config.weights),
-        has_shifts=bool(config.weights) and config.freeze_stages == num_stages(config.backbone),
+        has_motion=bool(config.weights) and config.freeze_stages == num_stages(config.backbone),
     )
     model.dropout = config.dropout or 0.0
     if config.weights:

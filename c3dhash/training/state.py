@@ -20,7 +20,7 @@ from c3dhash.files import replacing
 from c3dhash.models.hashnet import HashNet
 
 LAST_FILE = "last.pt"
-LOSSES = 6  # which losses and features a training was begun with; counted up with every other kind
+LOSSES = 7  # which losses and features a training was begun with; counted up with every other kind
 # What chooses the epoch that is kept, as far as the data set has it: the first, and the next among equals.
 CHOOSING_METRICS = ("val_mAP", "val_accuracy")
 

@@ -41,7 +41,7 @@ def pixels(backbone, num_clips: int) -> np.ndarray:
 def test_features_that_say_how_frames_change(engine):
     backbone = awake("tsn_resnet18")
     backbone.add_changes()
-    backbone.add_shifts()
+    backbone.add_motion()
     model = HashNet(backbone, hash_length=24, num_classes=None)
     clips = pixels(backbone, 2)
     expected = Encoder(model, device="cpu", precision="fp32")(clips).features

@@ -9,7 +9,7 @@ import torch
 from tiny import TinyBackbone
 
 from c3dhash.config import ModelConfig
-from c3dhash.errors import ModelMismatchError
+from c3dhash.errors import CheckpointError, ModelMismatchError
 from c3dhash.gallery.indexing import open_gallery
 from c3dhash.gallery.store import Gallery
 from c3dhash.models.backbones import BACKBONES
@@ -115,28 +115,36 @@ def test_networks_with_spread_clips_stay_what_they_were(make, expected):
     assert fingerprint(make()) == expected
 
 
-@pytest.mark.parametrize(("has_changes", "has_shifts"), [(False, False), (True, False), (True, True)])
-def test_a_run_keeps_whether_features_say_how_frames_change(tmp_path, has_changes, has_shifts):
-    model = build_model(TSN, num_classes=3, has_changes=has_changes, has_shifts=has_shifts).eval()
+@pytest.mark.parametrize(("has_changes", "has_motion"), [(False, False), (True, False), (True, True)])
+def test_a_run_keeps_whether_features_say_how_frames_change(tmp_path, has_changes, has_motion):
+    model = build_model(TSN, num_classes=3, has_changes=has_changes, has_motion=has_motion).eval()
     save_run(tmp_path / "run", model, config=dataclasses.asdict(TSN), labels=("a", "b", "c"))
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
-    assert (config["has_changes"], config["has_shifts"]) == (has_changes, has_shifts)
-    if not has_shifts:  # as earlier versions wrote it
-        del config["has_shifts"]
+    assert (config["has_changes"], config["has_motion"]) == (has_changes, has_motion)
+    if not has_motion:  # as earlier versions wrote it
+        del config["has_motion"]
         if not has_changes:
             del config["has_changes"]
         path.write_text(json.dumps(config))
     run = load_run(tmp_path / "run")
     assert run.model.hash_head.in_features == run.model.backbone.feature_dim
-    assert run.model.hash_head.in_features == (2560 if has_changes else 1280) + (NUM_SHIFTS if has_shifts else 0)
+    assert run.model.hash_head.in_features == (2560 if has_changes else 1280) + (NUM_SHIFTS if has_motion else 0)
     assert run.fingerprint == fingerprint(model)
     clips = torch.randn(1, 3, 2, 32, 32)
     assert torch.equal(run.model(clips).embedding, model(clips).embedding)
 
 
+def test_runs_whose_features_are_no_more_are_refused(tmp_path):
+    save_run(tmp_path, build_model(TSN, num_classes=3), config=dataclasses.asdict(TSN), labels=("a", "b", "c"))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "has_shifts": True}))
+    with pytest.raises(CheckpointError, match="does not have any more: train it again"):
+        load_run(tmp_path)
+
+
 def test_changes_count_in_a_network_without_heads():
-    kinds = ({}, {"has_changes": True}, {"has_changes": True, "has_shifts": True})
+    kinds = ({}, {"has_changes": True}, {"has_changes": True, "has_motion": True})
     assert len({fingerprint(headless(build(TSN, **kind))) for kind in kinds}) == 3
 
 

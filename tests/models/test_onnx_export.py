@@ -33,11 +33,11 @@ def pixels(run, num_clips):
 
 
 def make_run(
-    path, *, num_classes=2, has_hash_head=True, preprocessing=None, has_changes=False, has_shifts=False, **settings
+    path, *, num_classes=2, has_hash_head=True, preprocessing=None, has_changes=False, has_motion=False, **settings
 ):
     config = ModelConfig(**{"backbone": "resnet3d10", "hash_length": 8, **settings})
     model = build_model(
-        config, num_classes=num_classes, has_hash_head=has_hash_head, has_changes=has_changes, has_shifts=has_shifts
+        config, num_classes=num_classes, has_hash_head=has_hash_head, has_changes=has_changes, has_motion=has_motion
     )
     if preprocessing:
         model.backbone.preprocessing = preprocessing
@@ -123,7 +123,7 @@ def test_c3d_reads_bgr_and_its_poolings_are_plain(tmp_path):
 
 @pytest.mark.parametrize("num_frames", [1, 3])
 def test_features_that_say_how_frames_change(tmp_path, num_frames):
-    changes = {"has_changes": True, "has_shifts": True}
+    changes = {"has_changes": True, "has_motion": True}
     run = make_run(tmp_path / "run", backbone="tsn_resnet18", num_frames=num_frames, size=32, **changes)
     report = export_onnx(run, tmp_path / "model.onnx")  # which compares with what PyTorch computes
     assert max(report.differences.values()) < 1e-4

@@ -198,12 +198,12 @@ def test_a_tsn_with_weights_says_how_frames_change(
         train_run(motion, config, run_dir=tmp_path / "run", cache=cache)
     run_dir = train_run(motion, config, run_dir=tmp_path / "run", cache=cache, resume=True)
     run = load_run(run_dir)
-    assert (run.config["has_changes"], run.config["has_shifts"], run.config["weights"]) == (True, freeze, str(path))
+    assert (run.config["has_changes"], run.config["has_motion"], run.config["weights"]) == (True, freeze, str(path))
     assert run.model.hash_head is not None and run.model.hash_head.in_features == 2 * 1280 + freeze * NUM_SHIFTS
     assert run.model.hash_head.weight[:, 1280:].any()
     without = train_run(motion, replace(config, weights="none", freeze=False), run_dir=tmp_path / "b", cache=cache)
     config = load_run(without).config
-    assert config["has_changes"] is config["has_shifts"] is False and config["weights"] is None
+    assert config["has_changes"] is config["has_motion"] is False and config["weights"] is None
 
 
 @pytest.mark.parametrize("lacks", ["config.json", "last.pt"])

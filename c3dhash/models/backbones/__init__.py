@@ -15,7 +15,7 @@ Every backbone is a Backbone (base.py), which maps clips [B, C, T, H, W] to feat
     hash_method        how `index` makes bits of its features, or None; as window_seconds and stride_seconds, where
                        nothing else is asked for
     has_changes        whether features also say how frames change: add_changes(), of TSN and TSM
-    has_shifts         whether features also say where things move: add_shifts(), of these
+    has_motion         whether features also say what moves and where: add_motion(), of these
     stages()           the network in parts, so that the first can be left as they are and computed once
 
 To add an architecture: a file with a class like these, its LAYOUTS (one for each way in which its weights are

@@ -36,7 +36,7 @@ class Backbone(nn.Module):
     shortcut: str | None = None
     kept_format: torch.memory_format | None = torch.channels_last_3d  # of what is between stages
     has_changes = False
-    has_shifts = False
+    has_motion = False
     starts_from: str | None = None  # another backbone, whose weights fit once fit_tensor and fit_preprocessing saw them
     needs_weights = True  # without them its features say nothing
     hash_method: str | None = None  # how bits are made of its features, where nothing else is asked for
@@ -47,8 +47,8 @@ class Backbone(nn.Module):
     def add_changes(self) -> None:
         """Let features also say how frames change, where the network looks at each by itself; else nothing is done."""
 
-    def add_shifts(self) -> None:
-        """Let features also say where things move, of a network that is divided and says changes; else do nothing."""
+    def add_motion(self) -> None:
+        """Let features also say what moves where, of a network that is divided and says changes; else do nothing."""
 
     def stages(self) -> tuple[Stage, ...]:
         """Divide the network where its pictures become smaller. One that is not divided has its own `forward`."""

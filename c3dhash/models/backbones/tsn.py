@@ -36,17 +36,30 @@ network, their mean feature, 0.643, 0.543 (three seeds). To train the last 1 x 1
 epochs, gave 0.579 in three folds where the heads alone had 0.575 on 8 frames and 0.599 on 8 views of these.
 
 Where a cell of the map before the last part (14 x 14) goes in the next frame can be had of the network itself, at
-nearly no cost: shifts.py, which stands behind the changes where heads alone are trained. Five folds, four divisions
-(JHMDB with 8 frames two; UT three, by sequences), two seeds, mAP and accuracy, standard deviations of mAP 0.01 to
-0.02, by a first version, with angles and the median in the place of the mean shift (shifts.py itself: JHMDB, 16
-frames, two of the divisions 0.594, 0.527, that version there 0.599, 0.522, and nothing of it 0.577, 0.496):
+nearly no cost: shifts.py. Where heads alone are trained, histograms of it stand behind the changes, and a cell of the
+last map counts in the mean by how far what it shows goes. Five folds, mAP and accuracy, standard deviations over
+divisions and two seeds 0.01 to 0.02 (two divisions of JHMDB, or four; UT-Interaction three, by sequences):
 
-                       JHMDB                           UT-Interaction
-    16 frames, without 0.576, 0.505; with 0.603, 0.520    0.824, 0.742; 0.874, 0.798
-    8 frames, without  0.578, 0.496; with 0.589, 0.494    0.800, 0.718; 0.825, 0.777
+                                        JHMDB          JHMDB          UT             UT
+                                        8 frames       16 frames      8 frames       16 frames
+    mean and changes                    0.578, 0.496   0.576, 0.505   0.800, 0.718   0.824, 0.742
+    and histograms                      0.589, 0.527   0.603, 0.522   0.832, 0.770   0.862, 0.798
+    and means by movement               0.616, 0.530   0.616, 0.528   0.842, 0.798   0.878, 0.847
+    the same by the code below          0.610, 0.528   0.610, 0.522   0.842, 0.796   0.865, 0.815
 
-The softmax averaged in cells and parts in the place of histograms (those two divisions): 0.596 to 0.601, 0.503 to
-0.513; maps of 28 x 28: 0.581, 0.499.
+(the third of JHMDB with 16 frames is of two divisions, where the second is 0.606, 0.517). Of histograms:
+with bins as wide as a half-plane UT with 16 frames had 0.828, 0.784; with no shift of the camera 0.878, 0.810 there
+and 0.594, 0.504 on JHMDB, with its median 0.869, 0.819 and 0.593, 0.504; of frames two or four apart, too, 0.822 to
+0.840; half or twice as long 0.869 and 0.857. Of means, 8 frames, JHMDB and UT: squares of the shifts 0.597 and 0.856,
+differences of the last map in the place of shifts 0.605 and 0.839, what stands still at 0.1 of the mean 0.616 and
+0.844, at 1 0.598 and 0.844; in each frame as much 0.828 on UT; the plain mean beside it 0.806 there. Of 16 frames,
+beside histograms: optical flow (DIS) in their place 0.618, 0.527 on JHMDB, but 0.817 to 0.830 on UT; roots of features
+0.597 and 0.853; products of pairs of components over the cells 0.601 and 0.855, accuracy 0.467 on JHMDB; the mean of
+four heads 0.593 and 0.846. To train on mirrored clips, too, gave 0.595, 0.539 in the place of 0.613, 0.526 on JHMDB
+and 0.863, 0.829 for 0.868, 0.808 on UT.
+
+The softmax averaged in cells and parts in the place of histograms: 0.596 to 0.601, 0.503 to 0.513 on JHMDB, 16 frames;
+maps of 28 x 28: 0.581, 0.499.
 What I3D says of the videos that are trained on, as soft labels or as features foretold, makes it worse (0.525 to
 0.571).
 """
@@ -61,7 +74,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from c3dhash.models.backbones.base import Backbone, Stage
-from c3dhash.models.backbones.shifts import NUM_SHIFTS, shift_histograms
+from c3dhash.models.backbones.shifts import NUM_SHIFTS, cell_shifts, moving_weights, shift_histograms
 from c3dhash.records import Preprocessing
 
 # Source: what torchvision's image weights were trained on (`weights.transforms()`), the same for all of them.
@@ -73,8 +86,8 @@ _EDGES = {"mobilenet_v2": (0, 4, 7, 14), "efficientnet_b0": (0, 3, 4, 6), "convn
 class TSN(Backbone):
     """Map clips to the mean over their frames of a 2D network's feature: the input of its last linear layer.
 
-    With `add_changes`, features are [B, 2 * feature_dim of the class], and with `add_shifts` NUM_SHIFTS longer, the
-    shifts as long as all before them: Note [Changes].
+    With `add_changes`, features are [B, 2 * feature_dim of the class]. With `add_motion`, cells that move count more in
+    the mean, and NUM_SHIFTS numbers that say where they go stand behind, as long as all before: Note [Changes].
 
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, section 3.1, with the average as consensus; here on
         features in place of class scores, which is the same to a linear class head. Initialisation: torchvision's.
@@ -96,9 +109,9 @@ class TSN(Backbone):
     def add_changes(self) -> None:
         self.has_changes, self.feature_dim = True, 2 * type(self).feature_dim
 
-    def add_shifts(self) -> None:
+    def add_motion(self) -> None:
         if self.has_changes and self.parts():
-            self.has_shifts, self.feature_dim = True, self.feature_dim + NUM_SHIFTS
+            self.has_motion, self.feature_dim = True, self.feature_dim + NUM_SHIFTS
 
     def build_network(self) -> nn.Module:
         """Build the 2D network of `architecture`, which maps frames [N, 3, H, W] to features [N, feature_dim]."""
@@ -151,14 +164,29 @@ class TSN(Backbone):
         x = self._run_frames(part, x)
         if not is_last:
             return x.reshape(-1, num_frames, *x.shape[1:])
-        x = F.adaptive_avg_pool2d(x, 1)
-        if isinstance(classifier := getattr(self.network, "classifier", None), nn.Module):
-            x = classifier(x)  # what is left of it: its last linear layer is not
-        features = self._describe(x, num_frames=num_frames)
-        if not self.has_shifts:
+        features = self._describe(self._finish(F.adaptive_avg_pool2d(x, 1)), num_frames=num_frames)
+        if not self.has_motion:
             return features
-        shifts = shift_histograms(maps) * features.norm(dim=1, keepdim=True)  # neither is longer than the other
-        return torch.cat((features, shifts.to(features.dtype)), dim=1)
+        if num_frames == 1:
+            return F.pad(features, (0, NUM_SHIFTS))
+        shifts = cell_shifts(maps)
+        dim = type(self).feature_dim
+        mean = self._moving_mean(x, moving_weights(shifts, x.shape[-2:]))
+        features = torch.cat((mean.to(features.dtype), features[:, dim:]), dim=1)
+        histograms = shift_histograms(shifts) * features.norm(dim=1, keepdim=True)  # neither is longer than the other
+        return torch.cat((features, histograms.to(features.dtype)), dim=1)
+
+    def _moving_mean(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Average features over frames and cells, of which some count more: [B * T, C, h, w] -> [B, D]."""
+        shares = weights.sum(dim=(2, 3)).flatten()  # of frames
+        inside = weights.flatten(0, 1) / shares[:, None, None]
+        frames = self._finish((x * inside[:, None]).sum(dim=(2, 3), keepdim=True).to(x.dtype)).flatten(1)
+        return (frames * shares[:, None]).reshape(*weights.shape[:2], -1).sum(dim=1)
+
+    def _finish(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Run what is left of the class head, whose last linear layer is not: [N, C, 1, 1] -> [N, ...]."""
+        classifier = getattr(self.network, "classifier", None)
+        return classifier(pooled) if isinstance(classifier, nn.Module) else pooled
 
     def _run_frames(self, layers: tuple[nn.Module, ...], x: torch.Tensor) -> torch.Tensor:
         """Run layers on every frame: [B, T, C, h, w] -> [B * T, ...]."""
