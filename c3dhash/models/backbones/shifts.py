@@ -36,7 +36,8 @@ def cell_shifts(maps: Tensor) -> Tensor:
     Returns:
         float32 [B, T - 1, 2, h, w], x and y, in cells; the mean over the cells of a frame is 0.
     """
-    shifts = _all_shifts(maps.float())
+    with torch.autocast(maps.device.type, enabled=False):
+        shifts = _all_shifts(maps.float())
     return shifts - shifts.mean(dim=(3, 4), keepdim=True)
 
 
@@ -65,18 +66,16 @@ def moving_weights(shifts: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _all_shifts(maps: Tensor) -> Tensor:
+    height, width = maps.shape[-2:]
     maps = maps - maps.mean(dim=(1, 3, 4), keepdim=True)
-    maps = F.normalize(maps * (maps.square().mean(dim=(1, 3, 4), keepdim=True) + _LEAST).rsqrt(), dim=2)
-    here, there = maps[:, :-1], F.pad(maps[:, 1:], (RADIUS,) * 4)
-    height, width = here.shape[-2:]
-    inside = F.pad(maps.new_ones(height, width), (RADIUS,) * 4)
-    steps = range(2 * RADIUS + 1)
-    places = [(..., slice(dy, dy + height), slice(dx, dx + width)) for dy in steps for dx in steps]
-    likeness = torch.stack([(here * there[place]).sum(2) - 2 * SHARPNESS * (1 - inside[place]) for place in places], 2)
-    shares = (SHARPNESS * likeness).softmax(dim=2)  # [B, T - 1, 25, h, w]
-    away = torch.arange(-RADIUS, RADIUS + 1, dtype=shares.dtype, device=shares.device)
-    y, x = (each.flatten() for each in torch.meshgrid(away, away, indexing="ij"))
-    return torch.stack([(shares * each[:, None, None]).sum(2) for each in (x, y)], dim=2)
+    cells = F.normalize(maps * (maps.square().mean(dim=(1, 3, 4), keepdim=True) + _LEAST).rsqrt(), dim=2).flatten(3)
+    rows, columns = (torch.arange(size, dtype=maps.dtype, device=maps.device) for size in (height, width))
+    y, x = (each.flatten() for each in torch.meshgrid(rows, columns, indexing="ij"))
+    is_far = ((x[:, None] - x).abs() > RADIUS) | ((y[:, None] - y).abs() > RADIUS)
+    likeness = cells[:, :-1].transpose(2, 3) @ cells[:, 1:]  # [B, T - 1, h * w, h * w], here by there
+    shares = (SHARPNESS * likeness).masked_fill(is_far, float("-inf")).softmax(dim=3)
+    places = torch.stack([x, y], dim=1)
+    return (shares @ places - places).transpose(2, 3).reshape(*maps.shape[:1], -1, 2, height, width)
 
 
 def _differences(field: Tensor) -> tuple[Tensor, Tensor]:
