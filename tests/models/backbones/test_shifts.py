@@ -105,6 +105,8 @@ def test_each_clip_by_itself_and_in_full_precision():
     torch.testing.assert_close(both, torch.cat([cell_shifts(clips[:1]), cell_shifts(clips[1:])]))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(cell_shifts(clips), both)
+    halves = clips.half()
+    assert torch.equal(cell_shifts(halves), cell_shifts(halves.float()))
     histograms = shift_histograms(both)
     torch.testing.assert_close(histograms, torch.cat([shift_histograms(both[:1]), shift_histograms(both[1:])]))
     torch.testing.assert_close(histograms.norm(dim=1), torch.ones(2))
