@@ -231,7 +231,7 @@ class TrainConfig(ModelConfig):
         None,
         "Weight decay of linear layers and convolutions (not of biases, normalisation, layer scales, position tables); "
         "by default 0.0005 (sgd), 0.05 (adamw), 1 where stages are frozen, of which the stages that are trained have a "
-        "twentieth.",
+        "twentieth, and 30 for heads alone on tsn_* and tsm_*.",
         low=0,
     )
     warmup_epochs: float = setting(1.0, "Epochs over which the learning rate rises linearly.", low=0)

@@ -26,6 +26,31 @@ Note [Trained stages]
     look at frame by frame gain nothing (one fold, EfficientNet-Lite0 on 4 frames, 2 views, batches of 84, 20 epochs):
     0.556 by heads alone; with the stage at a fortieth and a hundredth of the rate 0.534 and 0.555, with the heads at
     0.003 and the stage at 0.0001 0.528. So their heads alone are trained unless somebody says otherwise.
+
+Note [Heads of 2D networks]
+    Heads alone on TSN and TSM, which read 3,289 numbers (Note [Changes] of tsn.py), want a weight decay thirty times
+    that of I3D's. AdamW's steps are as long as the rate, so that a decay of 30 keeps weights below 1/30; at the rate of
+    0.01 they remember three steps. 48 bits, 8 frames, fp32, five folds of the training lists, mAP and accuracy, two
+    seeds and two divisions of JHMDB, three of UT-Interaction (standard deviations of mAP 0.005 to 0.03):
+
+                                    decay 1         10              30
+        JHMDB, EfficientNet-Lite0   0.613, 0.526    0.618, 0.556    0.622, 0.555
+            the same in TSM         0.597, 0.506    0.594, 0.539    0.603, 0.548
+            MobileNetV2             0.587, 0.487    0.582, 0.516    0.589, 0.524
+        UT, EfficientNet-Lite0      0.868, 0.808    0.898, 0.880    0.893, 0.887
+            the same in TSM         0.867, 0.775    0.889, 0.840    0.891, 0.840
+            MobileNetV2             0.800, 0.747    0.823, 0.735    0.828, 0.737
+        JHMDB, I3D                  0.730, 0.686    0.733, 0.693
+        UT, I3D                     0.968, 0.939    0.956, 0.946
+
+    JHMDB, EfficientNet-Lite0, codes of 16 bits: 0.540, 0.511 and with 30 0.548, 0.564; of 128: 0.627, 0.538 and 0.634,
+    0.567. On 320 px in the place of 224, with 30: JHMDB 0.639, 0.594, but UT 0.850, 0.822 (with 1: 0.621, 0.534 and
+    0.836, 0.747). EfficientNet-Lite2 on 260 px, JHMDB: 0.607, 0.563 (with 1: 0.600, 0.541).
+
+    EfficientNet-Lite0, too, JHMDB and UT: a dropout of 0.8 in its place 0.617, 0.531 and 0.894, 0.843; of 0.7 beside a
+    decay of 10 0.617, 0.560 and 0.893, 0.887; 200 epochs, UT alone, 0.879, 0.812. Mirrored clips to train on, too:
+    0.595, 0.539 (0.613, 0.526 without) and 0.863, 0.829 (0.868, 0.808); these and both zoomed by 224/184: 0.605, 0.555
+    and 0.890, 0.878, and with a decay of 10 on JHMDB 0.621, 0.554.
 """
 
 from __future__ import annotations
@@ -58,6 +83,7 @@ WITH_WEIGHTS: dict[str, Any] = {"center_weight": 1.0, "label_smoothing": 0.1, "d
 FROM_NOTHING: dict[str, Any] = {"center_weight": 0.0, "label_smoothing": 0.0, "dropout": 0.0}
 # Of the heads' learning rate and weight decay, for stages that are trained behind frozen ones: Note [Trained stages].
 STAGES_RATE, STAGES_DECAY = 1 / 10, 1 / 20
+HEADS_2D_DECAY = 0.3  # of AdamW at its peak rate, a step: Note [Heads of 2D networks]
 
 
 def resolve(
@@ -65,27 +91,33 @@ def resolve(
     *,
     shortcut: str | None = None,
     num_stages: int = 1,
-    trains_last_stage: bool = True,
+    is_2d: bool = False,
     starts_from_other: bool = False,
 ) -> TrainConfig:
     """Fill in the settings whose default depends on others, or on the network and the weights to start from.
 
     Args:
         shortcut: of the weights.
-        num_stages, trains_last_stage: of the backbone.
+        num_stages, is_2d: of the backbone.
         starts_from_other: the weights are of another network, on pictures in the place of flow: all of it is trained.
     Raises:
-        UsageError: more stages are to be frozen than there are.
+        UsageError: more stages are to be frozen than there are, or a step of decay would turn weights round.
     """
-    by_default = 0 if starts_from_other else num_stages - int(trains_last_stage and num_stages > 1)
+    by_default = 0 if starts_from_other else num_stages - int(num_stages > 1 and not is_2d)
     frozen = _frozen_stages(config, num_stages, by_default=by_default)
     kind = WHOLE if not frozen else HEADS_ALONE if frozen == num_stages else SOME_STAGES
+    has_open_decay = config.weight_decay is None
     config = _fill(config, {**kind, **(WITH_WEIGHTS if config.weights else FROM_NOTHING)})
     assert config.optimizer and config.classes_per_batch and config.clips_per_class
     rate, decay = DEFAULTS[config.optimizer]
     if config.weights and not frozen:
         rate /= FINE_TUNING_DIVISOR
     batch_size = config.classes_per_batch * config.clips_per_class
+    rate_scale = batch_size / (config.rate_batch or batch_size)
+    if has_open_decay and kind is HEADS_ALONE and is_2d and config.optimizer == "adamw":
+        assert config.learning_rate is not None
+        decay_2d = HEADS_2D_DECAY / (config.learning_rate * rate_scale or 1.0)
+        config = dataclasses.replace(config, weight_decay=decay_2d)
     others = {
         "shortcut": shortcut,
         "flip": True,
@@ -100,7 +132,15 @@ def resolve(
         "weight_decay": decay,
         "refit": bool(frozen),
     }
-    return dataclasses.replace(_fill(config, others), freeze_stages=frozen)
+    config = dataclasses.replace(_fill(config, others), freeze_stages=frozen)
+    assert config.learning_rate is not None and config.weight_decay is not None
+    peak = config.learning_rate * rate_scale
+    if peak * config.weight_decay >= 1:
+        raise UsageError(
+            f"weight_decay ({config.weight_decay:g}) times the learning rate ({peak:g}) must be less than 1: it is the "
+            "share of the weights that each step takes away."
+        )
+    return config
 
 
 def refuse_unused(given: TrainConfig, config: TrainConfig, *, num_stages: int) -> None:

@@ -61,7 +61,7 @@ def begin(config: TrainConfig, *, classes: Sequence[str]) -> tuple[TrainConfig, 
         shortcut=shortcut,
         starts_from_other=starts_from_other,
         num_stages=len(backbone.stages()),
-        trains_last_stage=backbone.trains_last_stage,
+        is_2d=backbone.is_2d,
     )
     if starts_from_other:
         logger.log(

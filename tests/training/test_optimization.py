@@ -39,8 +39,16 @@ def test_defaults_that_depend_on_others():
     tail = resolve(TrainConfig(weights="kinetics400", device="cpu"), num_stages=4)
     assert (tail.freeze_stages, tail.learning_rate, tail.epochs, tail.freeze_bn) == (3, 0.01, 100, True)
     assert (tail.views, tail.weight_decay, tail.classes_per_batch, tail.clips_per_class) == (3, 1.0, 32, 8)
-    framewise = resolve(TrainConfig(weights="imagenet", device="cpu"), num_stages=4, trains_last_stage=False)
+    framewise = resolve(TrainConfig(weights="imagenet", device="cpu"), num_stages=4, is_2d=True)
     assert (framewise.freeze_stages, framewise.epochs, framewise.views) == (4, 100, 0)
+    assert framewise.weight_decay == pytest.approx(30)
+    slow = TrainConfig(weights="imagenet", freeze=True, learning_rate=0.1)
+    assert resolve(slow, num_stages=4, is_2d=True).weight_decay == pytest.approx(3)
+    for change in ({"optimizer": "sgd"}, {"weight_decay": 1.0}, {"freeze": False, "freeze_stages": 3}):
+        assert resolve(replace(slow, **change), num_stages=4, is_2d=True).weight_decay == 1
+    scaled = replace(slow, learning_rate=None, rate_batch=64)  # of 256 clips at four times the rate
+    assert resolve(scaled, num_stages=4, is_2d=True).weight_decay == pytest.approx(7.5)
+    assert resolve(replace(slow, learning_rate=0.0), num_stages=4, is_2d=True).weight_decay == pytest.approx(0.3)
     on_flow = resolve(TrainConfig(weights="imagenet", device="cpu"), num_stages=4, starts_from_other=True)
     assert (on_flow.freeze_stages, on_flow.epochs, on_flow.learning_rate) == (0, 30, pytest.approx(0.014))
     undivided = resolve(TrainConfig(weights="kinetics400", device="cpu"))
@@ -57,6 +65,14 @@ def test_biases_and_normalisation_are_not_decayed():
         assert [p.ndim for p in decayed["params"]] == [5]
         assert [p.ndim for p in plain["params"]] == [1, 1, 1]
         assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0)
+
+
+def test_a_step_leaves_something_of_the_weights():
+    config = TrainConfig(weights="imagenet", freeze=True, weight_decay=30.0, learning_rate=0.033)
+    resolve(config, num_stages=4)
+    for change in ({"learning_rate": 0.04}, {"weight_decay": 31.0}, {"rate_batch": 64}):
+        with pytest.raises(UsageError, match=r"^weight_decay .* must be less than 1: .* each step takes away\.$"):
+            resolve(replace(config, **change), num_stages=4)
 
 
 @pytest.mark.parametrize(

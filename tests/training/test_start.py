@@ -201,6 +201,7 @@ def test_a_tsn_with_weights_says_how_frames_change(
     assert (run.config["has_changes"], run.config["has_motion"], run.config["weights"]) == (True, freeze, str(path))
     assert run.model.hash_head is not None and run.model.hash_head.in_features == 2 * 1280 + freeze * NUM_SHIFTS
     assert run.model.hash_head.weight[:, 1280:].any()
+    assert (run.config["weight_decay"] == pytest.approx(30)) is freeze
     without = train_run(motion, replace(config, weights="none", freeze=False), run_dir=tmp_path / "b", cache=cache)
     config = load_run(without).config
     assert config["has_changes"] is config["has_motion"] is False and config["weights"] is None

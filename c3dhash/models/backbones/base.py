@@ -42,7 +42,7 @@ class Backbone(nn.Module):
     hash_method: str | None = None  # how bits are made of its features, where nothing else is asked for
     window_seconds: float | None = None  # of a gallery, where nothing else is asked for; None: as EncodeConfig says
     stride_seconds: float | None = None
-    trains_last_stage = True  # by default, where the others are frozen: Note [Trained stages] in training.optimization
+    is_2d = False  # layers see single frames, or little more; training.optimization has what follows from it
 
     def add_changes(self) -> None:
         """Let features also say how frames change, where the network looks at each by itself; else nothing is done."""
