@@ -74,8 +74,8 @@ FINE_TUNING_DIVISOR = 5
 STEPS_DOWN = (0.6, 0.85)  # of the epochs, where the step schedule goes to a tenth
 # Where stages are frozen: what has a default of its own, for the heads alone, and with stages that are trained.
 HEADS_ALONE: dict[str, Any] = {
-    "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 1.0, "epochs": 100, "classes_per_batch": 32,
-    "clips_per_class": 8, "freeze_bn": True, "views": 0,
+    "optimizer": "adamw", "learning_rate": 0.01, "epochs": 100, "classes_per_batch": 32, "clips_per_class": 8,
+    "freeze_bn": True, "views": 0,
 }  # fmt: skip
 SOME_STAGES: dict[str, Any] = {**HEADS_ALONE, "views": 3}
 WHOLE: dict[str, Any] = {"optimizer": "sgd", "epochs": 30, "classes_per_batch": 8, "clips_per_class": 4}
@@ -83,6 +83,7 @@ WITH_WEIGHTS: dict[str, Any] = {"center_weight": 1.0, "label_smoothing": 0.1, "d
 FROM_NOTHING: dict[str, Any] = {"center_weight": 0.0, "label_smoothing": 0.0, "dropout": 0.0}
 # Of the heads' learning rate and weight decay, for stages that are trained behind frozen ones: Note [Trained stages].
 STAGES_RATE, STAGES_DECAY = 1 / 10, 1 / 20
+HEADS_DECAY = 1.0  # where stages are frozen
 HEADS_2D_DECAY = 0.3  # of AdamW at its peak rate, a step: Note [Heads of 2D networks]
 
 
@@ -106,18 +107,18 @@ def resolve(
     by_default = 0 if starts_from_other else num_stages - int(num_stages > 1 and not is_2d)
     frozen = _frozen_stages(config, num_stages, by_default=by_default)
     kind = WHOLE if not frozen else HEADS_ALONE if frozen == num_stages else SOME_STAGES
-    has_open_decay = config.weight_decay is None
     config = _fill(config, {**kind, **(WITH_WEIGHTS if config.weights else FROM_NOTHING)})
-    assert config.optimizer and config.classes_per_batch and config.clips_per_class
+    assert config.optimizer
     rate, decay = DEFAULTS[config.optimizer]
     if config.weights and not frozen:
         rate /= FINE_TUNING_DIVISOR
+    config = _fill(config, {"learning_rate": rate})
+    assert config.learning_rate is not None and config.classes_per_batch and config.clips_per_class
     batch_size = config.classes_per_batch * config.clips_per_class
-    rate_scale = batch_size / (config.rate_batch or batch_size)
-    if has_open_decay and kind is HEADS_ALONE and is_2d and config.optimizer == "adamw":
-        assert config.learning_rate is not None
-        decay_2d = HEADS_2D_DECAY / (config.learning_rate * rate_scale or 1.0)
-        config = dataclasses.replace(config, weight_decay=decay_2d)
+    peak = config.learning_rate * batch_size / (config.rate_batch or batch_size)
+    if frozen:
+        is_heads_2d = kind is HEADS_ALONE and is_2d and config.optimizer == "adamw"
+        decay = HEADS_2D_DECAY / (peak or 1.0) if is_heads_2d else HEADS_DECAY
     others = {
         "shortcut": shortcut,
         "flip": True,
@@ -128,13 +129,11 @@ def resolve(
             has_weights=bool(config.weights) and (bool(frozen) or not starts_from_other), batch_size=batch_size
         ),
         "margin": default_margin(config.hash_length),
-        "learning_rate": rate,
         "weight_decay": decay,
         "refit": bool(frozen),
     }
     config = dataclasses.replace(_fill(config, others), freeze_stages=frozen)
-    assert config.learning_rate is not None and config.weight_decay is not None
-    peak = config.learning_rate * rate_scale
+    assert config.weight_decay is not None
     if peak * config.weight_decay >= 1:
         raise UsageError(
             f"weight_decay ({config.weight_decay:g}) times the learning rate ({peak:g}) must be less than 1: it is the "

@@ -62,8 +62,8 @@ It takes 2 % of the network's time on 8 frames of 224 px, and nothing that could
 I3D's heads on histograms of its maps, too, are better on one set and worse on the other: of 14 x 14, behind the blocks
 3, carried past the stages and averaged over the clips of a video, JHMDB 0.743, 0.705 in the place of 0.730, 0.686 (two
 divisions; half as long 0.754, 0.712), UT-Interaction 0.931, 0.899 in the place of 0.968, 0.939 (three; 0.946, 0.909).
-Of 28 x 28, or of the middle clip alone, as good on JHMDB, and nothing lost or won on UT. Means by movement of its last
-maps: 0.699 to 0.742 for 0.737 on JHMDB.
+Of the middle clip alone, 14 x 14 or 28 x 28, as much on JHMDB, and nothing lost or won on UT. Means by movement of its
+last maps: 0.699 to 0.742 for 0.737 on JHMDB.
 
 The softmax averaged in cells and parts in the place of histograms: 0.596 to 0.601, 0.503 to 0.513 on JHMDB, 16 frames;
 maps of 28 x 28: 0.581, 0.499.
